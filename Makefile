@@ -1,0 +1,69 @@
+# Everything happens in .venv beside this file; `make` alone lists what there is.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+PY := $(BIN)/python
+STAMP := .venv/.made
+
+.PHONY: help env demo test check bench format clean
+
+help: ## this list
+	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2 }' Makefile
+	@printf '\n  PYTHON=python3.13            the Python of the environment\n'
+	@printf '  PYTEST_ARGS="-k lease -x"    more arguments for pytest\n'
+	@printf '  JOBFORGE_TEST_DATABASE_URL   test on this server only\n\n'
+
+env: $(STAMP) ## make the environment (.venv); again when pyproject.toml changes
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) here; say which: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$$($(PYTHON) --version) is too old, 3.11 or later is needed; say which: make PYTHON=python3.12" >&2; exit 1; }
+	@echo 'making .venv …'
+	@if command -v uv >/dev/null; then \
+		[ -x $(PY) ] || uv venv --quiet --python "$$(command -v $(PYTHON))" .venv; \
+		uv pip install --quiet --python $(PY) -e '.[dev]'; \
+	else \
+		[ -x $(PY) ] && $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+			{ echo "$(PYTHON) has no venv; on Debian: apt install python3-venv" >&2; exit 1; }; \
+		$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@touch $@
+
+demo: $(STAMP) ## run the example application on a Postgres of its own
+	@$(PY) -m examples.orders
+
+# A server that the caller chose is the only one. Else the newest Postgres of this machine and, where there is
+# one, the oldest; where there is none pytest finds Docker, or says what to do.
+test: $(STAMP) ## run the suite, on the newest Postgres found and on the oldest
+	@set -e; \
+	run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $(PY) -m pytest $(PYTEST_ARGS); }; \
+	if [ -n "$$JOBFORGE_TEST_DATABASE_URL$$JOBFORGE_POSTGRES$$JOBFORGE_PG_BINDIR" ]; then \
+		exec $(PY) -m pytest $(PYTEST_ARGS); \
+	fi; \
+	newest=$$($(PY) -m jobforge_sa.testing.server newest 2>/dev/null || true); \
+	oldest=$$($(PY) -m jobforge_sa.testing.server oldest 2>/dev/null || true); \
+	run newest "$$newest"; \
+	if [ "$$oldest" != "$$newest" ]; then run oldest "$$oldest"; fi
+
+check: $(STAMP) ## lint and check types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(PY)
+
+bench: $(STAMP) ## measure, and compare with the peers
+	@$(PY) -m benchmarks
+
+format: $(STAMP) ## format the code and cure what lint can cure
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+clean: ## remove the environment and all that was made
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

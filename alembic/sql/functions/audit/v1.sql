@@ -1,0 +1,43 @@
+-- The auditor: in this statement's snapshot each job stands in exactly one place, and nothing stands anywhere
+-- without its job. One row for each fault; none is the only good answer.
+create function jobforge.audit() returns table (job_id uuid, fault text)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    with place as (
+        select r.job_id, r.tenant_id, 'ready' as place from jobforge.ready r
+        union all select s.job_id, s.tenant_id, 'scheduled' from jobforge.scheduled s
+        union all select l.job_id, l.tenant_id, 'leases' from jobforge.leases l
+        union all select o.job_id, o.tenant_id, 'outcomes' from jobforge.outcomes o
+    ), standing as (
+        select p.job_id, count(*) as places, string_agg(p.place, ', ' order by p.place) as names from place p group by p.job_id
+    )
+    select j.id, 'stands nowhere' from jobforge.jobs j left join standing s on s.job_id = j.id where s.job_id is null
+    union all
+    select s.job_id, 'stands in several places: ' || s.names from standing s where s.places > 1
+    union all
+    select p.job_id, 'stands in ' || p.place || ' without a job' from place p
+     where not exists (select from jobforge.jobs j where j.id = p.job_id)
+    union all
+    select p.job_id, 'has another tenant in ' || p.place from place p join jobforge.jobs j on j.id = p.job_id
+     where j.tenant_id <> p.tenant_id
+    union all
+    select r.job_id, 'cannot be found in ready by its key' from jobforge.ready r join jobforge.jobs j on j.id = r.job_id
+     where (j.queue, j.priority, j.type) is distinct from (r.queue, r.priority, r.type)
+    union all
+    select a.job_id, 'has an attempt of another tenant or none of its own' from jobforge.attempts a
+      left join jobforge.jobs j on j.id = a.job_id where j.tenant_id is distinct from a.tenant_id
+    union all
+    select o.job_id, 'ended as ' || o.state || ' without that run on record' from jobforge.outcomes o
+     where o.state <> 'canceled'
+       and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
+    union all
+    select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
+     where not exists (select from jobforge.jobs j where j.id = c.job_id)
+    union all
+    select k.job_id, 'is another tenant''s idempotency key' from jobforge.idempotency_keys k
+      join jobforge.jobs j on j.id = k.job_id where j.tenant_id <> k.tenant_id
+$$;
+
+grant execute on function jobforge.audit() to jobforge_admin;
+comment on function jobforge.audit() is 'One row for each job that does not stand in exactly one place.';

@@ -1,0 +1,37 @@
+-- Cancels a job where it stands. Deleting its narrow row is the lock: a claim that holds it makes us wait, and then
+-- there is nothing to delete. Places are looked through in the order in which jobs move (scheduled, ready, leases),
+-- and again, because the job may have moved behind our back (a retry goes back to the front).
+create function jobforge.cancel_now(p_tenant_id text, p_job_id uuid) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_job  jobforge.jobs;
+    v_gone record;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
+    for i in 1 .. 100 loop
+        delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+        if not found then
+            delete from jobforge.ready r
+             where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+               and r.job_id = v_job.id
+            returning r.run, r.attempt, r.crashes into v_gone;
+        end if;
+        if found then
+            insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+            values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
+            return;
+        end if;
+        perform from jobforge.leases l where l.job_id = v_job.id for share;  -- its completion waits for our commit
+        if found then
+            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+            values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;
+            return;
+        end if;
+        exit when exists (select from jobforge.outcomes o where o.job_id = v_job.id);
+    end loop;
+end
+$$;
+
+comment on function jobforge.cancel_now is 'Cancel a job where it stands.';

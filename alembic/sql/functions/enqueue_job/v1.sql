@@ -1,0 +1,68 @@
+-- Enqueues one job in the caller's transaction: it exists if and only if that commits. NULL means the default.
+-- With an idempotency key, (tenant, type, key) names one job for ever: a second call gets the original's id,
+-- created = false, and whether its payload differs. At READ COMMITTED that holds for racing twins too: the insert
+-- of the key waits for the twin's transaction, and the next statement sees what it committed. Above it a twin
+-- newer than the snapshot is Postgres's own 40001.
+create function jobforge.enqueue_job(
+    p_type            text,
+    p_payload         json        default '{}',
+    p_tenant_id       text        default null,
+    p_queue           text        default null,
+    p_priority        integer     default null,
+    p_run_at          timestamptz default null,
+    p_delay           interval    default null,
+    p_idempotency_key text        default null,
+    p_max_attempts    integer     default null,
+    p_retry           jsonb       default null,
+    p_timeout         interval    default null,
+    p_trace           json        default null,
+    p_parent_id       uuid        default null,
+    p_notify          boolean     default true
+) returns table (id uuid, created boolean, payload_differs boolean)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(p_tenant_id);
+    v_now    timestamptz := jobforge.now();
+    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_queue  text := coalesce(p_queue, 'default');
+    v_id     uuid := jobforge.new_job_id(v_now);
+begin
+    perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
+                               p_max_attempts, p_retry, p_timeout, p_trace);
+    while p_idempotency_key is not null loop
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        values (v_tenant, p_type, p_idempotency_key, v_id, v_now)
+        on conflict do nothing;
+        exit when found;
+        return query
+            select k.job_id, false, j.payload::jsonb is distinct from p_payload::jsonb
+              from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
+             where k.tenant_id = v_tenant and k.type = p_type and k.key = p_idempotency_key;
+        if found then
+            return;
+        end if;  -- the original's key was pruned between the two statements: it is ours now
+    end loop;
+
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                               idempotency_key, parent_id, trace, created_at)
+    values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
+            p_timeout, p_retry, p_idempotency_key, p_parent_id, p_trace, v_now);
+    if v_run_at > v_now then
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
+    else
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
+        if p_notify then  -- delivered at commit; Postgres sends equal ones of a transaction once
+            perform pg_notify('jobforge', v_queue);
+        end if;
+    end if;
+    return query select v_id, true, false;
+end
+$$;
+
+grant execute on function jobforge.enqueue_job to jobforge_app, jobforge_admin;
+comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';

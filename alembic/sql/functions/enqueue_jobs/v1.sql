@@ -1,0 +1,90 @@
+-- Enqueues an array of jobs, each an object with enqueue_job's arguments without p_, in one statement: 10,000 jobs
+-- are one round trip. All or nothing: a bad one raises with its position. Answers come in the order of the array.
+-- Keys are inserted sorted, so that two bulk calls with common keys wait for each other instead of deadlocking.
+create function jobforge.enqueue_jobs(p_jobs json, p_tenant_id text default null, p_notify boolean default true)
+returns table ("position" integer, id uuid, created boolean, payload_differs boolean)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_tenant    text := jobforge.require_tenant(p_tenant_id);
+    v_now       timestamptz := jobforge.now();
+    v_positions integer[];
+    v_ids       uuid[];
+    v_created   boolean[];
+    v_answers   integer;
+begin
+    if json_typeof(p_jobs) is distinct from 'array' then
+        raise exception 'jobforge: p_jobs must be a JSON array of objects'
+            using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
+    end if;
+
+    with item as materialized (
+        select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
+               i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
+               coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
+               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace, i.parent_id
+          from rows from (json_to_recordset(p_jobs) as (
+                   type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
+                   delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
+                   trace json, parent_id uuid)) with ordinality
+               as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
+                     timeout, trace, parent_id, position)
+         where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
+                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace)
+           and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
+    ), keyed as (
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        select distinct on (type, key) v_tenant, type, key, id, v_now from item where key is not null
+         order by type, key, position
+        on conflict do nothing
+        returning job_id
+    ), fresh as materialized (
+        select item.* from item left join keyed on keyed.job_id = item.id
+         where item.key is null or keyed.job_id is not null
+    ), stored as (
+        insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                                   idempotency_key, parent_id, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, parent_id, trace, v_now
+          from fresh order by position
+    ), queued as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now
+         order by queue, priority, position
+    ), later as (
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
+    ), woken as (
+        select count(pg_notify('jobforge', q.queue)) as queues
+          from (select distinct queue from fresh where run_at <= v_now and p_notify) q
+    )
+    select array_agg(item.position order by item.position), array_agg(item.id order by item.position),
+           array_agg(fresh.id is not null order by item.position)
+      into v_positions, v_ids, v_created
+      from item left join fresh on fresh.id = item.id cross join woken;
+
+    if true = all (v_created) then
+        return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
+    else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
+        return query
+            select u.p, case when u.c then u.i else k.job_id end, u.c,
+                   not u.c and j.payload::jsonb is distinct from coalesce(e.item -> 'payload', '{}')::jsonb
+              from unnest(v_positions, v_ids, v_created) as u (p, i, c)
+              join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
+              left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant
+                    and k.type = e.item ->> 'type' and k.key = e.item ->> 'idempotency_key'
+              left join jobforge.jobs j on j.id = k.job_id
+             where u.c or k.job_id is not null
+             order by u.p;
+        get diagnostics v_answers = row_count;
+        if v_answers < cardinality(v_ids) then
+            raise exception 'jobforge: an idempotency key was pruned while this call met it'
+                using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
+        end if;
+    end if;
+end
+$$;
+
+grant execute on function jobforge.enqueue_jobs to jobforge_app, jobforge_admin;
+comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';

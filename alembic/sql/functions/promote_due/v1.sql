@@ -1,0 +1,27 @@
+-- Moves what is due from scheduled to ready, oldest first; returns how many. Workers of other queues than the
+-- caller's are woken: they may sleep for up to a second.
+create function jobforge.promote_due(p_limit integer) returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_moved integer;
+begin
+    with due as (
+        select s.job_id from jobforge.scheduled s where s.run_at <= jobforge.now()
+         order by s.run_at, s.job_id limit p_limit for update skip locked
+    ), gone as (
+        delete from jobforge.scheduled s using due where s.job_id = due.job_id returning s.*
+    ), moved as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
+        returning queue
+    ), woken as (
+        select count(pg_notify('jobforge', q.queue)) from (select distinct queue from moved) q
+    )
+    select count(*) into v_moved from moved cross join woken;
+    return v_moved;
+end
+$$;
+
+comment on function jobforge.promote_due(integer) is 'Scheduled jobs that are due become queued.';

@@ -1,0 +1,45 @@
+-- Moves a waiting job of this tenant to another time: p_run_at, or p_delay from now; neither: now. Attempts stay.
+-- Returns the job as it is now; nothing for an unknown id. A running or final job raises JF008.
+create function jobforge.reschedule_job(p_job_id uuid, p_run_at timestamptz default null, p_delay interval default null)
+returns setof jobforge.all_jobs
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_job    jobforge.jobs;
+    v_gone   record;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
+
+    delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+    if not found then
+        delete from jobforge.ready r
+         where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+           and r.job_id = v_job.id
+        returning r.run, r.attempt, r.crashes into v_gone;
+    end if;
+    if not found then
+        raise exception 'jobforge: the job is running or has ended, it cannot be moved'
+            using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
+    end if;
+    if v_run_at > v_now then
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        values (v_job.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
+    else
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
+        perform pg_notify('jobforge', v_job.queue);
+    end if;
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$$;
+
+grant execute on function jobforge.reschedule_job to jobforge_app, jobforge_admin;
+comment on function jobforge.reschedule_job is 'Move a waiting job of this tenant to another time.';

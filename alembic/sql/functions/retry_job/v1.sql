@@ -1,0 +1,31 @@
+-- Brings a dead or canceled job of this tenant back to the queue with all its attempts anew; what it went through
+-- stays on record, and its runs go on counting. Returns the job as it is now; nothing for an unknown id. Any other
+-- state raises JF008: two retries of one job make one run.
+create function jobforge.retry_job(p_job_id uuid) returns setof jobforge.all_jobs
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_job    jobforge.jobs;
+    v_run    integer;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    delete from jobforge.outcomes o
+     where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
+    if not found then
+        raise exception 'jobforge: only a dead or canceled job can be retried'
+            using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
+    end if;
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    perform pg_notify('jobforge', v_job.queue);
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$$;
+
+grant execute on function jobforge.retry_job to jobforge_app, jobforge_admin;
+comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';

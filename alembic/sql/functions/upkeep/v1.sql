@@ -1,0 +1,24 @@
+-- What has to be done now and then, by any worker, in bounded steps: rescue, promote, late cancels, dead workers.
+create function jobforge.upkeep(p_worker_id uuid default null, p_limit integer default 1000)
+returns table (step text, moved integer)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_moved integer;
+begin
+    perform jobforge.require_read_committed();
+    return query select 'rescued', jobforge.rescue_expired_jobs(p_limit);
+    return query select 'promoted', jobforge.promote_due(p_limit);
+    return query select 'canceled', jobforge.settle_cancels(p_limit);
+
+    delete from jobforge.workers w
+     where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+       and not exists (select from jobforge.leases l where l.worker_id = w.worker_id);
+    get diagnostics v_moved = row_count;
+    return query select 'forgotten', v_moved;
+end
+$$;
+
+grant execute on function jobforge.upkeep to jobforge_worker, jobforge_admin;
+comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers; in bounded steps.';

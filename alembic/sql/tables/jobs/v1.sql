@@ -1,0 +1,35 @@
+-- What was asked. One wide row for each job, written once by enqueue and never updated: what happens to the job
+-- stands in the narrow tables. Pruned in order of age, so that whole pages come back.
+create table jobforge.jobs (
+    id              uuid primary key,                    -- UUIDv7, made here: its order is the order of enqueueing
+    tenant_id       text collate "C" not null,
+    queue           text collate "C" not null,
+    type            text collate "C" not null,
+    priority        smallint         not null,           -- lower runs first, within its tenant
+    payload         json             not null,           -- text as it came: no number in it can grow when it is read
+    run_at          timestamptz      not null,
+    max_attempts    integer          not null,
+    timeout         interval,
+    retry           jsonb,
+    idempotency_key text collate "C",
+    parent_id       uuid,                                -- the job whose handler enqueued this one
+    trace           json,
+    created_at      timestamptz      not null
+);
+create unique index jobs_tenant on jobforge.jobs (tenant_id, id);
+
+alter table jobforge.jobs enable row level security;
+alter table jobforge.jobs force row level security;
+-- current_user is jobforge_owner only inside our definer functions and after SET ROLE; a migrator that merely
+-- inherits the role (Postgres 15) reads nothing
+create policy jobs_owner on jobforge.jobs to jobforge_owner
+    using (current_user = 'jobforge_owner') with check (current_user = 'jobforge_owner');
+create policy jobs_tenant on jobforge.jobs for select to jobforge_app
+    using (tenant_id = (select jobforge.current_tenant()));
+create policy jobs_wall on jobforge.jobs as restrictive to jobforge_app  -- stands when somebody adds "using (true)"
+    using (tenant_id = (select jobforge.current_tenant()))
+    with check (tenant_id = (select jobforge.current_tenant()));
+create policy jobs_admin on jobforge.jobs for select to jobforge_admin using (true);
+
+grant select on jobforge.jobs to jobforge_app, jobforge_admin;
+comment on table jobforge.jobs is 'What was asked: payload, options, origin. Immutable.';

@@ -1,0 +1,26 @@
+-- The final state, once for each job; also of jobs that were canceled before any run. A retry deletes it again.
+create table jobforge.outcomes (
+    job_id      uuid             primary key,
+    tenant_id   text collate "C" not null,
+    state       text collate "C" not null check (state in ('succeeded', 'dead', 'canceled')),
+    run         integer          not null,
+    attempt     integer          not null,
+    crashes     integer          not null,
+    finished_at timestamptz      not null,
+    result      json
+);
+create index outcomes_state on jobforge.outcomes (tenant_id, state, job_id);
+
+alter table jobforge.outcomes enable row level security;
+alter table jobforge.outcomes force row level security;
+create policy outcomes_owner on jobforge.outcomes to jobforge_owner
+    using (current_user = 'jobforge_owner') with check (current_user = 'jobforge_owner');
+create policy outcomes_tenant on jobforge.outcomes for select to jobforge_app
+    using (tenant_id = (select jobforge.current_tenant()));
+create policy outcomes_wall on jobforge.outcomes as restrictive to jobforge_app
+    using (tenant_id = (select jobforge.current_tenant()))
+    with check (tenant_id = (select jobforge.current_tenant()));
+create policy outcomes_admin on jobforge.outcomes for select to jobforge_admin using (true);
+
+grant select on jobforge.outcomes to jobforge_app, jobforge_admin;
+comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';

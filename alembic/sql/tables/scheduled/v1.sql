@@ -1,0 +1,28 @@
+-- Due later: delays, retries, snoozes. Two indexes, at the rate of retries and not of jobs: run_at moves with each
+-- retry, so it cannot be part of a key that is known from jobs.
+create table jobforge.scheduled (
+    job_id    uuid             primary key,
+    run_at    timestamptz      not null,
+    queue     text collate "C" not null,
+    tenant_id text collate "C" not null,
+    priority  smallint         not null,
+    type      text collate "C" not null,
+    run       integer          not null,
+    attempt   integer          not null,
+    crashes   integer          not null
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index scheduled_due on jobforge.scheduled (run_at, job_id);
+
+alter table jobforge.scheduled enable row level security;
+alter table jobforge.scheduled force row level security;
+create policy scheduled_owner on jobforge.scheduled to jobforge_owner
+    using (current_user = 'jobforge_owner') with check (current_user = 'jobforge_owner');
+create policy scheduled_tenant on jobforge.scheduled for select to jobforge_app
+    using (tenant_id = (select jobforge.current_tenant()));
+create policy scheduled_wall on jobforge.scheduled as restrictive to jobforge_app
+    using (tenant_id = (select jobforge.current_tenant()))
+    with check (tenant_id = (select jobforge.current_tenant()));
+create policy scheduled_admin on jobforge.scheduled for select to jobforge_admin using (true);
+
+grant select on jobforge.scheduled to jobforge_app, jobforge_admin;
+comment on table jobforge.scheduled is 'State scheduled: due later.';

@@ -1,0 +1,46 @@
+"""Storage: the schema, its clock and tenant, the tables with their policies, the view of all states.
+
+Locks: none that matter, everything is new.
+Down: every table is dropped, with all jobs in it. The roles stay: they belong to the cluster.
+
+Revision: 0001
+Revises: -
+"""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+TABLES = (
+    "jobs",
+    "idempotency_keys",
+    "ready",
+    "scheduled",
+    "leases",
+    "workers",
+    "cancel_requests",
+    "attempts",
+    "outcomes",
+)
+
+
+def upgrade() -> None:
+    op.run_sql("schema", 1)
+    op.create_function("now", 1)
+    op.create_function("current_tenant", 1)  # the policies of the tables call it
+    for table in TABLES:
+        op.run_sql(f"tables/{table}", 1)
+    op.run_sql("views/all_jobs", 1)
+    op.run_sql("types/ended_run", 1)
+
+
+def downgrade() -> None:
+    op.drop_relation("type", "ended_run")
+    op.drop_relation("view", "all_jobs")
+    for table in reversed(TABLES):
+        op.drop_relation("table", table)
+    op.drop_function("current_tenant")
+    op.drop_function("now")

@@ -1,0 +1,58 @@
+"""Engine: the functions that move jobs, the only write path.
+
+Locks: none that matter, everything is new.
+Down: the functions go, the jobs stay; nothing can be enqueued or run until the next upgrade.
+
+Revision: 0002
+Revises: 0001
+"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+# a function stands behind those that it needs to exist when it is created
+FUNCTIONS = (
+    "schema_version",
+    "require_tenant",
+    "require_read_committed",
+    "new_job_id",
+    "check_retry",
+    "retry_delay",
+    "check_job",
+    "enqueue_job",
+    "enqueue_jobs",
+    "settle",
+    "promote_due",
+    "keep_alive",
+    "check_claim",
+    "claim_jobs",
+    "heartbeat_jobs",
+    "heartbeat_job",
+    "parse_results",
+    "complete_jobs",
+    "complete_job",
+    "rescue_expired_jobs",
+    "cancel_now",
+    "settle_cancels",
+    "upkeep",
+    "cancel_job",
+    "reschedule_job",
+    "retry_job",
+    "get_job",
+    "list_jobs",
+    "audit",
+)
+
+
+def upgrade() -> None:
+    for function in FUNCTIONS:
+        op.create_function(function, 1)
+
+
+def downgrade() -> None:
+    for function in reversed(FUNCTIONS):
+        op.drop_function(function)

@@ -1,0 +1,153 @@
+"""What a handler gets beside its payload: its job, its session, and the news that it should stop."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jobforge_sa.errors import LeaseLost
+from jobforge_sa.types import Cancel
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+logger = logging.getLogger("jobforge_sa.handler")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job as `claim_jobs` gave it: what was asked, and which run this is. All times are the database's."""
+
+    id: uuid.UUID
+    tenant_id: str
+    queue: str
+    type: str
+    priority: int
+    payload: str  # the JSON text as it was stored: decoded one by one, so that a bad one spoils nothing else
+    run: int
+    attempt: int
+    max_attempts: int
+    crashes: int
+    lease_token: uuid.UUID
+    claimed_at: dt.datetime
+    deadline: dt.datetime
+    timeout: dt.timedelta | None
+    run_at: dt.datetime
+    created_at: dt.datetime
+    idempotency_key: str | None
+    parent_id: uuid.UUID | None
+    trace: str | None
+
+
+class Signals:
+    """What the heartbeat has heard about a run. Set by one thread, read by another; never unset."""
+
+    __slots__ = ("canceled", "lost")
+
+    def __init__(self) -> None:
+        self.canceled = False
+        self.lost = False
+
+
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the job's fields to every record, beside those that the call itself brings."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+class _BaseContext:
+    """What both kinds of handlers share."""
+
+    __slots__ = ("_log", "_signals", "job")
+
+    def __init__(self, job: ClaimedJob, signals: Signals) -> None:
+        self.job = job
+        self._signals = signals
+        self._log: _JobLogger | None = None
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry the job's id, type, tenant and attempt."""
+        if self._log is None:
+            fields: Mapping[str, object] = {
+                "job_id": str(self.job.id),
+                "job_type": self.job.type,
+                "tenant_id": self.job.tenant_id,
+                "attempt": self.job.attempt,
+            }
+            self._log = _JobLogger(logger, fields)
+        return self._log
+
+    @property
+    def canceled(self) -> bool:
+        """Whether somebody wants this run to stop: a cancel, or a worker that shuts down."""
+        return self._signals.canceled or self._signals.lost
+
+    def check(self) -> None:
+        """Raise where the run should stop. Call it between the steps of a long handler.
+
+        Raises:
+            Cancel: the job was canceled.
+            LeaseLost: the lease is gone; whatever the handler still does will not count.
+        """
+        if self._signals.lost:
+            raise LeaseLost(f"job {self.job.id}: the lease of run {self.job.run} is gone")
+        if self._signals.canceled:
+            raise Cancel("asked to stop")
+
+
+class Context(_BaseContext):
+    """The context of a handler written as a plain function."""
+
+    __slots__ = ("_open", "_session")
+
+    def __init__(self, job: ClaimedJob, signals: Signals, open_session: Callable[[], Session]) -> None:
+        super().__init__(job, signals)
+        self._open = open_session
+        self._session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """A session bound to the job's tenant, opened when first asked for.
+
+        What it writes is committed together with the job's completion, by the worker, when the handler returns; or
+        not at all. A commit of the handler's own is a step: it holds only while the lease does.
+        """
+        if self._session is None:
+            self._session = self._open()
+        return self._session
+
+    @property
+    def opened_session(self) -> Session | None:
+        """The session, if the handler has asked for it."""
+        return self._session
+
+
+class AsyncContext(_BaseContext):
+    """The context of an `async def` handler."""
+
+    __slots__ = ("_open", "_session")
+
+    def __init__(self, job: ClaimedJob, signals: Signals, open_session: Callable[[], AsyncSession]) -> None:
+        super().__init__(job, signals)
+        self._open = open_session
+        self._session: AsyncSession | None = None
+
+    @property
+    def session(self) -> AsyncSession:
+        """As `Context.session`, for `await`."""
+        if self._session is None:
+            self._session = self._open()
+        return self._session
+
+    @property
+    def opened_session(self) -> AsyncSession | None:
+        """The session, if the handler has asked for it."""
+        return self._session

@@ -1,0 +1,1 @@
+"""The database's side, as Python knows it: calls, migrations, the catalog. No policy of its own."""

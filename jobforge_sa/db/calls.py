@@ -1,0 +1,164 @@
+"""Every call of a function of the schema, built in one place. No I/O: statements go out, rows come back typed.
+
+Application-side calls are prebuilt `text()` with typed binds, so that psycopg, psycopg2 and asyncpg all take them.
+The tenant is set by the very statement that enqueues: one round trip, and the context cannot be forgotten. The
+worker's calls are plain psycopg statements: they are its hot path.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    Integer,
+    Text,
+    TextClause,
+    Uuid,
+    bindparam,
+    column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import INTERVAL, JSON, JSONB
+from sqlalchemy.sql.selectable import TextualSelect
+
+_TYPES: Final[dict[str, Any]] = {
+    "text": Text(),
+    "json": Text(),  # JSON travels as text, and is cast by the statement
+    "jsonb": Text(),
+    "uuid": Uuid(),
+    "integer": Integer(),
+    "boolean": Boolean(),
+    "interval": INTERVAL(),
+    "timestamptz": DateTime(timezone=True),
+}
+
+_CONTEXT = "with context as materialized (select set_config('jobforge.tenant_id', :tenant_id, true) as tenant_id)\n"
+
+
+def _call(function: str, arguments: dict[str, str], *, tenant: bool) -> TextClause:
+    """`select * from function(p_x => cast(:x as type), ...)`, under a tenant if asked for."""
+    binds = ", ".join(f"p_{name} => cast(:{name} as {type_})" for name, type_ in arguments.items())
+    source = "context c, lateral " if tenant else ""
+    # where the context is empty nothing is called: "c.tenant_id is not null" makes the order of evaluation certain
+    guard = "\n where c.tenant_id is not null" if tenant else ""
+    statement = text(f"{_CONTEXT if tenant else ''}select r.* from {source}jobforge.{function}({binds}) r{guard}")
+    types = {**arguments, **({"tenant_id": "text"} if tenant else {})}
+    return statement.bindparams(*(bindparam(name, type_=_TYPES[type_]) for name, type_ in types.items()))
+
+
+_ENQUEUED = (column("id", Uuid()), column("created", Boolean()), column("payload_differs", Boolean()))
+_JOB = (
+    column("id", Uuid()),
+    column("tenant_id", Text()),
+    column("queue", Text()),
+    column("type", Text()),
+    column("priority", Integer()),
+    column("payload", JSON()),
+    column("run_at", DateTime(timezone=True)),
+    column("max_attempts", Integer()),
+    column("timeout", INTERVAL()),
+    column("retry", JSONB()),
+    column("idempotency_key", Text()),
+    column("parent_id", Uuid()),
+    column("trace", JSON()),
+    column("created_at", DateTime(timezone=True)),
+    column("state", Text()),
+    column("run", Integer()),
+    column("attempt", Integer()),
+    column("crashes", Integer()),
+    column("due_at", DateTime(timezone=True)),
+    column("worker_id", Uuid()),
+    column("claimed_at", DateTime(timezone=True)),
+    column("deadline", DateTime(timezone=True)),
+    column("finished_at", DateTime(timezone=True)),
+    column("result", JSON()),
+)
+
+
+class Call:
+    """One function of the contract, with and without a tenant of its own."""
+
+    def __init__(self, function: str, arguments: dict[str, str], columns: tuple[Any, ...]) -> None:
+        self.function = function
+        self.arguments = arguments
+        self._with_tenant = _call(function, arguments, tenant=True).columns(*columns)
+        self._without = _call(function, arguments, tenant=False).columns(*columns)
+
+    def statement(self, tenant_id: str | None) -> TextualSelect:
+        """The statement that sets the tenant and calls the function; without one it leaves the context alone."""
+        return self._without if tenant_id is None else self._with_tenant
+
+    def values(self, tenant_id: str | None, **values: object) -> dict[str, object]:
+        """The binds: what is not given is NULL, the function's default."""
+        filled: dict[str, object] = {**dict.fromkeys(self.arguments), **values}
+        return filled if tenant_id is None else {**filled, "tenant_id": tenant_id}
+
+
+ENQUEUE_JOB = Call(
+    "enqueue_job",
+    {
+        "type": "text",
+        "payload": "json",
+        "queue": "text",
+        "priority": "integer",
+        "run_at": "timestamptz",
+        "delay": "interval",
+        "idempotency_key": "text",
+        "max_attempts": "integer",
+        "retry": "jsonb",
+        "timeout": "interval",
+        "trace": "json",
+        "parent_id": "uuid",
+        "notify": "boolean",
+    },
+    _ENQUEUED,
+)
+ENQUEUE_JOBS = Call(
+    "enqueue_jobs", {"jobs": "json", "notify": "boolean"}, (column("position", BigInteger()), *_ENQUEUED)
+)
+CANCEL_JOB = Call("cancel_job", {"job_id": "uuid"}, _JOB)
+RETRY_JOB = Call("retry_job", {"job_id": "uuid"}, _JOB)
+RESCHEDULE_JOB = Call("reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval"}, _JOB)
+GET_JOB = Call("get_job", {"job_id": "uuid"}, _JOB)
+LIST_JOBS = Call(
+    "list_jobs",
+    {
+        "state": "text",
+        "type": "text",
+        "queue": "text",
+        "since": "timestamptz",
+        "until": "timestamptz",
+        "limit": "integer",
+        "cursor": "uuid",
+    },
+    _JOB,
+)
+SCHEMA_VERSION = text("select revision, serves from jobforge.schema_version()")
+
+# a handler's session, in the handler's own transaction
+COMPLETE_IN_SESSION = text("select answer, reason from jobforge.complete_jobs(cast(:results as json))")
+HOLD_LEASE = text(
+    "select held from jobforge.heartbeat_job(cast(:job_id as uuid), cast(:lease_token as uuid))"
+).bindparams(bindparam("job_id", type_=Uuid()), bindparam("lease_token", type_=Uuid()))
+
+# the worker's, through psycopg. The commit of a claim need not wait for the disk: a claim that a crash forgets is a
+# job still queued. Set in the statement, because inside the function it would leak into a caller's commit.
+CLAIM_JOBS: Final = """
+with hurry as materialized (select set_config('synchronous_commit', 'off', true) as done)
+select j.job_id, j.tenant_id, j.queue, j.type, j.priority, j.payload, j.run, j.attempt, j.max_attempts, j.crashes,
+       j.lease_token, j.claimed_at, j.deadline, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
+       j.trace
+  from hurry h, lateral jobforge.claim_jobs(
+       %(worker_id)s, %(queues)s::text[], %(types)s::text[], %(limit)s, %(queue_limits)s::integer[],
+       %(cursors)s::text[], %(alive)s::interval) j
+ where h.done is not null"""
+COMPLETE_JOBS: Final = "select item, answer, reason from jobforge.complete_jobs(%(results)s::json)"
+HEARTBEAT_JOBS: Final = """
+select signal, lease_token from jobforge.heartbeat_jobs(
+       %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[])"""
+UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
+MAY_WORK: Final = "select has_function_privilege('jobforge.upkeep(uuid,integer)', 'execute'), current_user"
+LISTEN: Final = "listen jobforge"

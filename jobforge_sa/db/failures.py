@@ -1,0 +1,75 @@
+"""The database's errors in the library's words, with the cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobforge_sa import errors
+from jobforge_sa.db.contract import HEAD
+
+_MIGRATE = "run: jobforge migrate   (or: alembic upgrade head)"
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five characters, whichever driver raised it; None for what is not a database's error."""
+    cause: Any = getattr(error, "orig", None) or error
+    for name in ("sqlstate", "pgcode"):
+        code = getattr(cause, name, None)
+        if code:
+            return str(code)
+    return None
+
+
+def _said(error: BaseException) -> tuple[str, str | None]:
+    """The server's message and hint."""
+    cause: Any = getattr(error, "orig", None) or error
+    cause = cause.__cause__ if cause.__cause__ is not None and not hasattr(cause, "diag") else cause
+    diag = getattr(cause, "diag", cause)
+    message = getattr(diag, "message_primary", None) or getattr(cause, "message", None) or str(cause).strip()
+    hint = getattr(diag, "message_hint", None) or getattr(cause, "hint", None)
+    return str(message).removeprefix("jobforge: "), hint
+
+
+def translate(error: BaseException, *, role: str, login: str | None = None) -> errors.JobForgeError | None:
+    """The error to raise instead, or None where the database's own says it best.
+
+    Args:
+        error: What SQLAlchemy or a driver raised.
+        role: The role that the failing call needs, such as "jobforge_app".
+        login: The login that lacks it, if known.
+    """
+    state = sqlstate(error)
+    message, hint = _said(error)
+    if state is None:
+        return None
+    if state in errors.BY_SQLSTATE:
+        kind = errors.BY_SQLSTATE[state]
+        return kind(message, cure=kind.cure or hint)
+    if state in ("3F000", "42883", "42P01"):  # no schema, no such function, no such table
+        return errors.SchemaMismatch(
+            f"the database has no schema jobforge, or an older one than this code needs ({HEAD}): {message}",
+            cure=_MIGRATE,
+        )
+    if state == "42501":
+        who = f'"{login}"' if login else "the login of this connection"
+        return errors.AccessDenied(f"{message}: {role} is missing", cure=f"a DBA runs: grant {role} to {who};")
+    if state in ("22P05", "22P02", "22003", "54001", "54000", "22021", "22023"):
+        return errors.InvalidJob(
+            f"Postgres cannot store this: {message}",
+            cure="leave out NUL characters, half surrogate pairs, NaN, numbers out of range; nothing was enqueued",
+        )
+    return None
+
+
+def mismatch(revision: str | None, serves: str | None) -> errors.SchemaMismatch | None:
+    """Whether a schema at `revision`, serving code from `serves` on, fits this code."""
+    if revision is None or revision < HEAD:
+        return errors.SchemaMismatch(
+            f"the schema jobforge is at revision {revision or 'base'}, this code needs {HEAD}", cure=_MIGRATE
+        )
+    if serves is not None and serves > HEAD:
+        return errors.SchemaMismatch(
+            f"the schema jobforge is at revision {revision} and no longer serves code of {HEAD}",
+            cure="upgrade the package: pip install -U jobforge_sa",
+        )
+    return None

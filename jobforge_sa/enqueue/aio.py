@@ -1,0 +1,86 @@
+"""`Jobs` for `await`: each method runs its twin through SQLAlchemy's greenlet, at the same cost and with one code."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, Unpack
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+from jobforge_sa.enqueue.jobs import Jobs
+from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.tasks import JobOptions, NewJob, Task
+from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Tenant
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+class AsyncJobs:
+    """The jobs of one tenant, through an `AsyncSession` or `AsyncConnection` of the caller's. See `Jobs`."""
+
+    def __init__(
+        self,
+        session: AsyncSession | async_scoped_session[Any] | AsyncConnection,
+        *,
+        tenant: Tenant | None = None,
+    ) -> None:
+        inner = session() if isinstance(session, async_scoped_session) else session
+        if not isinstance(inner, AsyncSession | AsyncConnection):
+            raise ConfigurationError(
+                f"AsyncJobs takes an AsyncSession or an AsyncConnection, not {type(session).__name__}",
+                cure="for a Session use Jobs",
+            )
+        self._session: AsyncSession | AsyncConnection = inner
+        self._tenant = tenant
+
+    async def enqueue(
+        self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]
+    ) -> Enqueued:
+        """See `Jobs.enqueue`."""
+        return await self._run(lambda jobs: jobs.enqueue(task, payload, **options))
+
+    async def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """See `Jobs.enqueue_many`."""
+        return await self._run(lambda sync: sync.enqueue_many(jobs))
+
+    async def cancel(self, job_id: uuid.UUID) -> JobInfo:
+        """See `Jobs.cancel`."""
+        return await self._run(lambda jobs: jobs.cancel(job_id))
+
+    async def retry(self, job_id: uuid.UUID) -> JobInfo:
+        """See `Jobs.retry`."""
+        return await self._run(lambda jobs: jobs.retry(job_id))
+
+    async def reschedule(
+        self, job_id: uuid.UUID, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None
+    ) -> JobInfo:
+        """See `Jobs.reschedule`."""
+        return await self._run(lambda jobs: jobs.reschedule(job_id, run_at=run_at, delay=delay))
+
+    async def get(self, job_id: uuid.UUID) -> JobInfo:
+        """See `Jobs.get`."""
+        return await self._run(lambda jobs: jobs.get(job_id))
+
+    async def list(
+        self,
+        *,
+        state: JobState | str | None = None,
+        type: str | Task[Any, Any] | None = None,  # noqa: A002 - the contract's word
+        queue: str | None = None,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 50,
+        cursor: uuid.UUID | None = None,
+    ) -> JobPage:
+        """See `Jobs.list`."""
+        return await self._run(
+            lambda jobs: jobs.list(
+                state=state, type=type, queue=queue, since=since, until=until, limit=limit, cursor=cursor
+            )
+        )
+
+    async def _run(self, call: Callable[[Jobs], T]) -> T:
+        return await self._session.run_sync(lambda sync: call(Jobs(sync, tenant=self._tenant)))

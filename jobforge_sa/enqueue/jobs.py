@@ -1,0 +1,254 @@
+"""Jobs of a session: enqueued, read and changed in the caller's own transaction. Never commits, never connects."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, Unpack
+from weakref import WeakSet
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, scoped_session
+
+from jobforge_sa.db import calls, failures
+from jobforge_sa.db.tenant import tenant_id
+from jobforge_sa.enqueue.options import as_item, resolve
+from jobforge_sa.enqueue.tenant import bound_tenant
+from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
+from jobforge_sa.tasks import JobOptions, NewJob, Task
+from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Tenant
+
+P = TypeVar("P")
+
+CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
+ORIGIN = "jobforge.origin"  # key in Session.info: the job whose handler uses the session
+
+_fitting: WeakSet[Engine] = WeakSet()  # engines whose schema has been found to fit
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What jobs enqueued by a handler inherit from its job, beside the tenant."""
+
+    parent_id: uuid.UUID
+    trace: str | None
+
+
+class Jobs:
+    """The jobs of one tenant, through a session or connection of the caller's.
+
+    A job enqueued here exists if and only if the caller's transaction commits. Pending rows are flushed first, so a
+    payload may name a row that the flush gives its key: pass a function, `lambda: Ship(order_id=order.id)`.
+
+    Args:
+        session: A `Session`, a `scoped_session`, or a bare `Connection`.
+        tenant: The tenant. Default: the one that the session is bound to, else the one of the task's registry, else
+            whatever the application has set in this transaction itself. It stays set until the transaction ends.
+
+    Every method may raise:
+        TenantRequired, TenantConflict: there is no tenant, or a second one.
+        SchemaMismatch: the schema does not fit this code. AccessDenied: the login is no member of jobforge_app.
+        What the driver raises for the database's own reasons (a lost connection, 40001, lock_timeout) stays as it is.
+    """
+
+    def __init__(self, session: Session | scoped_session[Any] | Connection, *, tenant: Tenant | None = None) -> None:
+        self._session = session() if isinstance(session, scoped_session) else session
+        if not isinstance(self._session, Session | Connection):
+            raise ConfigurationError(
+                f"Jobs takes a Session or a Connection, not {type(session).__name__}",
+                cure="for an AsyncSession use AsyncJobs",
+            )
+        bound = bound_tenant(self._session) if isinstance(self._session, Session) else None
+        self._tenant = tenant_id(tenant) if tenant is not None else bound
+        if bound is not None and bound != self._tenant:
+            raise TenantConflict(f"this session is bound to the tenant {bound!r}, not {self._tenant!r}")
+
+    def enqueue(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> Enqueued:
+        """Enqueue one job.
+
+        Raises:
+            InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
+        """
+        values = resolve(task.options, options)
+        connection = self._begin()
+        values |= {
+            "type": task.name,
+            "payload": _dump(task, payload),
+            "notify": self._notify(task),
+        } | self._origin()
+        tenant = self._tenant_for(task)
+        with self._translated(connection):
+            row = connection.execute(
+                calls.ENQUEUE_JOB.statement(tenant), calls.ENQUEUE_JOB.values(tenant, **values)
+            ).one()
+        return Enqueued(*row)
+
+    def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """Enqueue many jobs, 5,000 in a statement, and answer in their order. All or nothing, like the transaction.
+
+        Raises:
+            InvalidJob, InvalidPayload: one of them must not be stored. Of its statement nothing was stored; roll back.
+        """
+        connection = self._begin()
+        origin = self._origin()
+        if origin.get("trace") is not None:
+            origin["trace"] = json.loads(origin["trace"])
+        batches: dict[tuple[str | None, bool], list[tuple[int, str]]] = {}
+        for position, job in enumerate(jobs):
+            key = (self._tenant_for(job.task), self._notify(job.task))
+            batches.setdefault(key, []).append((position, _item(job, origin)))
+        answers: dict[int, Enqueued] = {}
+        for (tenant, notify), items in batches.items():
+            for start in range(0, len(items), CHUNK):
+                answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
+        return [answers[position] for position in range(len(answers))]
+
+    def cancel(self, job_id: uuid.UUID) -> JobInfo:
+        """Cancel a job: at once while it waits; a running one is told; one that has ended stays as it is.
+
+        Raises:
+            JobNotFound: there is none of this tenant.
+        """
+        return self._one(calls.CANCEL_JOB, job_id)
+
+    def retry(self, job_id: uuid.UUID) -> JobInfo:
+        """Bring a dead or canceled job back to its queue, with all its attempts.
+
+        Raises:
+            JobNotFound: there is none of this tenant. WrongState: it is neither dead nor canceled.
+        """
+        return self._one(calls.RETRY_JOB, job_id)
+
+    def reschedule(
+        self, job_id: uuid.UUID, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None
+    ) -> JobInfo:
+        """Move a waiting job to another time; to now, if neither is given.
+
+        Raises:
+            JobNotFound: there is none of this tenant. WrongState: it is running or has ended.
+        """
+        return self._one(calls.RESCHEDULE_JOB, job_id, **resolve({}, {"run_at": run_at, "delay": delay}))
+
+    def get(self, job_id: uuid.UUID) -> JobInfo:
+        """One job as it is now.
+
+        Raises:
+            JobNotFound: there is none of this tenant.
+        """
+        return self._one(calls.GET_JOB, job_id)
+
+    def list(
+        self,
+        *,
+        state: JobState | str | None = None,
+        type: str | Task[Any, Any] | None = None,  # noqa: A002 - the contract's word
+        queue: str | None = None,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 50,
+        cursor: uuid.UUID | None = None,
+    ) -> JobPage:
+        """One page of jobs, newest first; `since` and `until` bound the time of enqueueing.
+
+        Raises:
+            InvalidJob: there is no such state, the limit is not between 1 and 1000, a time has no zone.
+        """
+        values = {
+            "state": str(state) if state is not None else None,
+            "type": type.name if isinstance(type, Task) else type,
+            "queue": queue,
+            "since": resolve({}, {"run_at": since}).get("run_at"),
+            "until": resolve({}, {"run_at": until}).get("run_at"),
+            "limit": limit,
+            "cursor": cursor,
+        }
+        connection = self._begin()
+        with self._translated(connection):
+            rows = connection.execute(
+                calls.LIST_JOBS.statement(self._tenant), calls.LIST_JOBS.values(self._tenant, **values)
+            ).all()
+        jobs = [_info(row) for row in rows]
+        return JobPage(jobs, jobs[-1].id if len(jobs) == limit else None)
+
+    # -- how ---------------------------------------------------------------------------
+
+    def _begin(self) -> Connection:
+        """The caller's connection, everything pending flushed; at an engine's first time its schema is looked at."""
+        if isinstance(self._session, Session):
+            # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0
+            self._session.flush()
+            connection = self._session.connection()
+        else:
+            connection = self._session
+        if connection.engine not in _fitting:
+            with self._translated(connection):
+                row = connection.execute(calls.SCHEMA_VERSION).one_or_none()
+            mismatch = failures.mismatch(*(row or (None, None)))
+            if mismatch is not None:
+                raise mismatch
+            _fitting.add(connection.engine)
+        return connection
+
+    def _tenant_for(self, task: Task[Any, Any]) -> str | None:
+        if self._tenant is not None or task.forge.tenant is None:
+            return self._tenant
+        return tenant_id(task.forge.tenant)
+
+    def _notify(self, task: Task[Any, Any]) -> bool:
+        twophase = isinstance(self._session, Session) and self._session.twophase
+        return task.forge.notify and not twophase  # a prepared transaction cannot notify: 0A000
+
+    def _origin(self) -> dict[str, Any]:
+        origin = self._session.info.get(ORIGIN) if isinstance(self._session, Session) else None
+        return {"parent_id": origin.parent_id, "trace": origin.trace} if origin is not None else {}
+
+    def _send(
+        self, connection: Connection, items: Sequence[tuple[int, str]], tenant: str | None, notify: bool
+    ) -> dict[int, Enqueued]:
+        document = "[" + ",".join(item for _, item in items) + "]"
+        values = calls.ENQUEUE_JOBS.values(tenant, jobs=document, notify=notify)
+        with self._translated(connection):
+            rows = connection.execute(calls.ENQUEUE_JOBS.statement(tenant), values).all()
+        return {items[row[0] - 1][0]: Enqueued(*row[1:]) for row in rows}
+
+    def _one(self, call: calls.Call, job_id: uuid.UUID, **values: object) -> JobInfo:
+        connection = self._begin()
+        with self._translated(connection):
+            row = connection.execute(
+                call.statement(self._tenant), call.values(self._tenant, job_id=job_id, **values)
+            ).one_or_none()
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
+        return _info(row)
+
+    @contextmanager
+    def _translated(self, connection: Connection) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            better = failures.translate(error, role="jobforge_app", login=connection.engine.url.username)
+            if better is None:
+                raise
+            raise better from error
+
+
+def _dump(task: Task[Any, Any], payload: object) -> str:
+    return task.dump(payload() if callable(payload) else payload)
+
+
+def _item(job: NewJob, origin: dict[str, Any]) -> str:
+    """The job as an object of `enqueue_jobs`; its payload is JSON text already and goes in as it is."""
+    values = as_item(resolve(job.task.options, job.options)) | origin | {"type": job.task.name}
+    head = json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":"))
+    return f'{head[:-1]},"payload":{_dump(job.task, job.payload)}}}'
+
+
+def _info(row: Any) -> JobInfo:
+    values = row._asdict()
+    values["state"] = JobState(values["state"])
+    return JobInfo(**values)

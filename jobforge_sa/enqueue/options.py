@@ -1,0 +1,114 @@
+"""What an enqueue may say of a job, checked before it is sent: the error comes with the line that is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any, NoReturn
+
+from jobforge_sa.errors import InvalidJob
+from jobforge_sa.tasks import NAME, JobOptions
+from jobforge_sa.types import Delays, Exponential
+
+_KNOWN = frozenset(JobOptions.__annotations__) | frozenset(JobOptions.__optional_keys__)
+
+
+def resolve(defaults: Any, options: Any) -> dict[str, Any]:
+    """A task's options with a job's over them, as the arguments of `enqueue_job`. What is None is left out.
+
+    Raises:
+        InvalidJob: an option is unknown or cannot work.
+    """
+    merged = {**defaults, **options}
+    for name in merged.keys() - _KNOWN:
+        _refuse(f"there is no option {name!r}", f"options: {', '.join(sorted(_KNOWN))}")
+    values = {name: value for name, value in merged.items() if value is not None}
+    for name, check in _CHECKS.items():
+        if name in values:
+            values[name] = check(values[name])
+    if "run_at" in values and "delay" in values:
+        _refuse("run_at and delay are both given", "give one of them")
+    return values
+
+
+def as_item(values: dict[str, Any]) -> dict[str, Any]:
+    """The same for an item of `enqueue_jobs`: what JSON has no type for becomes text that Postgres reads."""
+    item = dict(values)
+    for name, value in values.items():
+        if isinstance(value, dt.timedelta):
+            item[name] = f"{value.total_seconds():.6f} seconds"
+        elif isinstance(value, dt.datetime):
+            item[name] = value.isoformat()
+    if "retry" in item:
+        item["retry"] = json.loads(item["retry"])
+    return item
+
+
+def _refuse(what: str, cure: str) -> NoReturn:
+    raise InvalidJob(what, cure=f"{cure}; nothing was enqueued")
+
+
+def _whole(name: str, low: int, high: int) -> Any:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            _refuse(f"{name} is {value!r}", f"pass a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def _queue(value: object) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        _refuse(f"{str(value)[:100]!r} is no name for a queue", "use 1 to 100 of A-Z a-z 0-9 _ . : -")
+    return value
+
+
+def _run_at(value: object) -> dt.datetime:
+    if not isinstance(value, dt.datetime):
+        _refuse(f"run_at is a {type(value).__name__}", "pass an aware datetime")
+    if value.tzinfo is None or value.utcoffset() is None:
+        _refuse(
+            f"run_at {value.isoformat()} has no time zone",
+            "pass datetime.now(UTC) + ..., or delay=timedelta(...)",
+        )
+    if not 1970 <= value.year < 3000:
+        _refuse(f"run_at {value.isoformat()} is out of range", "pass a time between the years 1970 and 3000")
+    return value
+
+
+def _duration(name: str, low: dt.timedelta, high: dt.timedelta) -> Any:
+    def check(value: object) -> dt.timedelta:
+        if not isinstance(value, dt.timedelta):
+            _refuse(f"{name} is a {type(value).__name__}", f"pass a timedelta: {name}=timedelta(seconds=...)")
+        if not low <= value <= high:
+            _refuse(f"{name} is {value}", f"pass a timedelta from {low} to {high}")
+        return value
+
+    return check
+
+
+def _key(value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value:
+        _refuse(
+            f"the idempotency key {str(value)[:40]!r} cannot be one",
+            "pass a str of 1 to 200 characters without NUL",
+        )
+    return value
+
+
+def _retry(value: object) -> str:
+    if not isinstance(value, Exponential | Delays):
+        _refuse(f"retry is a {type(value).__name__}", "pass Exponential(...) or Delays(...)")
+    return json.dumps(value.to_json())
+
+
+_CHECKS: dict[str, Any] = {
+    "queue": _queue,
+    "priority": _whole("priority", -100, 100),
+    "max_attempts": _whole("max_attempts", 1, 1000),
+    "retry": _retry,
+    "timeout": _duration("timeout", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),
+    "run_at": _run_at,
+    "delay": _duration("delay", dt.timedelta(0), dt.timedelta(days=3650)),
+    "idempotency_key": _key,
+}

@@ -1,0 +1,7 @@
+"""The jobs as mapped classes, for reading: `select(Job).where(Job.state == "dead")`, under the policies of who asks."""
+
+from jobforge_sa.models.attempt import Attempt
+from jobforge_sa.models.base import Base
+from jobforge_sa.models.job import Job
+
+__all__ = ["Attempt", "Base", "Job"]

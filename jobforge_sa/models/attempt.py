@@ -1,0 +1,37 @@
+"""`Attempt`: a run that has ended, mapped to `jobforge.attempts` without its token."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import DateTime, Text
+from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from jobforge_sa.models.base import Base
+
+if TYPE_CHECKING:
+    from jobforge_sa.models.job import Job
+
+
+class Attempt(Base):
+    """One run of a job, and how it ended."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    run: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int]
+    outcome: Mapped[str] = mapped_column(Text)
+    worker_id: Mapped[uuid.UUID]
+    claimed_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
+    run_ms: Mapped[int | None]
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+    job: Mapped[Job] = relationship(
+        "Job", primaryjoin="foreign(Attempt.job_id) == Job.id", viewonly=True, back_populates="attempts"
+    )

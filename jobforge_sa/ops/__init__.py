@@ -1,0 +1,1 @@
+"""Operating: the command line. May know everything; nothing imports it."""

@@ -1,0 +1,223 @@
+"""Tasks: a name, a payload type, a handler and its defaults; and the registry that holds them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import json
+import re
+import typing
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, NoReturn, Protocol, TypedDict, TypeVar, Unpack, overload
+
+import pydantic
+
+from jobforge_sa.context import AsyncContext, Context
+from jobforge_sa.errors import ConfigurationError, InvalidPayload
+from jobforge_sa.types import RetryPolicy, Tenant
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
+MAX_PAYLOAD_BYTES = 262_144
+# an escaped NUL, but not an escaped backslash that happens to stand before "u0000"
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class TaskOptions(TypedDict, total=False):
+    """What a task may say of all its jobs. Left out: the database's default."""
+
+    queue: str  # default "default"
+    priority: int  # -100 (first) to 100 (last) within the tenant; default 0
+    max_attempts: int  # 1 to 1000; default 5
+    retry: RetryPolicy | None  # default Exponential()
+    timeout: dt.timedelta | None  # default: one hour
+
+
+class JobOptions(TaskOptions, total=False):
+    """What an enqueue may say of one job, over its task's options."""
+
+    run_at: dt.datetime  # aware; or
+    delay: dt.timedelta  # from the database's now
+    idempotency_key: str | None  # 1 to 200 characters: the same tenant, type and key is one job
+
+
+class Task(Generic[P, R]):
+    """A kind of job. Made by `JobForge.task`; calling it calls the handler, as a test would."""
+
+    def __init__(
+        self, forge: JobForge, name: str, handler: Callable[..., Any], payload_type: Any, options: TaskOptions
+    ) -> None:
+        self.forge = forge
+        self.name = name
+        self.handler = handler
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(handler)
+        self._adapter: pydantic.TypeAdapter[P] = pydantic.TypeAdapter(payload_type)
+
+    def __call__(self, ctx: Any, payload: P) -> R:
+        """Call the handler."""
+        return typing.cast(R, self.handler(ctx, payload))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @property
+    def queue(self) -> str:
+        """The queue of its jobs, unless an enqueue names another."""
+        return self.options.get("queue", "default")
+
+    def new(self, payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> NewJob:
+        """A job to be enqueued with `Jobs.enqueue_many`. Nothing is checked or stored yet."""
+        return NewJob(self, payload, options)
+
+    def dump(self, payload: object) -> str:
+        """The payload as JSON text.
+
+        Raises:
+            InvalidPayload: it is not what the task takes, or JSON and Postgres cannot hold it.
+        """
+        try:
+            value = self._adapter.dump_python(self._adapter.validate_python(payload), mode="json")
+            text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+            size = len(text.encode())
+        except (
+            ValueError,
+            TypeError,
+            RecursionError,
+        ) as error:  # pydantic's errors are ValueErrors, as are NaN and half a surrogate pair
+            self._refuse(str(error) or type(error).__name__, error)
+        if not isinstance(value, dict):
+            self._refuse(f"it must be a JSON object, this is {type(value).__name__}")
+        if size > MAX_PAYLOAD_BYTES:
+            self._refuse(f"it has {size} bytes, {MAX_PAYLOAD_BYTES} are allowed")
+        if _NUL.search(text):
+            self._refuse("it contains a NUL character, which Postgres cannot store")
+        return text
+
+    def load(self, text: str) -> P:
+        """The payload from JSON text.
+
+        Raises:
+            pydantic.ValidationError: the text is not what the task takes (any more).
+        """
+        return self._adapter.validate_json(text)
+
+    def _refuse(self, why: str, cause: BaseException | None = None) -> NoReturn:
+        raise InvalidPayload(
+            f"the payload of {self.name} cannot be enqueued: {why}",
+            cure="pass what the handler's second parameter is annotated with; store large or free data in a table of "
+            "yours and enqueue its key. For a key that a flush will make, pass a function: lambda: Payload(id=row.id)",
+        ) from cause
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is not enqueued yet."""
+
+    task: Task[Any, Any]
+    payload: object  # or a function of no arguments that makes it, called after the flush
+    options: JobOptions
+
+
+class _TaskDecorator(Protocol):
+    """Makes a task of a handler; the payload's and result's types come from its annotations."""
+
+    @overload
+    def __call__(self, handler: Callable[[AsyncContext, P], Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[Context, P], R], /) -> Task[P, R]: ...
+
+
+class JobForge:
+    """The registry of an application's tasks, and its defaults.
+
+    Args:
+        tenant: The one tenant of an application that has only one; otherwise each session or call names its own.
+        notify: Wake sleeping workers through NOTIFY. Off, they poll: for two-phase commit, and for poolers that hand
+            a connection to another client after each transaction.
+
+    Example:
+        >>> forge = JobForge(tenant="main")
+        >>> @forge.task(queue="mail", max_attempts=10)
+        ... def send_receipt(ctx: Context, payload: Receipt) -> None: ...
+    """
+
+    def __init__(self, *, tenant: Tenant | None = None, notify: bool = True) -> None:
+        self.tenant = tenant
+        self.notify = notify
+        self._tasks: dict[str, Task[Any, Any]] = {}
+
+    @property
+    def tasks(self) -> typing.Mapping[str, Task[Any, Any]]:
+        """All tasks by name."""
+        return MappingProxyType(self._tasks)
+
+    def __iter__(self) -> Iterator[Task[Any, Any]]:
+        return iter(self._tasks.values())
+
+    def task(self, name: str | None = None, /, **options: Unpack[TaskOptions]) -> _TaskDecorator:
+        """Decorate a handler: a function of a context and a payload.
+
+        The name is what the database stores; without one it is the function's. Renaming a task leaves its waiting
+        jobs to workers that still know the old name.
+
+        Raises:
+            ConfigurationError: the name is taken or malformed, or the handler's signature does not fit.
+        """
+        if callable(name):
+            raise ConfigurationError("@forge.task needs parentheses", cure="write @forge.task()")
+
+        def decorate(handler: Callable[..., Any]) -> Task[Any, Any]:
+            task: Task[Any, Any] = Task(self, name or handler.__name__, handler, _payload_type(handler), options)
+            if not NAME.fullmatch(task.name):
+                raise ConfigurationError(
+                    f"{task.name!r} is no name for a task",
+                    cure="use 1 to 100 of A-Z a-z 0-9 _ . : - and do not begin with . : -",
+                )
+            if task.name in self._tasks:
+                raise ConfigurationError(
+                    f"there is a task {task.name!r} already",
+                    cure="give one of them another name: @forge.task('...')",
+                )
+            self._tasks[task.name] = task
+            return task
+
+        return decorate
+
+    def include(self, other: JobForge) -> None:
+        """Take over the tasks of another registry, such as a library's.
+
+        Raises:
+            ConfigurationError: both have a task of one name.
+        """
+        for task in other:
+            if task.name in self._tasks:
+                raise ConfigurationError(f"there is a task {task.name!r} already", cure="rename one of them")
+            self._tasks[task.name] = task
+
+
+def _payload_type(handler: Callable[..., Any]) -> Any:
+    parameters = list(inspect.signature(handler).parameters.values())
+    fits = len(parameters) == 2 and all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    if not fits:
+        raise ConfigurationError(
+            f"the handler {handler.__name__} takes {len(parameters)} parameters",
+            cure="write def handler(ctx: Context, payload: YourModel) -> ...",
+        )
+    try:
+        hints = typing.get_type_hints(handler, include_extras=True)
+    except NameError as error:  # a model defined inside a function, below postponed annotations
+        raise ConfigurationError(
+            f"the annotations of {handler.__name__} cannot be resolved: {error}",
+            cure="define the payload's model at the top level of a module",
+        ) from error
+    if parameters[1].name not in hints:
+        raise ConfigurationError(
+            f"the payload of {handler.__name__} has no type",
+            cure=f"annotate it: {parameters[1].name}: YourModel (a pydantic model, a dataclass, dict[str, Any] ...)",
+        )
+    return hints[parameters[1].name]

@@ -1,0 +1,1 @@
+"""For tests: a Postgres without Docker and without root."""

@@ -1,0 +1,98 @@
+"""Claims jobs for the lanes as they have room, and sleeps when there are none."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg.rows import args_row
+from sqlalchemy import Engine
+
+from jobforge_sa.context import ClaimedJob
+from jobforge_sa.db import calls
+from jobforge_sa.tasks import Task
+from jobforge_sa.worker.cycle import MAX_CLAIM, MAX_UNREPORTED, nap
+from jobforge_sa.worker.lane import Lane
+from jobforge_sa.worker.run import Run, Runs
+from jobforge_sa.worker.service import Service
+
+log = logging.getLogger("jobforge_sa.worker")
+
+
+class Claimer(Service):
+    """Keeps the lanes supplied: continuous refill, no batch barrier; as many as there is room for, never more."""
+
+    name = "claimer"
+
+    def __init__(
+        self, engine: Engine, runs: Runs, lanes: list[Lane], tasks: Mapping[str, Task[Any, Any]], *,
+        worker_id: uuid.UUID, lease: dt.timedelta, poll: dt.timedelta, unreported: Callable[[], int],
+    ) -> None:  # fmt: skip
+        super().__init__(engine)
+        self._runs = runs
+        self._lanes = lanes
+        self._tasks = tasks
+        self._poll = poll.total_seconds()
+        self._unreported = unreported
+        self._values = {"worker_id": worker_id, "types": list(tasks), "alive": lease}
+        self._cursors: dict[str, str] = {}
+        self._idle = 0
+        self._paced = time.monotonic()
+        self.claimed = 0
+        self.drained = threading.Event()  # the last claim found nothing, and nothing is held
+
+    def step(self) -> None:
+        """Claim what there is room for; sleep when there was less than that."""
+        self._observe_pace()
+        wanted = {lane.queue: lane.room() for lane in self._lanes} if self._unreported() < MAX_UNREPORTED else {}
+        wanted = {queue: room for queue, room in wanted.items() if room}
+        if not wanted:
+            self.sleep(self._poll)
+            return
+        held = len(self._runs)
+        jobs = self.link.run(lambda connection: self._claim(connection, wanted))
+        self._idle = 0 if jobs else self._idle + 1
+        if jobs:
+            self._hand_out(jobs)
+        elif not held:
+            self.drained.set()
+        if len(jobs) < min(sum(wanted.values()), MAX_CLAIM):
+            self.sleep(nap(self._idle, self._poll))
+
+    def _claim(self, connection: psycopg.Connection[Any], wanted: dict[str, int]) -> list[ClaimedJob]:
+        values = {
+            **self._values,
+            "queues": list(wanted),
+            "limit": min(sum(wanted.values()), MAX_CLAIM),
+            "queue_limits": list(wanted.values()),
+            "cursors": [self._cursors.get(queue) for queue in wanted],
+        }
+        with connection.cursor(row_factory=args_row(ClaimedJob)) as cursor:
+            return cursor.execute(calls.CLAIM_JOBS, values).fetchall()
+
+    def _hand_out(self, jobs: list[ClaimedJob]) -> None:
+        self.claimed += len(jobs)
+        by_queue: dict[str, list[Run]] = {}
+        for job in jobs:
+            run = Run(job, self._tasks[job.type])
+            self._runs.add(run)
+            by_queue.setdefault(job.queue, []).append(run)
+        for lane in self._lanes:
+            if lane.queue in by_queue:
+                self._cursors[lane.queue] = by_queue[lane.queue][-1].job.tenant_id  # the ring goes on behind it
+                lane.offer(by_queue[lane.queue])
+
+    def _observe_pace(self) -> None:
+        now = time.monotonic()
+        if now - self._paced < 0.02:  # too short to measure anything
+            return
+        for lane in self._lanes:
+            finished, lane.finished = lane.finished, 0
+            lane.pace.observe(finished, now - self._paced)
+        self._paced = now

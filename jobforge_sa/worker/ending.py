@@ -1,0 +1,124 @@
+"""How a run ended, as the item of `complete_jobs` that says so."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import dataclass
+
+import pydantic
+import pydantic_core
+
+from jobforge_sa.types import Cancel, Discard, Done, Outcome, Retry, Snooze
+from jobforge_sa.worker.run import Run
+
+MAX_TEXT = 8_000  # characters of a message and of a traceback that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An outcome in the contract's words."""
+
+    outcome: str
+    result: str | None = None  # JSON text
+    error: dict[str, str] | None = None
+    delay: float | None = None  # seconds
+    final: bool = False
+
+    def item(self, run: Run) -> str:
+        """The JSON text of this run's item."""
+        job = run.job
+        # by hand: this runs once for each job, and json.dumps would cost four times as much
+        text = f'{{"job_id":"{job.id}","lease_token":"{job.lease_token}","outcome":"{self.outcome}"'
+        text += f',"run_ms":{run.elapsed_ms}'
+        if self.result is not None:
+            text += f',"result":{self.result}'
+        if self.error is not None:
+            text += f',"error":{json.dumps(self.error)}'
+        if self.delay is not None:
+            text += f',"delay":{max(self.delay, 0.0):.6f}'
+        if self.final:
+            text += ',"final":true'
+        return text + "}"
+
+
+SUCCEEDED = Ending("succeeded")
+RELEASED = Ending("released")
+
+
+def of_value(value: object) -> Ending:
+    """What a handler's return value means."""
+    if value is None:
+        return SUCCEEDED
+    if isinstance(value, Done):
+        return of_value(value.result)
+    if isinstance(value, Outcome):
+        return of_error(value)
+    try:
+        plain = pydantic_core.to_jsonable_python(value)
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        return Ending("failed", error=_described("InvalidResult", f"the result is not JSON: {error}"), final=True)
+    return Ending("succeeded", result=text)
+
+
+def of_error(error: BaseException) -> Ending:
+    """What an exception out of a handler means."""
+    match error:
+        case Done():
+            return of_value(error.result)
+        case Snooze():
+            return Ending("snoozed", delay=error.delay.total_seconds())
+        case Retry():
+            after = error.after.total_seconds() if error.after is not None else None
+            return Ending("failed", error=_described("Retry", _text(error)), delay=after)
+        case Discard():
+            return Ending("failed", error=_described("Discard", _text(error)), final=True)
+        case Cancel():
+            return Ending("canceled", error=_described("Cancel", _text(error)))
+    return Ending("failed", error=_described(type(error).__name__, _text(error), _traceback(error)))
+
+
+def of_payload(error: pydantic.ValidationError) -> Ending:
+    """The payload is not what the task takes: final, for no retry changes it. Its values stay out of the record."""
+    faults = "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False, include_context=False)[:10]
+    )
+    return Ending("failed", error=_described("InvalidPayload", faults), final=True)
+
+
+TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": "the handler ran longer than its timeout"})
+
+
+def refused(reason: str) -> Ending:
+    """The database would not take a completion (a result that is too large): final, for the run has happened."""
+    return Ending("failed", error=_described("Refused", f"the completion was refused: {reason}"), final=True)
+
+
+def _described(kind: str, message: str, trace: str | None = None) -> dict[str, str]:
+    error = {"type": kind, "message": _clean(message)}
+    if trace:
+        error["traceback"] = _clean(trace)
+    return error
+
+
+def _clean(text: str) -> str:
+    """Text that Postgres stores: no NUL, no half surrogate pairs, and not more than anybody reads."""
+    text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT // 2]}\n…\n{text[-MAX_TEXT // 2 :]}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # an exception whose __str__ raises is still an exception
+        return f"<str() of it raised {type(broken).__name__}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error, limit=-20, chain=True))
+    except Exception:
+        return f"<no traceback: formatting it failed>\n{type(error).__name__}"

@@ -1,0 +1,151 @@
+"""Run one claimed job: payload, handler, ending, and the commit that holds them together. No policy, no SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+from sqlalchemy import Engine
+
+from jobforge_sa.context import AsyncContext, Context
+from jobforge_sa.errors import LeaseLost
+from jobforge_sa.types import Outcome
+from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker import session as sessions
+from jobforge_sa.worker.ending import Ending
+from jobforge_sa.worker.run import Run
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+log = logging.getLogger("jobforge_sa.worker")
+
+Report = Callable[[Run, Ending | None], None]  # None: the handler's own transaction has completed the job
+
+
+class Executor:
+    """Runs handlers and hands on how they ended.
+
+    Args:
+        engine: Where handlers' sessions connect.
+        async_engine: Makes the engine of async handlers' sessions, when the first one asks for its session.
+        report: Takes each run's ending.
+    """
+
+    def __init__(self, engine: Engine, async_engine: Callable[[], AsyncEngine], report: Report) -> None:
+        self._engine = engine
+        self._async_engine = async_engine
+        self._report = report
+
+    def run(self, run: Run) -> None:
+        """Run a plain handler, in this thread."""
+        run.start()
+        ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run))
+        try:
+            ending: Ending | None = self._handle(ctx, run)
+        except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
+            ending = _failed(run, error)
+        finally:
+            if ctx.opened_session is not None:
+                _closed(ctx.opened_session.close)
+        self._report(run, ending)
+
+    def _handle(self, ctx: Context, run: Run) -> Ending | None:
+        payload = _load(run)
+        ending = endings.of_value(run.task.handler(ctx, payload))
+        session = ctx.opened_session
+        if session is None or not session.in_transaction():
+            return ending
+        sessions.complete(session, ending.item(run))
+        return None
+
+    async def run_async(self, run: Run) -> None:
+        """Run an `async def` handler, on this loop."""
+        run.start()
+        ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run))
+        try:
+            ending: Ending | None = await self._handle_async(ctx, run)
+        except asyncio.CancelledError:
+            ending = endings.RELEASED if not run.signals.canceled else Ending("canceled")
+        except BaseException as error:
+            ending = _failed(run, error)
+        finally:
+            if ctx.opened_session is not None:
+                await _closed_async(ctx.opened_session)
+        self._report(run, ending)
+
+    async def _handle_async(self, ctx: AsyncContext, run: Run) -> Ending | None:
+        payload = _load(run)
+        timeout = run.job.timeout.total_seconds() if run.job.timeout is not None else None
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                value = await run.task.handler(ctx, payload)
+        except TimeoutError:
+            if limit.expired():
+                return endings.TIMED_OUT
+            raise  # the handler's own
+        ending = endings.of_value(value)
+        session = ctx.opened_session
+        if session is None or not session.in_transaction():
+            return ending
+        item = ending.item(run)
+        await session.run_sync(lambda sync: sessions.complete(sync, item))
+        return None
+
+    def _open_async(self, run: Run) -> AsyncSession:
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        return AsyncSession(self._async_engine(), sync_session_class=sessions.HandlerSession, info=sessions.info(run))
+
+
+class PayloadRejected(Exception):
+    """The payload is not what the task takes (any more). Apart from a handler's own validation errors."""
+
+    def __init__(self, error: pydantic.ValidationError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _load(run: Run) -> Any:
+    try:
+        return run.task.load(run.job.payload)
+    except pydantic.ValidationError as error:
+        raise PayloadRejected(error) from error
+
+
+def _failed(run: Run, error: BaseException) -> Ending:
+    match error:
+        case PayloadRejected():
+            ending = endings.of_payload(error.error)
+        case sessions.CompletionRefused():
+            ending = endings.refused(str(error))
+        case LeaseLost():
+            log.warning("job %s: its lease was lost, run %s does not count", run.job.id, run.job.run)
+            return endings.of_error(error)
+        case Outcome():
+            return endings.of_error(error)
+        case _:
+            ending = endings.of_error(error)
+    described = ending.error or {}
+    log.warning(
+        "job %s (%s) attempt %s failed: %s: %s",
+        run.job.id, run.job.type, run.job.attempt, described.get("type"), described.get("message", "")[:200],
+    )  # fmt: skip
+    return ending
+
+
+def _closed(close: Callable[[], Any]) -> None:
+    try:
+        close()
+    except Exception:
+        log.debug("closing a handler's session failed", exc_info=True)
+
+
+async def _closed_async(session: AsyncSession) -> None:
+    try:
+        await asyncio.shield(session.close())
+    except Exception:
+        log.debug("closing a handler's session failed", exc_info=True)

@@ -1,0 +1,71 @@
+"""The worker's sign of life, and what it hears in answer; and the upkeep that any worker does now and then."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+import time
+import uuid
+from typing import Any
+
+from sqlalchemy import Engine
+
+from jobforge_sa.db import calls
+from jobforge_sa.worker.run import Runs
+from jobforge_sa.worker.service import Service
+
+log = logging.getLogger("jobforge_sa.worker")
+
+
+class Heartbeat(Service):
+    """One small update for all runs together, from its own thread and connection, so that no handler can starve it."""
+
+    name = "heartbeat"
+
+    def __init__(
+        self, engine: Engine, runs: Runs, *, worker_id: uuid.UUID, lease: dt.timedelta, name: str, queues: list[str],
+        types: list[str],
+    ) -> None:  # fmt: skip
+        super().__init__(engine)
+        self._runs = runs
+        self._lease = lease
+        self._values: dict[str, Any] = {
+            "worker_id": worker_id,
+            "name": name,
+            "queues": queues,
+            "types": types,
+        }
+        self._upkeep_due = 0.0
+
+    def step(self) -> None:
+        """Beat, look after what is due, sleep for a third of the lease."""
+        self.beat(self._lease)
+        if time.monotonic() >= self._upkeep_due:
+            self.upkeep()
+            # with some chance in it, so that many workers do not all come at once
+            self._upkeep_due = time.monotonic() + self._lease.total_seconds() / 3 * random.uniform(0.7, 1.3)
+        self.sleep(self._lease.total_seconds() / 3)
+
+    def finish(self) -> None:
+        """Take leave: what is still held (nothing, after a clean stop) can be rescued at once."""
+        self.beat(dt.timedelta(0))
+
+    def beat(self, alive: dt.timedelta) -> None:
+        """Send one heartbeat, and pass its answers on to the runs."""
+        values = {**self._values, "runs": self._runs.tokens(), "alive": alive}
+        rows: list[Any] = self.link.run(lambda c: c.execute(calls.HEARTBEAT_JOBS, values).fetchall())
+        for signal, token in rows:
+            run = self._runs.get(token)
+            if signal == "released":
+                log.warning("a claim's answer was lost on its way; its job is queued again")
+            elif run is not None:
+                run.interrupt(lost=signal == "lost")
+
+    def upkeep(self) -> None:
+        """Rescue, promote and clean up, in bounded steps."""
+        values = {"worker_id": self._values["worker_id"]}
+        rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, values).fetchall())
+        moved = {step: count for step, count in rows if count}
+        if moved.get("rescued"):
+            log.warning("rescued %s jobs of dead workers or passed deadlines", moved["rescued"])

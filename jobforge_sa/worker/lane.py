@@ -1,0 +1,125 @@
+"""One queue's slots: a buffer of claimed jobs, and never more than `concurrency` of them running."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from jobforge_sa.worker.cycle import Pace, room
+from jobforge_sa.worker.run import Run
+
+
+class Lane:
+    """Starts claimed jobs in their order as slots become free: plain handlers in threads, async ones on the loop.
+
+    Args:
+        queue_name: The queue.
+        concurrency: How many handlers may run at once.
+        run: Runs a plain handler, in the calling thread, to its end.
+        spawn: Starts an async handler on the loop; calls back when it has ended.
+    """
+
+    def __init__(
+        self,
+        queue_name: str,
+        concurrency: int,
+        run: Callable[[Run], None],
+        spawn: Callable[[Run, Callable[[], None]], None],
+    ) -> None:
+        self.queue = queue_name
+        self.concurrency = concurrency
+        self.pace = Pace()
+        self.finished = 0
+        self._run = run
+        self._spawn = spawn
+        self._lock = threading.Lock()
+        self._inbox: deque[Run] = deque()
+        self._active = 0
+        self._handoff: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._idle = 0  # threads that wait at the handoff
+        self._threads: list[threading.Thread] = []
+        self._freed: Callable[[], None] = lambda: None
+        self._closed = False
+
+    def on_free(self, freed: Callable[[], None]) -> None:
+        """Call this when a slot becomes free and nothing waits for it."""
+        self._freed = freed
+
+    def room(self) -> int:
+        """How many more jobs to claim for this queue."""
+        with self._lock:
+            return 0 if self._closed else room(self.concurrency, self.pace.rate, self._active + len(self._inbox))
+
+    def offer(self, runs: list[Run]) -> None:
+        """Take claimed jobs; start what fits."""
+        with self._lock:
+            self._inbox.extend(runs)
+            while self._start_one():
+                pass
+
+    def close(self) -> list[Run]:
+        """Start nothing any more; give back what was not started."""
+        with self._lock:
+            self._closed = True
+            left, self._inbox = list(self._inbox), deque()
+            for _ in self._threads:
+                self._handoff.put(None)
+        return left
+
+    @property
+    def active(self) -> int:
+        """Handlers that are running."""
+        return self._active
+
+    def _start_one(self) -> bool:
+        """Start the next job, if there is one and a slot for it. Under the lock."""
+        if not self._inbox or self._active >= self.concurrency:
+            return False
+        run = self._inbox.popleft()
+        self._active += 1
+        if run.task.is_async:
+            self._spawn(run, self._async_ended)
+            return True
+        self._handoff.put(run)
+        if self._idle:
+            self._idle -= 1
+        elif len(self._threads) < self.concurrency:
+            name = f"jobforge-{self.queue}-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return True
+
+    def _work(self) -> None:
+        while True:
+            run = self._handoff.get()
+            while run is not None:
+                self._run(run)
+                run = self._next()
+            if self._closed:
+                return
+
+    def _next(self) -> Run | None:
+        """A slot became free: a thread goes on with the next plain job itself, without a handoff."""
+        with self._lock:
+            self.finished += 1
+            self._active -= 1
+            while self._inbox and self._active < self.concurrency and self._inbox[0].task.is_async:
+                self._start_one()
+            if self._inbox and self._active < self.concurrency:
+                self._active += 1
+                return self._inbox.popleft()
+            self._idle += 1
+        self._freed()
+        return None
+
+    def _async_ended(self) -> None:
+        with self._lock:
+            self.finished += 1
+            self._active -= 1
+            self._start_one()
+            more = bool(self._inbox)
+        if not more:
+            self._freed()

@@ -1,0 +1,113 @@
+"""A connection of the worker's own: outside the application's pool, in autocommit, opened again when it breaks."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError
+
+from jobforge_sa.errors import ConfigurationError, ServerUnavailable
+
+T = TypeVar("T")
+
+log = logging.getLogger("jobforge_sa.worker")
+
+
+class LinkDown(Exception):
+    """The connection broke or could not be opened: try again in a while."""
+
+
+class Link:
+    """One connection, lazily opened. Used by one thread at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._fairy: Any = None
+
+    def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Do something with the connection.
+
+        Raises:
+            LinkDown: it broke; whether the work was done is not known.
+        """
+        connection = self.connection()
+        try:
+            return work(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
+            if connection.closed or connection.broken or not isinstance(error, psycopg.OperationalError):
+                self.close()
+            raise LinkDown(_first_line(error)) from error
+
+    def connection(self) -> psycopg.Connection[Any]:
+        """The open connection.
+
+        Raises:
+            LinkDown: it cannot be opened.
+        """
+        if self._fairy is None:
+            try:
+                self._fairy = self._open()
+            except (DBAPIError, psycopg.Error) as error:
+                raise LinkDown(_first_line(error)) from error
+        connection: psycopg.Connection[Any] = self._fairy.dbapi_connection
+        return connection
+
+    def close(self) -> None:
+        """Close it, if it is open. The next use opens another."""
+        fairy, self._fairy = self._fairy, None
+        if fairy is not None:
+            try:
+                fairy.close()
+            except Exception:  # a broken connection may fail to close; it is gone all the same
+                log.debug("closing a broken connection failed", exc_info=True)
+
+    def _open(self) -> Any:
+        fairy = self._engine.raw_connection()  # through the engine, so that its events and its creator take part
+        fairy.detach()  # ours for good: the pool's places stay the application's
+        connection: psycopg.Connection[Any] = fairy.dbapi_connection  # type: ignore[assignment]
+        connection.rollback()
+        connection.autocommit = True
+        row = connection.execute("show default_transaction_isolation").fetchone()
+        if row is not None and row[0] != "read committed":  # only then: a pooler would hand the setting on
+            connection.execute("set default_transaction_isolation = 'read committed'")
+        return fairy
+
+
+def own_engine(engine: Any) -> Engine:
+    """An engine with psycopg for what the worker was given: an `Engine`, an `AsyncEngine` or a URL.
+
+    Raises:
+        ConfigurationError: it is no way to a Postgres.
+    """
+    if isinstance(engine, Engine) and engine.dialect.driver == "psycopg" and not engine.dialect.is_async:
+        return engine
+    url = make_url(engine) if isinstance(engine, str) else getattr(engine, "url", None)
+    if url is None or not url.drivername.startswith("postgres"):
+        raise ConfigurationError(
+            "the worker needs a way to a Postgres",
+            cure="pass create_engine('postgresql+psycopg://...') or its URL",
+        )
+    return create_engine(url.set(drivername="postgresql+psycopg"))
+
+
+def unavailable(error: BaseException, engine: Engine) -> ServerUnavailable:
+    """The error for a server that cannot be reached at the start."""
+    return ServerUnavailable(
+        f"no connection to {engine.url.render_as_string(hide_password=True)}: {error}",
+        cure="start the server, or correct host, port, database, user and password in the URL",
+    )
+
+
+def backoff(failures: int) -> float:
+    """How long to wait after so many failures in a row: 0.1, 0.2 ... 10 s, half of it by chance."""
+    return min(10.0, 0.1 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]

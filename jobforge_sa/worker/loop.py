@@ -1,0 +1,62 @@
+"""The one event loop of the async handlers, in a thread of its own; made when the first async job is claimed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from jobforge_sa.worker.run import Run
+
+
+class Loop:
+    """Runs coroutines that other threads hand over."""
+
+    def __init__(self, handle: Callable[[Run], Coroutine[Any, Any, None]]) -> None:
+        self._handle = handle
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lock = threading.Lock()
+
+    def spawn(self, run: Run, ended: Callable[[], None]) -> None:
+        """Run an async handler; call back when it has ended."""
+        loop = self._running()
+        loop.call_soon_threadsafe(self._start, run, ended)
+
+    def stop(self, finish: Callable[[], Coroutine[Any, Any, None]], timeout: float | None) -> None:
+        """Run a last coroutine (closing what belongs to the loop), and end the loop."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(finish(), loop).result(timeout)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout)
+        self._loop = self._thread = None
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._main, args=(self._loop,), name="jobforge-loop", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    @staticmethod
+    def _main(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    def _start(self, run: Run, ended: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._handle(run), name=f"{run.job.type} {run.job.id}")
+        run.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: ended())

@@ -1,0 +1,82 @@
+"""A run in progress, and all runs that this worker holds."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from jobforge_sa.context import ClaimedJob, Signals
+from jobforge_sa.tasks import Task
+
+
+class Run:
+    """One claimed job on its way through the worker."""
+
+    __slots__ = ("cancel", "job", "signals", "started", "task")
+
+    def __init__(self, job: ClaimedJob, task: Task[Any, Any]) -> None:
+        self.job = job
+        self.task = task
+        self.signals = Signals()
+        self.started = 0.0  # monotonic; 0: not yet
+        self.cancel: Callable[[], object] | None = None  # how to interrupt an async handler
+
+    def start(self) -> None:
+        """The handler begins."""
+        self.started = time.monotonic()
+
+    @property
+    def elapsed_ms(self) -> int:
+        """How long the handler has run, by this machine's monotonic clock."""
+        return int((time.monotonic() - self.started) * 1000) if self.started else 0
+
+    def interrupt(self, *, lost: bool = False) -> None:
+        """Tell the handler to stop. Async handlers are cancelled, others have to ask their context."""
+        if lost:
+            self.signals.lost = True
+        self.signals.canceled = True
+        cancel = self.cancel
+        if cancel is not None:
+            cancel()
+
+
+class Runs:
+    """What this worker holds leases for, from the claim to the database's answer to the completion."""
+
+    def __init__(self) -> None:
+        self._by_token: dict[uuid.UUID, Run] = {}
+        self._empty = threading.Condition()
+
+    def add(self, run: Run) -> None:
+        """A claim brought it."""
+        self._by_token[run.job.lease_token] = run
+
+    def remove(self, token: uuid.UUID) -> None:
+        """Its lease is ended, one way or the other."""
+        self._by_token.pop(token, None)
+        if not self._by_token:
+            with self._empty:
+                self._empty.notify_all()
+
+    def get(self, token: uuid.UUID) -> Run | None:
+        """The run with that lease."""
+        return self._by_token.get(token)
+
+    def all(self) -> list[Run]:
+        """A copy: other threads go on changing the original."""
+        return list(self._by_token.values())
+
+    def tokens(self) -> list[uuid.UUID]:
+        """The leases, for the heartbeat."""
+        return list(self._by_token)
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def wait_empty(self, timeout: float | None) -> bool:
+        """Wait until nothing is held."""
+        with self._empty:
+            return self._empty.wait_for(lambda: not self._by_token, timeout)

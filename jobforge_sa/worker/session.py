@@ -1,0 +1,78 @@
+"""The handler's session: the job's tenant in every transaction, and the completion in the last one.
+
+The last commit is the completion: what the handler wrote and the fact that the job is done become durable in the
+same instant, or neither does. Commits of the handler's own are steps: each holds the lease until it is through, so
+that no step of a lost run is ever committed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from jobforge_sa.db import calls
+from jobforge_sa.enqueue.jobs import ORIGIN, Origin
+from jobforge_sa.enqueue.tenant import TENANT, set_tenant
+from jobforge_sa.errors import LeaseLost
+from jobforge_sa.worker.run import Run
+
+RUN = "jobforge.run"  # keys in Session.info
+ENDING = "jobforge.ending"
+
+
+class HandlerSession(Session):
+    """A session of one run. Its listeners are the class's: attaching them to each instance would cost 50 µs a job."""
+
+
+event.listen(HandlerSession, "after_begin", set_tenant)
+
+
+def info(run: Run) -> dict[str, Any]:
+    """What a run's session knows of its job; jobs enqueued through it become its children."""
+    return {TENANT: run.job.tenant_id, RUN: run, ORIGIN: Origin(run.job.id, run.job.trace)}
+
+
+def open_session(engine: Engine, run: Run) -> HandlerSession:
+    """A session for a run."""
+    return HandlerSession(engine, info=info(run))
+
+
+@event.listens_for(HandlerSession, "before_commit")
+def _complete_or_hold(session: Session) -> None:
+    if session.in_nested_transaction():
+        return
+    run: Run = session.info[RUN]
+    session.flush()  # all the handler's work first: the lease is locked for the shortest time
+    item = session.info.pop(ENDING, None)
+    connection = session.connection()
+    if item is None:
+        values = {"job_id": run.job.id, "lease_token": run.job.lease_token}
+        held = connection.execute(calls.HOLD_LEASE, values).scalar_one()
+    else:
+        answer, reason = connection.execute(calls.COMPLETE_IN_SESSION, {"results": f"[{item}]"}).one()
+        if answer == "refused":
+            raise CompletionRefused(reason)
+        held = answer == "done"
+    if not held:
+        run.signals.lost = True
+        raise LeaseLost(f"job {run.job.id}: the lease of run {run.job.run} is gone; its work is rolled back")
+
+
+class CompletionRefused(Exception):
+    """The database would not take the completion; the work is rolled back with it."""
+
+
+def complete(session: Session, item: str) -> None:
+    """Commit the handler's work and the run's end together.
+
+    Raises:
+        LeaseLost: the lease is gone; nothing was committed.
+        CompletionRefused: the item was refused; nothing was committed.
+    """
+    session.info[ENDING] = item
+    try:
+        session.commit()
+    finally:
+        session.info.pop(ENDING, None)

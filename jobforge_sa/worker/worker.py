@@ -1,0 +1,312 @@
+"""The worker: a thread in the application, a context manager, a lifespan, or a process of its own. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import Engine
+
+from jobforge_sa.db import calls, failures
+from jobforge_sa.errors import AccessDenied, ConfigurationError
+from jobforge_sa.tasks import JobForge
+from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker.claimer import Claimer
+from jobforge_sa.worker.executor import Executor
+from jobforge_sa.worker.heartbeat import Heartbeat
+from jobforge_sa.worker.lane import Lane
+from jobforge_sa.worker.link import Link, LinkDown, own_engine, unavailable
+from jobforge_sa.worker.listener import Listener
+from jobforge_sa.worker.loop import Loop
+from jobforge_sa.worker.reporter import Reporter
+from jobforge_sa.worker.run import Run, Runs
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+log = logging.getLogger("jobforge_sa.worker")
+
+
+class Worker:
+    """Runs the jobs of a registry's tasks.
+
+    Args:
+        engine: The database: an `Engine`, an `AsyncEngine`, or a URL. Other drivers than psycopg give their URL.
+        forge: The tasks. Jobs of types that it does not have are left for workers that do.
+        queues: The queues, with how many handlers may run at once in each; a list gives each `concurrency`.
+            Default: the queues of the tasks.
+        concurrency: Handlers at once, for each queue that does not say.
+        lease: How long a job stays this worker's without a sign of life. A heartbeat goes out each third of it.
+        poll: The longest sleep between two looks when there is nothing to do.
+        listen: Wake by NOTIFY. Off where a pooler stands between (pgbouncer in transaction mode).
+        session_engine: Where the handlers' sessions connect; the same database, perhaps as another role.
+            Default: `engine`.
+        grace: How long `stop` lets running handlers go on.
+
+    Use it as a context manager, `with Worker(engine, forge): ...`; or `start()` and `stop()`; or `run()` in a process
+    of its own; or `FastAPI(lifespan=worker.lifespan)`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | AsyncEngine | str,
+        forge: JobForge,
+        *,
+        queues: Mapping[str, int] | Iterable[str] | None = None,
+        concurrency: int = 10,
+        lease: dt.timedelta = dt.timedelta(seconds=30),
+        poll: dt.timedelta = dt.timedelta(seconds=1),
+        listen: bool = True,
+        session_engine: Engine | None = None,
+        grace: dt.timedelta = dt.timedelta(seconds=30),
+    ) -> None:
+        self.id = uuid.uuid4()
+        self.queues = _queues(forge, queues, concurrency)
+        self.outcomes: Counter[str] = Counter()  # how runs ended, by outcome
+        self._engine = own_engine(engine)
+        self._forge = forge
+        self._lease, self._poll, self._listen = (
+            _at_least(lease, 1, "lease"),
+            _at_least(poll, 0.01, "poll"),
+            listen,
+        )
+        self._grace = grace.total_seconds()
+        self._session_engine = session_engine or self._engine
+        self._async_engine: AsyncEngine | None = None
+        self._count = threading.Lock()
+        self._running = False
+
+    # -- life --------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Look whether everything fits, and start the threads.
+
+        Raises:
+            ServerUnavailable, SchemaMismatch, AccessDenied: it does not; the error names the cure.
+        """
+        if self._running:
+            return self
+        self._look()
+        self._wire()
+        for service in (self._heartbeat, self._reporter, self._claimer, *self._listeners):
+            service.start()
+        self._running = True
+        log.info("worker %s started: %s", self.id, ", ".join(f"{q} x{n}" for q, n in self.queues.items()))
+        return self
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop: claim nothing more, give back what was not started, let the rest finish, then give that back too.
+
+        Args:
+            timeout: Seconds for running handlers; default the worker's `grace`.
+
+        Returns:
+            Whether every handler had ended by then.
+        """
+        if not self._running:
+            return True
+        self._running = False
+        for service in (*self._listeners, self._claimer):
+            service.stop()
+        for lane in self._lanes:
+            for run in lane.close():
+                self._reporter.report(run, endings.RELEASED)
+        clean = self._runs.wait_empty(self._grace if timeout is None else timeout)
+        if not clean:
+            clean = self._interrupt()
+        self._loop.stop(self._close_async, 5)
+        self._reporter.stop(10)
+        self._heartbeat.stop(10)
+        log.info("worker %s stopped%s", self.id, "" if clean else "; some handlers had not ended")
+        return clean
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until there is nothing to claim and nothing running.
+
+        Returns:
+            Whether that came within so many seconds.
+        """
+        self._claimer.drained.clear()
+        self._claimer.wake()
+        return self._claimer.drained.wait(timeout)
+
+    def run(self, *, once: bool = False) -> int:
+        """Run in this process until SIGTERM or SIGINT; a second signal does not wait for handlers.
+
+        Args:
+            once: Until there is nothing to do now.
+
+        Returns:
+            The exit status: 0; 1 if `once` and an attempt failed; 3 if handlers had to be left behind.
+        """
+        stop = _Signals()
+        with stop:
+            self.start()
+            if once:
+                while not self.drain(0.2) and not stop.asked.is_set():
+                    pass
+            else:
+                stop.asked.wait()
+            clean = self._stop_unless(stop)
+        if not clean:
+            return 3
+        failed = sum(count for outcome, count in self.outcomes.items() if outcome in ("failed", "timed_out", "lost"))
+        return 1 if once and failed else 0
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """For ASGI applications: `Starlette(lifespan=worker.lifespan)`."""
+        async with self:
+            yield
+
+    # -- how ---------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        link = Link(self._engine)
+        try:
+            connection = link.connection()
+            revision = serves = None
+            try:
+                revision, serves = connection.execute(str(calls.SCHEMA_VERSION)).fetchone() or (None, None)
+                allowed, login = connection.execute(calls.MAY_WORK).fetchone() or (False, "")
+            except Exception as error:
+                raise (
+                    failures.translate(error, role="jobforge_worker", login=self._engine.url.username) or error
+                ) from error
+            mismatch = failures.mismatch(revision, serves)
+            if mismatch is not None:
+                raise mismatch
+            if not allowed:
+                raise AccessDenied(
+                    f'"{login}" is no member of jobforge_worker',
+                    cure=f'a DBA runs: grant jobforge_worker to "{login}";',
+                )
+        except LinkDown as error:
+            raise unavailable(error, self._engine) from error
+        finally:
+            link.close()
+
+    def _wire(self) -> None:
+        self._runs = Runs()
+        self._reporter = Reporter(self._engine, self._runs, self._ended)
+        executor = Executor(self._session_engine, self._make_async_engine, self._reporter.report)
+        self._loop = Loop(executor.run_async)
+        self._lanes = [Lane(queue, slots, executor.run, self._loop.spawn) for queue, slots in self.queues.items()]
+        self._claimer = Claimer(
+            self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
+            poll=self._poll, unreported=lambda: self._reporter.backlog,
+        )  # fmt: skip
+        self._heartbeat = Heartbeat(
+            self._engine, self._runs, worker_id=self.id, lease=self._lease, name=f"{socket.gethostname()}:{os.getpid()}",
+            queues=list(self.queues), types=list(self._forge.tasks),
+        )  # fmt: skip
+        self._listeners = [Listener(self._engine, self.queues, self._claimer.wake)] if self._listen else []
+        for lane in self._lanes:
+            lane.on_free(self._claimer.wake)
+
+    def _ended(self, _run: Run, outcome: str) -> None:
+        with self._count:
+            self.outcomes[outcome] += 1
+
+    def _interrupt(self) -> bool:
+        """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
+        for run in self._runs.all():
+            run.interrupt()
+        if self._runs.wait_empty(1):
+            return True
+        for run in self._runs.all():
+            self._reporter.report(run, endings.RELEASED)
+        self._runs.wait_empty(5)
+        return False
+
+    def _stop_unless(self, signals: _Signals) -> bool:
+        stopper = threading.Thread(target=self.stop, name="jobforge-stop")
+        stopper.start()
+        while stopper.is_alive():
+            if signals.again.wait(0.1):
+                for run in self._runs.all():
+                    self._reporter.report(run, endings.RELEASED)
+                stopper.join(10)
+                return False
+        return not len(self._runs)
+
+    def _make_async_engine(self) -> AsyncEngine:
+        if self._async_engine is None:
+            try:
+                from sqlalchemy.ext.asyncio import create_async_engine
+            except ImportError as error:
+                raise ConfigurationError(
+                    "async handlers' sessions need greenlet", cure="pip install 'jobforge_sa[async]'"
+                ) from error
+            self._async_engine = create_async_engine(self._session_engine.url.set(drivername="postgresql+psycopg"))
+        return self._async_engine
+
+    async def _close_async(self) -> None:
+        if self._async_engine is not None:
+            await self._async_engine.dispose()
+            self._async_engine = None
+
+
+class _Signals:
+    """SIGTERM and SIGINT, counted: the first asks to stop, the second does not wait."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.again = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, _number: int, _frame: object) -> None:
+        (self.again if self.asked.is_set() else self.asked).set()
+
+
+def _queues(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None, concurrency: int) -> dict[str, int]:
+    if not len(forge.tasks):
+        raise ConfigurationError("the registry has no tasks", cure="import the modules that define them first")
+    if isinstance(queues, str):
+        raise ConfigurationError(f"queues is the string {queues!r}", cure=f"pass a list: [{queues!r}]")
+    if queues is None:
+        queues = sorted({task.queue for task in forge})
+    chosen = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, concurrency)
+    if not chosen or any(n < 1 for n in chosen.values()):
+        raise ConfigurationError("each queue needs at least one slot", cure="pass queues={'default': 10}")
+    known = {task.queue for task in forge}
+    for queue in chosen.keys() - known:
+        log.warning("no task has the queue %r: only jobs that were enqueued there by name will come", queue)
+    return chosen
+
+
+def _at_least(value: dt.timedelta, seconds: float, name: str) -> dt.timedelta:
+    if value.total_seconds() < seconds:
+        raise ConfigurationError(f"{name} is {value!r}", cure=f"pass a timedelta of at least {seconds} s")
+    return value

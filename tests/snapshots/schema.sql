@@ -1,0 +1,1602 @@
+-- Schema jobforge as Postgres reports it, written by jobforge_sa.db.introspect; not to be edited.
+
+create role jobforge_admin nologin noinherit;
+
+create role jobforge_app nologin noinherit;
+
+create role jobforge_owner nologin noinherit;
+
+create role jobforge_worker nologin noinherit;
+
+alter schema jobforge owner to jobforge_owner;
+grant usage on schema jobforge to jobforge_admin;
+grant usage on schema jobforge to jobforge_app;
+grant usage on schema jobforge to jobforge_worker;
+alter default privileges for role jobforge_owner on functions to nobody but the owner;
+alter default privileges for role jobforge_owner on types to nobody but the owner;
+comment on schema jobforge is 'Background jobs that commit with your data. Owned by jobforge_sa''s Alembic revisions.';
+
+create type jobforge.ended_run as (
+    item integer,
+    job_id uuid,
+    tenant_id text,
+    token uuid,
+    worker_id uuid,
+    run integer,
+    attempt integer,
+    crashes integer,
+    claimed_at timestamp with time zone,
+    outcome text,
+    run_ms integer,
+    error json,
+    result json,
+    delay interval,
+    final boolean
+);
+alter type jobforge.ended_run owner to jobforge_owner;
+comment on type jobforge.ended_run is 'A run that has just ended, and how.';
+
+create table jobforge.attempts (
+    job_id uuid not null,
+    run integer not null,
+    tenant_id text collate "C" not null,
+    attempt integer not null,
+    outcome text collate "C" not null,
+    worker_id uuid not null,
+    token uuid not null,
+    claimed_at timestamp with time zone not null,
+    finished_at timestamp with time zone not null,
+    run_ms integer,
+    error json,
+    constraint attempts_outcome_check CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'timed_out'::text, 'lost'::text, 'snoozed'::text, 'released'::text, 'canceled'::text]))),
+    constraint attempts_pkey PRIMARY KEY (job_id, run)
+);
+alter table jobforge.attempts owner to jobforge_owner;
+alter table jobforge.attempts enable row level security;
+alter table jobforge.attempts force row level security;
+create policy attempts_admin on jobforge.attempts as permissive for select to jobforge_admin
+    using (true);
+create policy attempts_owner on jobforge.attempts as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy attempts_tenant on jobforge.attempts as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy attempts_wall on jobforge.attempts as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_admin;
+grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_app;
+comment on table jobforge.attempts is 'One row for each run that has ended, and how.';
+
+create table jobforge.cancel_requests (
+    job_id uuid not null,
+    tenant_id text collate "C" not null,
+    requested_at timestamp with time zone not null,
+    constraint cancel_requests_pkey PRIMARY KEY (job_id)
+);
+alter table jobforge.cancel_requests owner to jobforge_owner;
+alter table jobforge.cancel_requests enable row level security;
+alter table jobforge.cancel_requests force row level security;
+create policy cancel_requests_admin on jobforge.cancel_requests as permissive for select to jobforge_admin
+    using (true);
+create policy cancel_requests_owner on jobforge.cancel_requests as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy cancel_requests_tenant on jobforge.cancel_requests as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy cancel_requests_wall on jobforge.cancel_requests as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.cancel_requests to jobforge_admin;
+grant select on table jobforge.cancel_requests to jobforge_app;
+comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
+
+create table jobforge.idempotency_keys (
+    tenant_id text collate "C" not null,
+    type text collate "C" not null,
+    key text collate "C" not null,
+    job_id uuid not null,
+    created_at timestamp with time zone not null,
+    constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
+);
+alter table jobforge.idempotency_keys owner to jobforge_owner;
+alter table jobforge.idempotency_keys enable row level security;
+alter table jobforge.idempotency_keys force row level security;
+create policy idempotency_keys_admin on jobforge.idempotency_keys as permissive for select to jobforge_admin
+    using (true);
+create policy idempotency_keys_owner on jobforge.idempotency_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy idempotency_keys_tenant on jobforge.idempotency_keys as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy idempotency_keys_wall on jobforge.idempotency_keys as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.idempotency_keys to jobforge_admin;
+grant select on table jobforge.idempotency_keys to jobforge_app;
+comment on table jobforge.idempotency_keys is 'Same tenant, type and key: one job.';
+
+create table jobforge.jobs (
+    id uuid not null,
+    tenant_id text collate "C" not null,
+    queue text collate "C" not null,
+    type text collate "C" not null,
+    priority smallint not null,
+    payload json not null,
+    run_at timestamp with time zone not null,
+    max_attempts integer not null,
+    timeout interval,
+    retry jsonb,
+    idempotency_key text collate "C",
+    parent_id uuid,
+    trace json,
+    created_at timestamp with time zone not null,
+    constraint jobs_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
+alter table jobforge.jobs owner to jobforge_owner;
+alter table jobforge.jobs enable row level security;
+alter table jobforge.jobs force row level security;
+create policy jobs_admin on jobforge.jobs as permissive for select to jobforge_admin
+    using (true);
+create policy jobs_owner on jobforge.jobs as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy jobs_tenant on jobforge.jobs as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy jobs_wall on jobforge.jobs as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.jobs to jobforge_admin;
+grant select on table jobforge.jobs to jobforge_app;
+comment on table jobforge.jobs is 'What was asked: payload, options, origin. Immutable.';
+
+create table jobforge.leases (
+    job_id uuid not null,
+    tenant_id text collate "C" not null,
+    token uuid not null,
+    worker_id uuid not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    claimed_at timestamp with time zone not null,
+    deadline timestamp with time zone not null,
+    constraint leases_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.leases owner to jobforge_owner;
+alter table jobforge.leases enable row level security;
+alter table jobforge.leases force row level security;
+create policy leases_admin on jobforge.leases as permissive for select to jobforge_admin
+    using (true);
+create policy leases_owner on jobforge.leases as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy leases_tenant on jobforge.leases as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy leases_wall on jobforge.leases as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
+grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
+comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
+
+create table jobforge.outcomes (
+    job_id uuid not null,
+    tenant_id text collate "C" not null,
+    state text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    finished_at timestamp with time zone not null,
+    result json,
+    constraint outcomes_pkey PRIMARY KEY (job_id),
+    constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
+);
+CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
+alter table jobforge.outcomes owner to jobforge_owner;
+alter table jobforge.outcomes enable row level security;
+alter table jobforge.outcomes force row level security;
+create policy outcomes_admin on jobforge.outcomes as permissive for select to jobforge_admin
+    using (true);
+create policy outcomes_owner on jobforge.outcomes as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy outcomes_tenant on jobforge.outcomes as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy outcomes_wall on jobforge.outcomes as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.outcomes to jobforge_admin;
+grant select on table jobforge.outcomes to jobforge_app;
+comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';
+
+create table jobforge.ready (
+    queue text collate "C" not null,
+    tenant_id text collate "C" not null,
+    priority smallint not null,
+    job_id uuid not null,
+    type text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    constraint ready_pkey PRIMARY KEY (queue, tenant_id, priority, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.ready owner to jobforge_owner;
+alter table jobforge.ready enable row level security;
+alter table jobforge.ready force row level security;
+create policy ready_admin on jobforge.ready as permissive for select to jobforge_admin
+    using (true);
+create policy ready_owner on jobforge.ready as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy ready_tenant on jobforge.ready as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy ready_wall on jobforge.ready as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.ready to jobforge_admin;
+grant select on table jobforge.ready to jobforge_app;
+comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
+
+create table jobforge.scheduled (
+    job_id uuid not null,
+    run_at timestamp with time zone not null,
+    queue text collate "C" not null,
+    tenant_id text collate "C" not null,
+    priority smallint not null,
+    type text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    constraint scheduled_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+CREATE INDEX scheduled_due ON jobforge.scheduled USING btree (run_at, job_id);
+alter table jobforge.scheduled owner to jobforge_owner;
+alter table jobforge.scheduled enable row level security;
+alter table jobforge.scheduled force row level security;
+create policy scheduled_admin on jobforge.scheduled as permissive for select to jobforge_admin
+    using (true);
+create policy scheduled_owner on jobforge.scheduled as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy scheduled_tenant on jobforge.scheduled as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy scheduled_wall on jobforge.scheduled as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.scheduled to jobforge_admin;
+grant select on table jobforge.scheduled to jobforge_app;
+comment on table jobforge.scheduled is 'State scheduled: due later.';
+
+create table jobforge.workers (
+    worker_id uuid not null,
+    alive_until timestamp with time zone not null,
+    started_at timestamp with time zone not null,
+    name text,
+    queues text[],
+    types text[],
+    constraint workers_pkey PRIMARY KEY (worker_id)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.workers owner to jobforge_owner;
+alter table jobforge.workers enable row level security;
+alter table jobforge.workers force row level security;
+create policy workers_admin on jobforge.workers as permissive for select to jobforge_admin
+    using (true);
+create policy workers_owner on jobforge.workers as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.workers to jobforge_admin;
+comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
+
+create view jobforge.all_jobs with (security_invoker=true) as
+ SELECT j.id,
+    j.tenant_id,
+    j.queue,
+    j.type,
+    j.priority,
+    j.payload,
+    j.run_at,
+    j.max_attempts,
+    j.timeout,
+    j.retry,
+    j.idempotency_key,
+    j.parent_id,
+    j.trace,
+    j.created_at,
+    ('queued'::text COLLATE "C") AS state,
+    r.run,
+    r.attempt,
+    r.crashes,
+    NULL::timestamp with time zone AS due_at,
+    NULL::uuid AS worker_id,
+    NULL::timestamp with time zone AS claimed_at,
+    NULL::timestamp with time zone AS deadline,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::json AS result
+   FROM (jobforge.jobs j
+     JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+UNION ALL
+ SELECT j.id,
+    j.tenant_id,
+    j.queue,
+    j.type,
+    j.priority,
+    j.payload,
+    j.run_at,
+    j.max_attempts,
+    j.timeout,
+    j.retry,
+    j.idempotency_key,
+    j.parent_id,
+    j.trace,
+    j.created_at,
+    ('scheduled'::text COLLATE "C") AS state,
+    s.run,
+    s.attempt,
+    s.crashes,
+    s.run_at AS due_at,
+    NULL::uuid AS worker_id,
+    NULL::timestamp with time zone AS claimed_at,
+    NULL::timestamp with time zone AS deadline,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::json AS result
+   FROM (jobforge.jobs j
+     JOIN jobforge.scheduled s ON ((s.job_id = j.id)))
+UNION ALL
+ SELECT j.id,
+    j.tenant_id,
+    j.queue,
+    j.type,
+    j.priority,
+    j.payload,
+    j.run_at,
+    j.max_attempts,
+    j.timeout,
+    j.retry,
+    j.idempotency_key,
+    j.parent_id,
+    j.trace,
+    j.created_at,
+    ('running'::text COLLATE "C") AS state,
+    l.run,
+    l.attempt,
+    l.crashes,
+    NULL::timestamp with time zone AS due_at,
+    l.worker_id,
+    l.claimed_at,
+    l.deadline,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::json AS result
+   FROM (jobforge.jobs j
+     JOIN jobforge.leases l ON ((l.job_id = j.id)))
+UNION ALL
+ SELECT j.id,
+    j.tenant_id,
+    j.queue,
+    j.type,
+    j.priority,
+    j.payload,
+    j.run_at,
+    j.max_attempts,
+    j.timeout,
+    j.retry,
+    j.idempotency_key,
+    j.parent_id,
+    j.trace,
+    j.created_at,
+    ('succeeded'::text COLLATE "C") AS state,
+    o.run,
+    o.attempt,
+    o.crashes,
+    NULL::timestamp with time zone AS due_at,
+    NULL::uuid AS worker_id,
+    NULL::timestamp with time zone AS claimed_at,
+    NULL::timestamp with time zone AS deadline,
+    o.finished_at,
+    o.result
+   FROM (jobforge.jobs j
+     JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+  WHERE (o.state = 'succeeded'::text)
+UNION ALL
+ SELECT j.id,
+    j.tenant_id,
+    j.queue,
+    j.type,
+    j.priority,
+    j.payload,
+    j.run_at,
+    j.max_attempts,
+    j.timeout,
+    j.retry,
+    j.idempotency_key,
+    j.parent_id,
+    j.trace,
+    j.created_at,
+    ('dead'::text COLLATE "C") AS state,
+    o.run,
+    o.attempt,
+    o.crashes,
+    NULL::timestamp with time zone AS due_at,
+    NULL::uuid AS worker_id,
+    NULL::timestamp with time zone AS claimed_at,
+    NULL::timestamp with time zone AS deadline,
+    o.finished_at,
+    o.result
+   FROM (jobforge.jobs j
+     JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+  WHERE (o.state = 'dead'::text)
+UNION ALL
+ SELECT j.id,
+    j.tenant_id,
+    j.queue,
+    j.type,
+    j.priority,
+    j.payload,
+    j.run_at,
+    j.max_attempts,
+    j.timeout,
+    j.retry,
+    j.idempotency_key,
+    j.parent_id,
+    j.trace,
+    j.created_at,
+    ('canceled'::text COLLATE "C") AS state,
+    o.run,
+    o.attempt,
+    o.crashes,
+    NULL::timestamp with time zone AS due_at,
+    NULL::uuid AS worker_id,
+    NULL::timestamp with time zone AS claimed_at,
+    NULL::timestamp with time zone AS deadline,
+    o.finished_at,
+    o.result
+   FROM (jobforge.jobs j
+     JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+  WHERE (o.state = 'canceled'::text);
+alter view jobforge.all_jobs owner to jobforge_owner;
+grant select on view jobforge.all_jobs to jobforge_admin;
+grant select on view jobforge.all_jobs to jobforge_app;
+comment on view jobforge.all_jobs is 'Every job with its state, under the policies of who asks.';
+
+CREATE OR REPLACE FUNCTION jobforge.audit()
+ RETURNS TABLE(job_id uuid, fault text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with place as (
+        select r.job_id, r.tenant_id, 'ready' as place from jobforge.ready r
+        union all select s.job_id, s.tenant_id, 'scheduled' from jobforge.scheduled s
+        union all select l.job_id, l.tenant_id, 'leases' from jobforge.leases l
+        union all select o.job_id, o.tenant_id, 'outcomes' from jobforge.outcomes o
+    ), standing as (
+        select p.job_id, count(*) as places, string_agg(p.place, ', ' order by p.place) as names from place p group by p.job_id
+    )
+    select j.id, 'stands nowhere' from jobforge.jobs j left join standing s on s.job_id = j.id where s.job_id is null
+    union all
+    select s.job_id, 'stands in several places: ' || s.names from standing s where s.places > 1
+    union all
+    select p.job_id, 'stands in ' || p.place || ' without a job' from place p
+     where not exists (select from jobforge.jobs j where j.id = p.job_id)
+    union all
+    select p.job_id, 'has another tenant in ' || p.place from place p join jobforge.jobs j on j.id = p.job_id
+     where j.tenant_id <> p.tenant_id
+    union all
+    select r.job_id, 'cannot be found in ready by its key' from jobforge.ready r join jobforge.jobs j on j.id = r.job_id
+     where (j.queue, j.priority, j.type) is distinct from (r.queue, r.priority, r.type)
+    union all
+    select a.job_id, 'has an attempt of another tenant or none of its own' from jobforge.attempts a
+      left join jobforge.jobs j on j.id = a.job_id where j.tenant_id is distinct from a.tenant_id
+    union all
+    select o.job_id, 'ended as ' || o.state || ' without that run on record' from jobforge.outcomes o
+     where o.state <> 'canceled'
+       and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
+    union all
+    select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
+     where not exists (select from jobforge.jobs j where j.id = c.job_id)
+    union all
+    select k.job_id, 'is another tenant''s idempotency key' from jobforge.idempotency_keys k
+      join jobforge.jobs j on j.id = k.job_id where j.tenant_id <> k.tenant_id
+$function$
+;
+alter function jobforge.audit owner to jobforge_owner;
+grant execute on function jobforge.audit to jobforge_admin;
+comment on function jobforge.audit is 'One row for each job that does not stand in exactly one place.';
+
+CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+begin
+    perform jobforge.cancel_now(v_tenant, p_job_id);
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.cancel_job owner to jobforge_owner;
+grant execute on function jobforge.cancel_job to jobforge_admin;
+grant execute on function jobforge.cancel_job to jobforge_app;
+comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
+
+CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_job  jobforge.jobs;
+    v_gone record;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
+    for i in 1 .. 100 loop
+        delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+        if not found then
+            delete from jobforge.ready r
+             where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+               and r.job_id = v_job.id
+            returning r.run, r.attempt, r.crashes into v_gone;
+        end if;
+        if found then
+            insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+            values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
+            return;
+        end if;
+        perform from jobforge.leases l where l.job_id = v_job.id for share;  -- its completion waits for our commit
+        if found then
+            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+            values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;
+            return;
+        end if;
+        exit when exists (select from jobforge.outcomes o where o.job_id = v_job.id);
+    end loop;
+end
+$function$
+;
+alter function jobforge.cancel_now owner to jobforge_owner;
+comment on function jobforge.cancel_now is 'Cancel a job where it stands.';
+
+CREATE OR REPLACE FUNCTION jobforge.check_claim(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer, p_alive interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_fault text := case
+        when p_worker_id is null then 'p_worker_id must be a uuid of the worker''s own'
+        when p_queues is null or p_types is null then 'p_queues and p_types must be arrays'
+        when p_limit is null or p_limit not between 1 and 10000 then 'p_limit must be between 1 and 10000'
+        when p_alive is null or p_alive not between interval '1 second' and interval '1 day'
+            then 'p_alive must be between 1 second and 1 day'
+    end;
+begin
+    if v_fault is not null then
+        raise exception 'jobforge: %', v_fault using errcode = 'JF003', hint = 'Change that argument; nothing was claimed.';
+    end if;
+    perform jobforge.require_read_committed();
+end
+$function$
+;
+alter function jobforge.check_claim owner to jobforge_owner;
+comment on function jobforge.check_claim is 'Raises JF003 or JF005 for a claim that could not work.';
+
+CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    c_name constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$';
+    v_fault text := case
+        when p_type is null or p_type !~ c_name
+            then 'type must be 1 to 100 of A-Z a-z 0-9 _ . : - and not begin with . : -'
+        when p_queue !~ c_name
+            then 'queue must be 1 to 100 of A-Z a-z 0-9 _ . : - and not begin with . : -'
+        when p_priority not between -100 and 100 then 'priority must be between -100 (first) and 100 (last)'
+        when p_max_attempts not between 1 and 1000 then 'max_attempts must be between 1 and 1000'
+        when p_run_at is not null and p_delay is not null then 'give run_at or delay, not both'
+        when p_run_at not between '1970-01-01 00:00+00' and '3000-01-01 00:00+00'
+            then 'run_at must lie between the years 1970 and 3000'
+        when p_delay not between interval '0' and interval '10 years' then 'delay must be between 0 and 10 years'
+        when p_timeout not between interval '1 millisecond' and interval '30 days'
+            then 'timeout must be between 1 millisecond and 30 days'
+        when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
+        when p_retry is not null and not jobforge.check_retry(p_retry)
+            then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'
+        when p_trace is not null and (json_typeof(p_trace) <> 'object' or octet_length(p_trace::text) > 4096)
+            then 'trace must be a JSON object of at most 4 kB'
+    end;
+    v_payload_fault text := case
+        when p_payload is null or json_typeof(p_payload) <> 'object' then 'the payload must be a JSON object'
+        when octet_length(p_payload::text) > 262144
+            then 'the payload has ' || octet_length(p_payload::text) || ' bytes, 262144 are allowed'
+    end;
+begin
+    if v_fault is not null or v_payload_fault is not null then
+        raise exception 'jobforge: %', coalesce(v_fault, v_payload_fault)
+            || coalesce(' (job at position ' || p_position || ')', '')
+            using errcode = case when v_fault is not null then 'JF003' else 'JF004' end,
+                  hint = case when v_fault is not null then 'Change that argument; nothing was enqueued.'
+                              else 'Store large or free data in a table of yours and enqueue its key; nothing was enqueued.' end;
+    end if;
+    -- what jsonb cannot hold nobody could query: NUL, half a surrogate pair, numbers beyond numeric
+    perform p_payload::jsonb;
+    return true;
+end
+$function$
+;
+alter function jobforge.check_job owner to jobforge_owner;
+comment on function jobforge.check_job is 'Raises JF003 or JF004 for a job that must not be stored.';
+
+CREATE OR REPLACE FUNCTION jobforge.check_retry(p_retry jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if jsonb_typeof(p_retry) <> 'object' or p_retry - '{base,factor,max,jitter,delays}'::text[] <> '{}' then
+        return false;
+    end if;
+    return jsonb_path_match(p_retry, '
+        (!exists($.base)   || ($.base   >= 0 && $.base   <= 2592000)) &&
+        (!exists($.factor) || ($.factor >= 1 && $.factor <= 100)) &&
+        (!exists($.max)    || ($.max    >= 0 && $.max    <= 2592000)) &&
+        (!exists($.jitter) || ($.jitter >= 0 && $.jitter <= 1)) &&
+        (!exists($.delays) || ($.delays.type() == "array" && $.delays.size() >= 1 && $.delays.size() <= 100
+            && !exists($.delays[*] ? (!(@ >= 0 && @ <= 2592000)))))', silent => true) is true;
+end
+$function$
+;
+alter function jobforge.check_retry owner to jobforge_owner;
+comment on function jobforge.check_retry is 'Whether a retry policy is well formed.';
+
+CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer DEFAULT 10, p_queue_limits integer[] DEFAULT NULL::integer[], p_cursors text[] DEFAULT NULL::text[], p_alive interval DEFAULT '00:00:30'::interval)
+ RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now     timestamptz := jobforge.now();
+    v_limit   integer := p_limit;  -- what is left for all queues
+    v_left    integer;             -- what is left for this queue
+    v_after   text;                -- the ring goes on behind this tenant
+    v_tenants text[];
+    v_taken   integer;
+    v_circle  integer;             -- taken since the last passage of the ring's beginning
+    v_whole   boolean;             -- this circle began at the ring's beginning
+begin
+    perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
+    perform jobforge.keep_alive(p_worker_id, p_alive);
+    perform jobforge.promote_due(1000);
+
+    for i in 1 .. coalesce(cardinality(p_queues), 0) loop
+        v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
+        v_after := coalesce(p_cursors[i], substr(md5(random()::text), 1, 4));
+        v_circle := 0;
+        v_whole := false;
+        while v_left > 0 loop
+            with recursive ring (tenant_id, place) as (
+                (select r.tenant_id, 1 from jobforge.ready r
+                  where r.queue = p_queues[i] and r.tenant_id > v_after order by r.tenant_id limit 1)
+                union all
+                select (select r.tenant_id from jobforge.ready r
+                         where r.queue = p_queues[i] and r.tenant_id > ring.tenant_id order by r.tenant_id limit 1),
+                       ring.place + 1
+                  from ring where ring.tenant_id is not null and ring.place < v_left
+            )
+            select array_agg(ring.tenant_id order by ring.place) into v_tenants
+              from ring where ring.tenant_id is not null;
+
+            if v_tenants is null then  -- the ring's end
+                exit when v_whole and v_circle = 0;
+                v_after := '';
+                v_circle := 0;
+                v_whole := true;
+                continue;
+            end if;
+
+            return query
+            with picked as materialized (
+                select p.*, t.place
+                  from unnest(v_tenants) with ordinality as t (tenant_id, place)
+                 cross join lateral (
+                       select r.ctid, r.job_id, r.type, r.queue, r.tenant_id, r.priority, r.run, r.attempt, r.crashes
+                         from jobforge.ready r
+                        where r.queue = p_queues[i] and r.tenant_id = t.tenant_id and r.type = any (p_types)
+                        order by r.priority, r.job_id
+                        limit greatest(v_left / cardinality(v_tenants), 1)
+                          for update skip locked) p
+            ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+                delete from jobforge.ready r where r.ctid = any (array(select p.ctid from picked p))
+            ), claimed as materialized (
+                select p.*, j.payload, j.max_attempts, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
+                       j.trace, gen_random_uuid() as token,
+                       -- the worker ends a run at its timeout; the lease ends a minute later, should it not
+                       v_now + coalesce(j.timeout, interval '1 hour') + interval '1 minute' as deadline
+                  from picked p join jobforge.jobs j on j.id = p.job_id
+            ), leased as (
+                insert into jobforge.leases (job_id, tenant_id, token, worker_id, run, attempt, crashes, claimed_at, deadline)
+                select c.job_id, c.tenant_id, c.token, p_worker_id, c.run + 1, c.attempt + 1, c.crashes, v_now, c.deadline
+                  from claimed c
+            )
+            select c.job_id, c.tenant_id, c.queue, c.type, c.priority, c.payload::text, c.run + 1, c.attempt + 1,
+                   c.max_attempts, c.crashes, c.token, v_now, c.deadline, c.timeout, c.run_at, c.created_at,
+                   c.idempotency_key, c.parent_id, c.trace::text
+              from claimed c order by c.place, c.priority, c.job_id;
+            get diagnostics v_taken = row_count;
+            v_left := v_left - v_taken;
+            v_limit := v_limit - v_taken;
+            v_circle := v_circle + v_taken;
+            v_after := v_tenants[cardinality(v_tenants)];
+        end loop;
+    end loop;
+end
+$function$
+;
+alter function jobforge.claim_jobs owner to jobforge_owner;
+grant execute on function jobforge.claim_jobs to jobforge_worker;
+comment on function jobforge.claim_jobs is 'Give a worker jobs with leases, fairly over the tenants.';
+
+CREATE OR REPLACE FUNCTION jobforge.complete_job(p_job_id uuid, p_lease_token uuid, p_outcome text, p_result json DEFAULT NULL::json, p_error json DEFAULT NULL::json, p_delay interval DEFAULT NULL::interval, p_final boolean DEFAULT false)
+ RETURNS TABLE(answer text, reason text)
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.answer, c.reason
+      from jobforge.complete_jobs(json_build_array(json_build_object(
+               'job_id', p_job_id, 'lease_token', p_lease_token, 'outcome', p_outcome, 'result', p_result,
+               'error', p_error, 'delay', extract(epoch from p_delay), 'final', p_final))) c
+$function$
+;
+alter function jobforge.complete_job owner to jobforge_owner;
+grant execute on function jobforge.complete_job to jobforge_app;
+grant execute on function jobforge.complete_job to jobforge_worker;
+comment on function jobforge.complete_job is 'End one run by its lease token.';
+
+CREATE OR REPLACE FUNCTION jobforge.complete_jobs(p_results json)
+ RETURNS TABLE(item integer, job_id uuid, answer text, reason text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_ended  jobforge.ended_run[];
+begin
+    if json_typeof(p_results) is distinct from 'array' then
+        raise exception 'jobforge: p_results must be a JSON array of objects'
+            using errcode = 'JF003', hint = 'Pass [{"job_id": ..., "lease_token": ..., "outcome": "succeeded"}, ...].';
+    end if;
+
+    with valid as materialized (
+        select * from jobforge.parse_results(p_results) r where r.fault is null
+         order by r.job_id  -- one order for all who lock several leases
+    ), gone as (
+        delete from jobforge.leases l using valid v
+         where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
+        returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
+                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final)::jobforge.ended_run as ended
+    )
+    select array_agg(g.ended) into v_ended from gone g;
+
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+        return query select e.item, e.job_id, 'done', null from unnest(v_ended) e;
+    end if;
+    if coalesce(cardinality(v_ended), 0) < json_array_length(p_results) then
+        return query
+            select r.item, r.job_id,
+                   case when r.fault is not null then 'refused'
+                        when a.outcome = r.outcome then 'already_done' else 'lost' end,
+                   r.fault
+              from jobforge.parse_results(p_results) r
+              left join jobforge.attempts a on a.job_id = r.job_id and a.token = r.token
+                    and a.tenant_id = coalesce(v_tenant, a.tenant_id)
+             where r.item <> all (array(select e.item from unnest(v_ended) e));
+    end if;
+end
+$function$
+;
+alter function jobforge.complete_jobs owner to jobforge_owner;
+grant execute on function jobforge.complete_jobs to jobforge_app;
+grant execute on function jobforge.complete_jobs to jobforge_worker;
+comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
+
+CREATE OR REPLACE FUNCTION jobforge.current_tenant()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_setting text := nullif(current_setting('jobforge.tenant_id', true), '');
+    v_claims  text := nullif(current_setting('request.jwt.claims', true), '');
+    v_claim   jsonb;
+begin
+    if v_claims is null then
+        return v_setting;
+    end if;
+    v_claim := v_claims::jsonb #> '{app_metadata,tenant_id}';
+    if jsonb_typeof(v_claim) not in ('string', 'number', 'null') then
+        raise exception 'jobforge: the claim app_metadata.tenant_id is not a string or a number'
+            using errcode = 'JF002', hint = 'Put one tenant id into app_metadata.tenant_id.';
+    end if;
+    if v_setting <> v_claim #>> '{}' then
+        raise exception 'jobforge: the setting jobforge.tenant_id and the JWT claim name different tenants'
+            using errcode = 'JF002', hint = 'Set one of them only, or both to the same tenant.';
+    end if;
+    return coalesce(nullif(v_claim #>> '{}', ''), v_setting);
+end
+$function$
+;
+alter function jobforge.current_tenant owner to jobforge_owner;
+grant execute on function jobforge.current_tenant to jobforge_admin;
+grant execute on function jobforge.current_tenant to jobforge_app;
+grant execute on function jobforge.current_tenant to jobforge_worker;
+comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
+
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_notify boolean DEFAULT true)
+ RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(p_tenant_id);
+    v_now    timestamptz := jobforge.now();
+    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_queue  text := coalesce(p_queue, 'default');
+    v_id     uuid := jobforge.new_job_id(v_now);
+begin
+    perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
+                               p_max_attempts, p_retry, p_timeout, p_trace);
+    while p_idempotency_key is not null loop
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        values (v_tenant, p_type, p_idempotency_key, v_id, v_now)
+        on conflict do nothing;
+        exit when found;
+        return query
+            select k.job_id, false, j.payload::jsonb is distinct from p_payload::jsonb
+              from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
+             where k.tenant_id = v_tenant and k.type = p_type and k.key = p_idempotency_key;
+        if found then
+            return;
+        end if;  -- the original's key was pruned between the two statements: it is ours now
+    end loop;
+
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                               idempotency_key, parent_id, trace, created_at)
+    values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
+            p_timeout, p_retry, p_idempotency_key, p_parent_id, p_trace, v_now);
+    if v_run_at > v_now then
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
+    else
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
+        if p_notify then  -- delivered at commit; Postgres sends equal ones of a transaction once
+            perform pg_notify('jobforge', v_queue);
+        end if;
+    end if;
+    return query select v_id, true, false;
+end
+$function$
+;
+alter function jobforge.enqueue_job owner to jobforge_owner;
+grant execute on function jobforge.enqueue_job to jobforge_admin;
+grant execute on function jobforge.enqueue_job to jobforge_app;
+comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
+
+CREATE OR REPLACE FUNCTION jobforge.enqueue_jobs(p_jobs json, p_tenant_id text DEFAULT NULL::text, p_notify boolean DEFAULT true)
+ RETURNS TABLE("position" integer, id uuid, created boolean, payload_differs boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant    text := jobforge.require_tenant(p_tenant_id);
+    v_now       timestamptz := jobforge.now();
+    v_positions integer[];
+    v_ids       uuid[];
+    v_created   boolean[];
+    v_answers   integer;
+begin
+    if json_typeof(p_jobs) is distinct from 'array' then
+        raise exception 'jobforge: p_jobs must be a JSON array of objects'
+            using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
+    end if;
+
+    with item as materialized (
+        select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
+               i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
+               coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
+               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace, i.parent_id
+          from rows from (json_to_recordset(p_jobs) as (
+                   type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
+                   delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
+                   trace json, parent_id uuid)) with ordinality
+               as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
+                     timeout, trace, parent_id, position)
+         where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
+                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace)
+           and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
+    ), keyed as (
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        select distinct on (type, key) v_tenant, type, key, id, v_now from item where key is not null
+         order by type, key, position
+        on conflict do nothing
+        returning job_id
+    ), fresh as materialized (
+        select item.* from item left join keyed on keyed.job_id = item.id
+         where item.key is null or keyed.job_id is not null
+    ), stored as (
+        insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                                   idempotency_key, parent_id, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, parent_id, trace, v_now
+          from fresh order by position
+    ), queued as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now
+         order by queue, priority, position
+    ), later as (
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
+    ), woken as (
+        select count(pg_notify('jobforge', q.queue)) as queues
+          from (select distinct queue from fresh where run_at <= v_now and p_notify) q
+    )
+    select array_agg(item.position order by item.position), array_agg(item.id order by item.position),
+           array_agg(fresh.id is not null order by item.position)
+      into v_positions, v_ids, v_created
+      from item left join fresh on fresh.id = item.id cross join woken;
+
+    if true = all (v_created) then
+        return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
+    else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
+        return query
+            select u.p, case when u.c then u.i else k.job_id end, u.c,
+                   not u.c and j.payload::jsonb is distinct from coalesce(e.item -> 'payload', '{}')::jsonb
+              from unnest(v_positions, v_ids, v_created) as u (p, i, c)
+              join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
+              left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant
+                    and k.type = e.item ->> 'type' and k.key = e.item ->> 'idempotency_key'
+              left join jobforge.jobs j on j.id = k.job_id
+             where u.c or k.job_id is not null
+             order by u.p;
+        get diagnostics v_answers = row_count;
+        if v_answers < cardinality(v_ids) then
+            raise exception 'jobforge: an idempotency key was pruned while this call met it'
+                using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
+        end if;
+    end if;
+end
+$function$
+;
+alter function jobforge.enqueue_jobs owner to jobforge_owner;
+grant execute on function jobforge.enqueue_jobs to jobforge_admin;
+grant execute on function jobforge.enqueue_jobs to jobforge_app;
+comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
+
+CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    return query select * from jobforge.all_jobs a where a.id = p_job_id and a.tenant_id = coalesce(v_tenant, a.tenant_id);
+end
+$function$
+;
+alter function jobforge.get_job owner to jobforge_owner;
+grant execute on function jobforge.get_job to jobforge_admin;
+grant execute on function jobforge.get_job to jobforge_app;
+comment on function jobforge.get_job is 'One job as it is now.';
+
+CREATE OR REPLACE FUNCTION jobforge.heartbeat_job(p_job_id uuid, p_lease_token uuid)
+ RETURNS TABLE(held boolean, cancel_requested boolean, deadline timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_deadline timestamptz;
+begin
+    select l.deadline into v_deadline from jobforge.leases l
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       for share;
+    return query select v_deadline is not null,
+                        exists (select from jobforge.cancel_requests c where c.job_id = p_job_id and v_deadline is not null),
+                        v_deadline;
+end
+$function$
+;
+alter function jobforge.heartbeat_job owner to jobforge_owner;
+grant execute on function jobforge.heartbeat_job to jobforge_app;
+grant execute on function jobforge.heartbeat_job to jobforge_worker;
+comment on function jobforge.heartbeat_job is 'Whether this lease stands; holds it until the transaction ends.';
+
+CREATE OR REPLACE FUNCTION jobforge.heartbeat_jobs(p_worker_id uuid, p_runs uuid[] DEFAULT NULL::uuid[], p_alive interval DEFAULT '00:00:30'::interval, p_name text DEFAULT NULL::text, p_queues text[] DEFAULT NULL::text[], p_types text[] DEFAULT NULL::text[])
+ RETURNS TABLE(signal text, job_id uuid, lease_token uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now   timestamptz := jobforge.now();
+    v_ended jobforge.ended_run[];
+begin
+    perform jobforge.require_read_committed();
+    if p_alive = interval '0' then
+        delete from jobforge.workers w
+         where w.worker_id = p_worker_id
+           and not exists (select from jobforge.leases l where l.worker_id = p_worker_id);
+        update jobforge.workers set alive_until = v_now where worker_id = p_worker_id;
+        return;
+    end if;
+    perform jobforge.check_claim(p_worker_id, '{}', '{}', 1, p_alive);
+    insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types)
+    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types)
+    on conflict (worker_id) do update
+       set alive_until = excluded.alive_until, name = coalesce(excluded.name, workers.name),
+           queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types);
+    if p_runs is null then
+        return;
+    end if;
+
+    return query
+        select 'lost', null::uuid, held.token
+          from unnest(p_runs) as held (token)
+         where not exists (select from jobforge.leases l where l.token = held.token and l.worker_id = p_worker_id);
+    return query
+        select 'cancel', l.job_id, l.token
+          from jobforge.leases l join jobforge.cancel_requests c on c.job_id = l.job_id
+         where l.worker_id = p_worker_id and l.token = any (p_runs);
+
+    with unknown as (
+        select l.job_id from jobforge.leases l
+         where l.worker_id = p_worker_id and l.claimed_at < v_now - p_alive and l.token <> all (p_runs)
+         order by l.job_id for update skip locked
+    ), gone as (
+        delete from jobforge.leases l using unknown u where l.job_id = u.job_id returning l.*
+    )
+    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
+                         'released', null, null, null, null, false)::jobforge.ended_run)
+      into v_ended from gone g;
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+        return query select 'released', e.job_id, e.token from unnest(v_ended) e;
+    end if;
+end
+$function$
+;
+alter function jobforge.heartbeat_jobs owner to jobforge_owner;
+grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
+comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
+
+CREATE OR REPLACE FUNCTION jobforge.keep_alive(p_worker_id uuid, p_alive interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now timestamptz := jobforge.now();
+begin
+    if not exists (select from jobforge.workers where worker_id = p_worker_id and alive_until > v_now + p_alive / 2) then
+        insert into jobforge.workers (worker_id, alive_until, started_at) values (p_worker_id, v_now + p_alive, v_now)
+        on conflict (worker_id) do update set alive_until = greatest(workers.alive_until, excluded.alive_until);
+    end if;
+end
+$function$
+;
+alter function jobforge.keep_alive owner to jobforge_owner;
+comment on function jobforge.keep_alive is 'A claim is a sign of life.';
+
+CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if p_limit is null or p_limit not between 1 and 1000 then
+        raise exception 'jobforge: p_limit must be between 1 and 1000'
+            using errcode = 'JF003', hint = 'Ask for pages: pass the last id as p_cursor.';
+    end if;
+    if p_state not in ('scheduled', 'queued', 'running', 'succeeded', 'dead', 'canceled') then
+        raise exception 'jobforge: there is no state %', quote_literal(left(p_state, 50))
+            using errcode = 'JF003', hint = 'States: scheduled, queued, running, succeeded, dead, canceled.';
+    end if;
+    if p_state is null then
+        return query
+            select a.* from (
+                select j.id from jobforge.jobs j
+                 where (v_tenant is null or j.tenant_id = v_tenant) and (p_cursor is null or j.id < p_cursor)
+                   and (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
+                   and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
+                 order by j.id desc limit p_limit) page
+             cross join lateral (select * from jobforge.all_jobs b where b.id = page.id) a
+             order by a.id desc;
+    else
+        return query
+            select a.* from jobforge.all_jobs a
+             where a.state = p_state
+               and (v_tenant is null or a.tenant_id = v_tenant) and (p_cursor is null or a.id < p_cursor)
+               and (p_type is null or a.type = p_type) and (p_queue is null or a.queue = p_queue)
+               and (p_since is null or a.created_at >= p_since) and (p_until is null or a.created_at < p_until)
+             order by a.id desc limit p_limit;
+    end if;
+end
+$function$
+;
+alter function jobforge.list_jobs owner to jobforge_owner;
+grant execute on function jobforge.list_jobs to jobforge_admin;
+grant execute on function jobforge.list_jobs to jobforge_app;
+comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; newest first, in pages.';
+
+CREATE OR REPLACE FUNCTION jobforge.new_job_id(p_at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_us bigint := (extract(epoch from p_at) * 1000000)::bigint;
+begin
+    return encode(overlay(uuid_send(gen_random_uuid())
+        placing int8send((v_us / 1000) << 16 | 28672 | ((v_us % 1000) * 4096 / 1000))  -- 28672: the 7 of version 7
+        from 1 for 8), 'hex')::uuid;
+end
+$function$
+;
+alter function jobforge.new_job_id owner to jobforge_owner;
+comment on function jobforge.new_job_id is 'A UUIDv7 for a moment.';
+
+CREATE OR REPLACE FUNCTION jobforge.now()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select clock_timestamp() $function$
+;
+alter function jobforge.now owner to jobforge_owner;
+grant execute on function jobforge.now to jobforge_admin;
+grant execute on function jobforge.now to jobforge_app;
+grant execute on function jobforge.now to jobforge_worker;
+comment on function jobforge.now is 'The time by which everything here is decided.';
+
+CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
+ RETURNS TABLE(item integer, job_id uuid, token uuid, outcome text, result json, error json, delay interval, run_ms integer, final boolean, fault text)
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    c_uuid   constant text := '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$';
+    c_number constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
+begin
+    return query
+    with entry as (
+        select e.item, r.*,
+               case when json_typeof(e.body) <> 'object' then 'not an object'
+                    when e.body::text ~ '\\u0000' then 'contains \u0000'
+                    when r.job_id is null or r.job_id !~ c_uuid then 'job_id is not a uuid'
+                    when r.lease_token is null or r.lease_token !~ c_uuid then 'lease_token is not a uuid'
+                    when r.outcome is null or r.outcome not in
+                         ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
+                    when r.delay !~ c_number then 'delay is not a number of seconds between 0 and 999999999'
+                    when r.run_ms !~ '^[0-9]{1,9}$' then 'run_ms is not a whole number of milliseconds'
+                    when octet_length(r.result::text) > 262144 then 'the result has more than 262144 bytes'
+                    when octet_length(r.error::text) > 65536 then 'the error has more than 65536 bytes'
+               end as fault
+          from json_array_elements(p_results) with ordinality as e (body, item)
+         cross join lateral json_to_record(
+               case when json_typeof(e.body) = 'object' and e.body::text !~ '\\u0000' then e.body else '{}' end)
+               as r (job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text, final text)
+    )
+    select e.item::integer,
+           case when e.job_id ~ c_uuid then e.job_id::uuid end,
+           case when e.fault is null then e.lease_token::uuid end,
+           e.outcome, e.result, e.error,
+           case when e.fault is null then e.delay::float8 * interval '1 second' end,
+           case when e.fault is null then e.run_ms::integer end,
+           coalesce(e.final = 'true', false), e.fault
+      from entry e;
+end
+$function$
+;
+alter function jobforge.parse_results owner to jobforge_owner;
+comment on function jobforge.parse_results is 'The items of complete_jobs, with the fault of each bad one.';
+
+CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_moved integer;
+begin
+    with due as (
+        select s.job_id from jobforge.scheduled s where s.run_at <= jobforge.now()
+         order by s.run_at, s.job_id limit p_limit for update skip locked
+    ), gone as (
+        delete from jobforge.scheduled s using due where s.job_id = due.job_id returning s.*
+    ), moved as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
+        returning queue
+    ), woken as (
+        select count(pg_notify('jobforge', q.queue)) from (select distinct queue from moved) q
+    )
+    select count(*) into v_moved from moved cross join woken;
+    return v_moved;
+end
+$function$
+;
+alter function jobforge.promote_due owner to jobforge_owner;
+comment on function jobforge.promote_due is 'Scheduled jobs that are due become queued.';
+
+CREATE OR REPLACE FUNCTION jobforge.require_read_committed()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'jobforge: this function runs at READ COMMITTED only'
+            using errcode = 'JF005', hint = 'Use a connection of its own, or: set transaction isolation level read committed;';
+    end if;
+end
+$function$
+;
+alter function jobforge.require_read_committed owner to jobforge_owner;
+comment on function jobforge.require_read_committed is 'Raises JF005 above READ COMMITTED.';
+
+CREATE OR REPLACE FUNCTION jobforge.require_tenant(p_tenant_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if v_tenant is null then
+        raise exception 'jobforge: this transaction has no tenant'
+            using errcode = 'JF001',
+                  hint = 'Set one in this transaction: select set_config(''jobforge.tenant_id'', ''<tenant>'', true);';
+    end if;
+    if p_tenant_id <> v_tenant then
+        raise exception 'jobforge: the tenant of the call is not the tenant of this transaction'
+            using errcode = 'JF002', hint = 'Leave p_tenant_id out, or set the transaction''s tenant to it.';
+    end if;
+    if length(v_tenant) > 200 then
+        raise exception 'jobforge: a tenant has 1 to 200 characters, this one has %', length(v_tenant)
+            using errcode = 'JF003', hint = 'Use a shorter identifier, such as the tenant''s key.';
+    end if;
+    return v_tenant;
+end
+$function$
+;
+alter function jobforge.require_tenant owner to jobforge_owner;
+comment on function jobforge.require_tenant is 'The tenant of this transaction; raises where there is none.';
+
+CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_job    jobforge.jobs;
+    v_gone   record;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
+
+    delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+    if not found then
+        delete from jobforge.ready r
+         where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+           and r.job_id = v_job.id
+        returning r.run, r.attempt, r.crashes into v_gone;
+    end if;
+    if not found then
+        raise exception 'jobforge: the job is running or has ended, it cannot be moved'
+            using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
+    end if;
+    if v_run_at > v_now then
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        values (v_job.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
+    else
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
+        perform pg_notify('jobforge', v_job.queue);
+    end if;
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.reschedule_job owner to jobforge_owner;
+grant execute on function jobforge.reschedule_job to jobforge_admin;
+grant execute on function jobforge.reschedule_job to jobforge_app;
+comment on function jobforge.reschedule_job is 'Move a waiting job of this tenant to another time.';
+
+CREATE OR REPLACE FUNCTION jobforge.rescue_expired_jobs(p_limit integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now   timestamptz := jobforge.now();
+    v_ended jobforge.ended_run[];
+begin
+    perform jobforge.require_read_committed();
+    with expired as (
+        select l.job_id, l.deadline > v_now as lost
+          from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
+         where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now
+         order by l.job_id limit p_limit for update of l skip locked
+    ), gone as (
+        delete from jobforge.leases l using expired x where l.job_id = x.job_id returning l.*, x.lost
+    )
+    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
+                         case when g.lost then 'lost' else 'timed_out' end, null,
+                         case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
+                              else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
+                         null, null, false)::jobforge.ended_run)
+      into v_ended from gone g;
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+    end if;
+    return coalesce(cardinality(v_ended), 0);
+end
+$function$
+;
+alter function jobforge.rescue_expired_jobs owner to jobforge_owner;
+grant execute on function jobforge.rescue_expired_jobs to jobforge_admin;
+grant execute on function jobforge.rescue_expired_jobs to jobforge_worker;
+comment on function jobforge.rescue_expired_jobs is 'Take back the leases of dead workers and passed deadlines.';
+
+CREATE OR REPLACE FUNCTION jobforge.retry_delay(p_retry jsonb, p_attempt integer)
+ RETURNS interval
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_attempt integer := greatest(p_attempt, 1);
+    v_delays  jsonb := p_retry -> 'delays';
+    v_seconds float8;
+begin
+    if v_delays is not null then  -- the last of the list holds for all later attempts
+        v_seconds := (v_delays ->> least(v_attempt, jsonb_array_length(v_delays)) - 1)::float8;
+    else
+        v_seconds := least(
+            coalesce((p_retry ->> 'max')::float8, 3600),
+            coalesce((p_retry ->> 'base')::float8, 1)
+                * power(coalesce((p_retry ->> 'factor')::float8, 2), least(v_attempt - 1, 60)));
+    end if;
+    return make_interval(secs => v_seconds * (1 + coalesce((p_retry ->> 'jitter')::float8, 0) * random()));
+end
+$function$
+;
+alter function jobforge.retry_delay owner to jobforge_owner;
+comment on function jobforge.retry_delay is 'The wait after a failed attempt.';
+
+CREATE OR REPLACE FUNCTION jobforge.retry_job(p_job_id uuid)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_job    jobforge.jobs;
+    v_run    integer;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    delete from jobforge.outcomes o
+     where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
+    if not found then
+        raise exception 'jobforge: only a dead or canceled job can be retried'
+            using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
+    end if;
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    perform pg_notify('jobforge', v_job.queue);
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.retry_job owner to jobforge_owner;
+grant execute on function jobforge.retry_job to jobforge_admin;
+grant execute on function jobforge.retry_job to jobforge_app;
+comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
+
+CREATE OR REPLACE FUNCTION jobforge.schema_version()
+ RETURNS TABLE(revision text, serves text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return query select v.version_num::text, '0002'::text from jobforge.alembic_version v;
+end
+$function$
+;
+alter function jobforge.schema_version owner to jobforge_owner;
+grant execute on function jobforge.schema_version to jobforge_admin;
+grant execute on function jobforge.schema_version to jobforge_app;
+grant execute on function jobforge.schema_version to jobforge_worker;
+comment on function jobforge.schema_version is 'This schema''s revision, and the oldest code it serves.';
+
+CREATE OR REPLACE FUNCTION jobforge.settle(p_ended jobforge.ended_run[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now     timestamptz := jobforge.now();
+    v_woken   integer;
+    c_crashes constant integer := 5;  -- as many lost workers, and the job is taken for their killer
+begin
+    with ended as (
+        select e.*, j.queue, j.type, j.priority, j.max_attempts, j.retry, c.job_id is not null as cancel
+          from unnest(p_ended) e
+          left join jobforge.jobs j on e.outcome <> 'succeeded' and j.id = e.job_id
+          left join jobforge.cancel_requests c on c.job_id = e.job_id
+    ), verdict as materialized (
+        select e.*,
+               case when e.outcome = 'succeeded' then 'succeeded'
+                    when e.outcome = 'canceled' or e.cancel then 'canceled'
+                    when e.outcome in ('failed', 'timed_out') and (e.final or e.attempt >= e.max_attempts) then 'dead'
+                    when e.outcome = 'lost' and e.crashes + 1 >= c_crashes then 'dead'
+               end as final_state,
+               case when e.outcome in ('failed', 'timed_out') then coalesce(e.delay, jobforge.retry_delay(e.retry, e.attempt))
+                    when e.outcome = 'lost' and e.crashes > 0 then jobforge.retry_delay('{"jitter": 1}', e.crashes)
+                    else coalesce(e.delay, interval '0')
+               end as wait,
+               case when e.outcome in ('failed', 'timed_out') then e.attempt else e.attempt - 1 end as charged,
+               case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed
+          from ended e
+    ), recorded as (
+        insert into jobforge.attempts (job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, finished_at,
+                                       run_ms, error)
+        select job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, v_now, run_ms, error from verdict
+    ), finished as (
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at, result)
+        select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
+               crashed, v_now, case when final_state = 'succeeded' then result end
+          from verdict where final_state is not null
+    ), later as (
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, crashed
+          from verdict where final_state is null and wait > interval '0'
+    ), again as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, tenant_id, priority, job_id, type, run, charged, crashed
+          from verdict where final_state is null and wait <= interval '0'
+        returning queue
+    ), answered as (
+        delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
+    )
+    select count(pg_notify('jobforge', q.queue)) into v_woken from (select distinct queue from again) q;
+end
+$function$
+;
+alter function jobforge.settle owner to jobforge_owner;
+comment on function jobforge.settle is 'Where a run ends: its attempt is recorded, and the job finds its next place.';
+
+CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_request record;
+    v_settled integer := 0;
+begin
+    for v_request in
+        select c.job_id, c.tenant_id from jobforge.cancel_requests c
+         where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+         limit p_limit for update skip locked
+    loop
+        delete from jobforge.cancel_requests c where c.job_id = v_request.job_id;
+        perform jobforge.cancel_now(v_request.tenant_id, v_request.job_id);
+        v_settled := v_settled + 1;
+    end loop;
+    return v_settled;
+end
+$function$
+;
+alter function jobforge.settle_cancels owner to jobforge_owner;
+comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
+
+CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
+ RETURNS TABLE(step text, moved integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_moved integer;
+begin
+    perform jobforge.require_read_committed();
+    return query select 'rescued', jobforge.rescue_expired_jobs(p_limit);
+    return query select 'promoted', jobforge.promote_due(p_limit);
+    return query select 'canceled', jobforge.settle_cancels(p_limit);
+
+    delete from jobforge.workers w
+     where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+       and not exists (select from jobforge.leases l where l.worker_id = w.worker_id);
+    get diagnostics v_moved = row_count;
+    return query select 'forgotten', v_moved;
+end
+$function$
+;
+alter function jobforge.upkeep owner to jobforge_owner;
+grant execute on function jobforge.upkeep to jobforge_admin;
+grant execute on function jobforge.upkeep to jobforge_worker;
+comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers; in bounded steps.';
