@@ -61,15 +61,10 @@ def _online() -> None:
 
 
 def _look(connection: Connection) -> None:
-    """Compare or report, and change nothing; the models are loaded here, as no migration may hang on them."""
-    from jobforge_sa import models
-
+    """Report, and change nothing. There is no metadata to compare with: the SQL files are the schema."""
     context.configure(
         connection=connection,
         version_table_schema=migrate.SCHEMA,
-        target_metadata=getattr(models, "metadata", None),
-        include_schemas=True,
-        include_name=lambda name, type_, _: type_ != "schema" or name == migrate.SCHEMA,
         dont_mutate=True,
     )
     context.run_migrations()

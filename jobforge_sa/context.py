@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.errors import LeaseLost
-from jobforge_sa.types import Cancel
+from jobforge_sa.types import Cancel, Release
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -45,13 +45,14 @@ class ClaimedJob:
 
 
 class Signals:
-    """What the heartbeat has heard about a run. Set by one thread, read by another; never unset."""
+    """Why a run should stop, if it should. Set by other threads than the handler's; never unset."""
 
-    __slots__ = ("canceled", "lost")
+    __slots__ = ("canceled", "lost", "stopping")
 
     def __init__(self) -> None:
-        self.canceled = False
-        self.lost = False
+        self.canceled = False  # somebody canceled the job
+        self.lost = False  # the lease is gone
+        self.stopping = False  # the worker shuts down, and its grace is over
 
 
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -87,20 +88,23 @@ class _BaseContext:
 
     @property
     def canceled(self) -> bool:
-        """Whether somebody wants this run to stop: a cancel, or a worker that shuts down."""
-        return self._signals.canceled or self._signals.lost
+        """Whether this run should stop: the job was canceled, its lease is gone, or the worker shuts down."""
+        return self._signals.canceled or self._signals.lost or self._signals.stopping
 
     def check(self) -> None:
         """Raise where the run should stop. Call it between the steps of a long handler.
 
         Raises:
             Cancel: the job was canceled.
+            Release: the worker shuts down; the job goes back to its queue, uncharged.
             LeaseLost: the lease is gone; whatever the handler still does will not count.
         """
         if self._signals.lost:
             raise LeaseLost(f"job {self.job.id}: the lease of run {self.job.run} is gone")
         if self._signals.canceled:
             raise Cancel("asked to stop")
+        if self._signals.stopping:
+            raise Release
 
 
 class Context(_BaseContext):

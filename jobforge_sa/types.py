@@ -70,6 +70,10 @@ class Cancel(Outcome):
         super().__init__(reason)
 
 
+class Release(Outcome):
+    """Give the job back to its queue, uncharged, for any worker to take. `Context.check` raises it on a shutdown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exponential:
     """Wait `base`, then `factor` times as long after each failure, at most `max`; plus up to `jitter` of it by chance.

@@ -21,7 +21,7 @@ from sqlalchemy import (
     column,
     text,
 )
-from sqlalchemy.dialects.postgresql import INTERVAL, JSON, JSONB
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
 from sqlalchemy.sql.selectable import TextualSelect
 
 _TYPES: Final[dict[str, Any]] = {
@@ -38,13 +38,14 @@ _TYPES: Final[dict[str, Any]] = {
 _CONTEXT = "with context as materialized (select set_config('jobforge.tenant_id', :tenant_id, true) as tenant_id)\n"
 
 
-def _call(function: str, arguments: dict[str, str], *, tenant: bool) -> TextClause:
-    """`select * from function(p_x => cast(:x as type), ...)`, under a tenant if asked for."""
+def _call(function: str, arguments: dict[str, str], columns: tuple[Any, ...], *, tenant: bool) -> TextClause:
+    """`select ... from function(p_x => cast(:x as type), ...)`, under a tenant if asked for."""
+    wanted = ", ".join(f"r.{c.name}::text" if c.name in _JSON else f"r.{c.name}" for c in columns)
     binds = ", ".join(f"p_{name} => cast(:{name} as {type_})" for name, type_ in arguments.items())
     source = "context c, lateral " if tenant else ""
     # where the context is empty nothing is called: "c.tenant_id is not null" makes the order of evaluation certain
     guard = "\n where c.tenant_id is not null" if tenant else ""
-    statement = text(f"{_CONTEXT if tenant else ''}select r.* from {source}jobforge.{function}({binds}) r{guard}")
+    statement = text(f"{_CONTEXT if tenant else ''}select {wanted} from {source}jobforge.{function}({binds}) r{guard}")
     types = {**arguments, **({"tenant_id": "text"} if tenant else {})}
     return statement.bindparams(*(bindparam(name, type_=_TYPES[type_]) for name, type_ in types.items()))
 
@@ -56,14 +57,14 @@ _JOB = (
     column("queue", Text()),
     column("type", Text()),
     column("priority", Integer()),
-    column("payload", JSON()),
+    column("payload", Text()),
     column("run_at", DateTime(timezone=True)),
     column("max_attempts", Integer()),
     column("timeout", INTERVAL()),
     column("retry", JSONB()),
     column("idempotency_key", Text()),
     column("parent_id", Uuid()),
-    column("trace", JSON()),
+    column("trace", Text()),
     column("created_at", DateTime(timezone=True)),
     column("state", Text()),
     column("run", Integer()),
@@ -74,8 +75,9 @@ _JOB = (
     column("claimed_at", DateTime(timezone=True)),
     column("deadline", DateTime(timezone=True)),
     column("finished_at", DateTime(timezone=True)),
-    column("result", JSON()),
+    column("result", Text()),
 )
+_JSON = frozenset({"payload", "trace", "result"})  # fetched as text, decoded by the caller
 
 
 class Call:
@@ -84,8 +86,8 @@ class Call:
     def __init__(self, function: str, arguments: dict[str, str], columns: tuple[Any, ...]) -> None:
         self.function = function
         self.arguments = arguments
-        self._with_tenant = _call(function, arguments, tenant=True).columns(*columns)
-        self._without = _call(function, arguments, tenant=False).columns(*columns)
+        self._with_tenant = _call(function, arguments, columns, tenant=True).columns(*columns)
+        self._without = _call(function, arguments, columns, tenant=False).columns(*columns)
 
     def statement(self, tenant_id: str | None) -> TextualSelect:
         """The statement that sets the tenant and calls the function; without one it leaves the context alone."""

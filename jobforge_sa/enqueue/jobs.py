@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa.db import calls, failures
+from jobforge_sa.db.jsontext import decode
 from jobforge_sa.db.tenant import tenant_id
 from jobforge_sa.enqueue.options import as_item, resolve
 from jobforge_sa.enqueue.tenant import bound_tenant
@@ -251,4 +252,5 @@ def _item(job: NewJob, origin: dict[str, Any]) -> str:
 def _info(row: Any) -> JobInfo:
     values = row._asdict()
     values["state"] = JobState(values["state"])
+    values |= {name: decode(values[name]) for name in ("payload", "trace", "result")}
     return JobInfo(**values)

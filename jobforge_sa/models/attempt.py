@@ -7,10 +7,10 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, Text
-from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from jobforge_sa.models.base import Base
+from jobforge_sa.models.json import SafeJSON
 
 if TYPE_CHECKING:
     from jobforge_sa.models.job import Job
@@ -30,7 +30,7 @@ class Attempt(Base):
     claimed_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
     run_ms: Mapped[int | None]
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[dict[str, Any] | None] = mapped_column(SafeJSON)
 
     job: Mapped[Job] = relationship(
         "Job", primaryjoin="foreign(Attempt.job_id) == Job.id", viewonly=True, back_populates="attempts"

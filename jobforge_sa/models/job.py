@@ -7,10 +7,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, SmallInteger, Text
-from sqlalchemy.dialects.postgresql import INTERVAL, JSON, JSONB
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from jobforge_sa.models.base import Base
+from jobforge_sa.models.json import SafeJSON
 
 if TYPE_CHECKING:
     from jobforge_sa.models.attempt import Attempt
@@ -27,14 +28,14 @@ class Job(Base):
     queue: Mapped[str] = mapped_column(Text)
     type: Mapped[str] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger)
-    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    payload: Mapped[dict[str, Any]] = mapped_column(SafeJSON)
     run_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
     max_attempts: Mapped[int]
     timeout: Mapped[dt.timedelta | None] = mapped_column(INTERVAL)
     retry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
     parent_id: Mapped[uuid.UUID | None]
-    trace: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    trace: Mapped[dict[str, str] | None] = mapped_column(SafeJSON)
     created_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
     state: Mapped[str] = mapped_column(Text)
     run: Mapped[int]
@@ -45,7 +46,7 @@ class Job(Base):
     claimed_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
     deadline: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
-    result: Mapped[Any | None] = mapped_column(JSON)
+    result: Mapped[Any | None] = mapped_column(SafeJSON)
 
     attempts: Mapped[list[Attempt]] = relationship(
         "Attempt",

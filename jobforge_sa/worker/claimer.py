@@ -45,7 +45,10 @@ class Claimer(Service):
         self._idle = 0
         self._paced = time.monotonic()
         self.claimed = 0
-        self.drained = threading.Event()  # the last claim found nothing, and nothing is held
+        self._short = False  # the last claim brought less than there was room for: nothing waits
+        self._looks = 0  # how often somebody asked whether there is anything left
+        self._drained = 0  # the last of these questions that was answered: nothing
+        self._answered = threading.Condition()
 
     def step(self) -> None:
         """Claim what there is room for; sleep when there was less than that."""
@@ -55,15 +58,31 @@ class Claimer(Service):
         if not wanted:
             self.sleep(self._poll)
             return
-        held = len(self._runs)
+        held, looks = len(self._runs), self._looks  # before the claim: what comes later is not its business
         jobs = self.link.run(lambda connection: self._claim(connection, wanted))
         self._idle = 0 if jobs else self._idle + 1
         if jobs:
             self._hand_out(jobs)
         elif not held:
-            self.drained.set()
-        if len(jobs) < min(sum(wanted.values()), MAX_CLAIM):
+            with self._answered:
+                self._drained = looks
+                self._answered.notify_all()
+        self._short = len(jobs) < min(sum(wanted.values()), MAX_CLAIM)
+        if self._short:
             self.sleep(nap(self._idle, self._poll))
+
+    def freed(self) -> None:
+        """A slot became free. Nothing to do where the last claim left nothing behind: new jobs come with a hint."""
+        if not self._short or self._looks > self._drained:
+            self.wake()
+
+    def drain(self, timeout: float | None) -> bool:
+        """Wait until a claim that began after this call finds nothing, with nothing running."""
+        with self._answered:
+            self._looks += 1
+            look = self._looks
+            self.wake()
+            return self._answered.wait_for(lambda: self._drained >= look, timeout)
 
     def _claim(self, connection: psycopg.Connection[Any], wanted: dict[str, int]) -> list[ClaimedJob]:
         values = {
@@ -93,6 +112,5 @@ class Claimer(Service):
         if now - self._paced < 0.02:  # too short to measure anything
             return
         for lane in self._lanes:
-            finished, lane.finished = lane.finished, 0
-            lane.pace.observe(finished, now - self._paced)
+            lane.observe(now - self._paced)
         self._paced = now

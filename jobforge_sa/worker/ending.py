@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pydantic
 import pydantic_core
 
-from jobforge_sa.types import Cancel, Discard, Done, Outcome, Retry, Snooze
+from jobforge_sa.types import Cancel, Discard, Done, Outcome, Release, Retry, Snooze
 from jobforge_sa.worker.run import Run
 
 MAX_TEXT = 8_000  # characters of a message and of a traceback that are kept
@@ -70,6 +70,8 @@ def of_error(error: BaseException) -> Ending:
             return of_value(error.result)
         case Snooze():
             return Ending("snoozed", delay=error.delay.total_seconds())
+        case Release():
+            return RELEASED
         case Retry():
             after = error.after.total_seconds() if error.after is not None else None
             return Ending("failed", error=_described("Retry", _text(error)), delay=after)

@@ -69,7 +69,7 @@ class Executor:
         try:
             ending: Ending | None = await self._handle_async(ctx, run)
         except asyncio.CancelledError:
-            ending = endings.RELEASED if not run.signals.canceled else Ending("canceled")
+            ending = Ending("canceled") if run.signals.canceled else endings.RELEASED
         except BaseException as error:
             ending = _failed(run, error)
         finally:

@@ -60,7 +60,7 @@ class Heartbeat(Service):
             if signal == "released":
                 log.warning("a claim's answer was lost on its way; its job is queued again")
             elif run is not None:
-                run.interrupt(lost=signal == "lost")
+                run.interrupt("lost" if signal == "lost" else "canceled")
 
     def upkeep(self) -> None:
         """Rescue, promote and clean up, in bounded steps."""

@@ -31,7 +31,7 @@ class Lane:
         self.queue = queue_name
         self.concurrency = concurrency
         self.pace = Pace()
-        self.finished = 0
+        self._finished = 0
         self._run = run
         self._spawn = spawn
         self._lock = threading.Lock()
@@ -58,6 +58,12 @@ class Lane:
             self._inbox.extend(runs)
             while self._start_one():
                 pass
+
+    def observe(self, seconds: float) -> None:
+        """Measure the pace of the last so many seconds."""
+        with self._lock:
+            finished, self._finished = self._finished, 0
+        self.pace.observe(finished, seconds)
 
     def close(self) -> list[Run]:
         """Start nothing any more; give back what was not started."""
@@ -104,7 +110,7 @@ class Lane:
     def _next(self) -> Run | None:
         """A slot became free: a thread goes on with the next plain job itself, without a handoff."""
         with self._lock:
-            self.finished += 1
+            self._finished += 1
             self._active -= 1
             while self._inbox and self._active < self.concurrency and self._inbox[0].task.is_async:
                 self._start_one()
@@ -117,7 +123,7 @@ class Lane:
 
     def _async_ended(self) -> None:
         with self._lock:
-            self.finished += 1
+            self._finished += 1
             self._active -= 1
             self._start_one()
             more = bool(self._inbox)

@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from jobforge_sa.errors import ConfigurationError, ServerUnavailable
+from jobforge_sa.errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -94,14 +94,6 @@ def own_engine(engine: Any) -> Engine:
             cure="pass create_engine('postgresql+psycopg://...') or its URL",
         )
     return create_engine(url.set(drivername="postgresql+psycopg"))
-
-
-def unavailable(error: BaseException, engine: Engine) -> ServerUnavailable:
-    """The error for a server that cannot be reached at the start."""
-    return ServerUnavailable(
-        f"no connection to {engine.url.render_as_string(hide_password=True)}: {error}",
-        cure="start the server, or correct host, port, database, user and password in the URL",
-    )
 
 
 def backoff(failures: int) -> float:

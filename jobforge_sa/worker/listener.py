@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import selectors
+import socket
 from collections.abc import Callable, Collection
+from typing import Any
 
+import psycopg
 from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
 from jobforge_sa.worker.service import Service
 
+SILENCE = 30.0  # seconds without a word after which the connection is asked whether it still stands
+
 
 class Listener(Service):
-    """Wakes the claimer when a job of its queues was enqueued."""
+    """Wakes the claimer when a job of its queues was enqueued. Costs nothing while nothing happens."""
 
     name = "listener"
 
@@ -19,19 +26,37 @@ class Listener(Service):
         super().__init__(engine)
         self._queues = frozenset(queues)
         self._hint = hint
+        self._listening: psycopg.Connection[Any] | None = None
+        self._bell, self._string = socket.socketpair()  # a socket, so that one select waits for both
+
+    def wake(self) -> None:
+        """Let the thread look at once."""
+        with contextlib.suppress(OSError):  # the thread has ended and closed them
+            self._string.send(b"!")
 
     def step(self) -> None:
-        """Listen for a second; after a new connection look once, for what was missed in between."""
+        """Wait for a hint; after a new connection look once, for what was missed in between."""
         connection = self.link.connection()
-        if connection is not getattr(self, "_listening", None):
+        if connection is not self._listening:
             self.link.run(lambda c: c.execute(calls.LISTEN))
             self._listening = connection
             self._hint()
-        self.link.run(lambda c: self._listen(c))
+        self.link.run(self._wait)
 
-    def _listen(self, connection: object) -> None:
-        for notify in connection.notifies(timeout=1.0):  # type: ignore[attr-defined]
-            if self.stopping:
-                return
-            if notify.payload in self._queues:
-                self._hint()
+    def finish(self) -> None:
+        """Let go of the sockets."""
+        self._bell.close()
+        self._string.close()
+
+    def _wait(self, connection: psycopg.Connection[Any]) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._bell, selectors.EVENT_READ)
+            ready = [key.fileobj for key, _ in selector.select(SILENCE)]
+        if self._bell in ready:
+            self._bell.recv(64)
+        if not ready:  # a half-open connection is silent as well
+            connection.execute("select 1")
+        heard = {notify.payload for notify in connection.notifies(timeout=0)}
+        if heard & self._queues:
+            self._hint()

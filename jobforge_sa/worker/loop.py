@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from jobforge_sa.worker.run import Run
+
+log = logging.getLogger("jobforge_sa.worker")
 
 
 class Loop:
@@ -30,10 +33,21 @@ class Loop:
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(finish(), loop).result(timeout)
+        try:
+            asyncio.run_coroutine_threadsafe(self._finish(finish), loop).result(timeout)
+        except Exception:  # a handler that swallows its cancellation keeps its loop; the thread is a daemon
+            log.warning("the event loop of the async handlers did not end", exc_info=True)
+            return
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout)
         self._loop = self._thread = None
+
+    async def _finish(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        left = [task for task in self._tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await finish()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from jobforge_sa.context import ClaimedJob, Signals
 from jobforge_sa.tasks import Task
@@ -33,11 +33,9 @@ class Run:
         """How long the handler has run, by this machine's monotonic clock."""
         return int((time.monotonic() - self.started) * 1000) if self.started else 0
 
-    def interrupt(self, *, lost: bool = False) -> None:
+    def interrupt(self, why: Literal["canceled", "lost", "stopping"]) -> None:
         """Tell the handler to stop. Async handlers are cancelled, others have to ask their context."""
-        if lost:
-            self.signals.lost = True
-        self.signals.canceled = True
+        setattr(self.signals, why, True)
         cancel = self.cancel
         if cancel is not None:
             cancel()

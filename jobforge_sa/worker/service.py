@@ -81,5 +81,7 @@ class Service:
                     self._stopping.wait(backoff(failed))
                     failed += 1
             self.finish()
+        except (LinkDown, psycopg.Error) as error:
+            log.warning("%s: could not take leave (%s)", self.name, error)
         finally:
             self.link.close()

@@ -6,30 +6,30 @@ import asyncio
 import datetime as dt
 import logging
 import os
-import signal
 import socket
 import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Engine
 
-from jobforge_sa.db import calls, failures
-from jobforge_sa.errors import AccessDenied, ConfigurationError
+from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker import preflight
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.executor import Executor
 from jobforge_sa.worker.heartbeat import Heartbeat
 from jobforge_sa.worker.lane import Lane
-from jobforge_sa.worker.link import Link, LinkDown, own_engine, unavailable
+from jobforge_sa.worker.link import own_engine
 from jobforge_sa.worker.listener import Listener
 from jobforge_sa.worker.loop import Loop
 from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
+from jobforge_sa.worker.signals import StopSignals
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -73,7 +73,7 @@ class Worker:
         self.id = uuid.uuid4()
         self.queues = _queues(forge, queues, concurrency)
         self.outcomes: Counter[str] = Counter()  # how runs ended, by outcome
-        self._engine = own_engine(engine)
+        self._given, self._engine = engine, own_engine(engine)
         self._forge = forge
         self._lease, self._poll, self._listen = (
             _at_least(lease, 1, "lease"),
@@ -96,7 +96,7 @@ class Worker:
         """
         if self._running:
             return self
-        self._look()
+        preflight.look(self._engine)
         self._wire()
         for service in (self._heartbeat, self._reporter, self._claimer, *self._listeners):
             service.start()
@@ -127,6 +127,8 @@ class Worker:
         self._loop.stop(self._close_async, 5)
         self._reporter.stop(10)
         self._heartbeat.stop(10)
+        if self._engine is not self._given:
+            self._engine.dispose()
         log.info("worker %s stopped%s", self.id, "" if clean else "; some handlers had not ended")
         return clean
 
@@ -136,9 +138,7 @@ class Worker:
         Returns:
             Whether that came within so many seconds.
         """
-        self._claimer.drained.clear()
-        self._claimer.wake()
-        return self._claimer.drained.wait(timeout)
+        return self._claimer.drain(timeout)
 
     def run(self, *, once: bool = False) -> int:
         """Run in this process until SIGTERM or SIGINT; a second signal does not wait for handlers.
@@ -149,7 +149,7 @@ class Worker:
         Returns:
             The exit status: 0; 1 if `once` and an attempt failed; 3 if handlers had to be left behind.
         """
-        stop = _Signals()
+        stop = StopSignals()
         with stop:
             self.start()
             if once:
@@ -183,31 +183,6 @@ class Worker:
 
     # -- how ---------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        link = Link(self._engine)
-        try:
-            connection = link.connection()
-            revision = serves = None
-            try:
-                revision, serves = connection.execute(str(calls.SCHEMA_VERSION)).fetchone() or (None, None)
-                allowed, login = connection.execute(calls.MAY_WORK).fetchone() or (False, "")
-            except Exception as error:
-                raise (
-                    failures.translate(error, role="jobforge_worker", login=self._engine.url.username) or error
-                ) from error
-            mismatch = failures.mismatch(revision, serves)
-            if mismatch is not None:
-                raise mismatch
-            if not allowed:
-                raise AccessDenied(
-                    f'"{login}" is no member of jobforge_worker',
-                    cure=f'a DBA runs: grant jobforge_worker to "{login}";',
-                )
-        except LinkDown as error:
-            raise unavailable(error, self._engine) from error
-        finally:
-            link.close()
-
     def _wire(self) -> None:
         self._runs = Runs()
         self._reporter = Reporter(self._engine, self._runs, self._ended)
@@ -219,12 +194,12 @@ class Worker:
             poll=self._poll, unreported=lambda: self._reporter.backlog,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
-            self._engine, self._runs, worker_id=self.id, lease=self._lease, name=f"{socket.gethostname()}:{os.getpid()}",
+            self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
             queues=list(self.queues), types=list(self._forge.tasks),
         )  # fmt: skip
         self._listeners = [Listener(self._engine, self.queues, self._claimer.wake)] if self._listen else []
         for lane in self._lanes:
-            lane.on_free(self._claimer.wake)
+            lane.on_free(self._claimer.freed)
 
     def _ended(self, _run: Run, outcome: str) -> None:
         with self._count:
@@ -233,24 +208,28 @@ class Worker:
     def _interrupt(self) -> bool:
         """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
         for run in self._runs.all():
-            run.interrupt()
+            run.interrupt("stopping")
         if self._runs.wait_empty(1):
             return True
-        for run in self._runs.all():
-            self._reporter.report(run, endings.RELEASED)
+        self._release_all()
         self._runs.wait_empty(5)
         return False
 
-    def _stop_unless(self, signals: _Signals) -> bool:
-        stopper = threading.Thread(target=self.stop, name="jobforge-stop")
+    def _release_all(self) -> None:
+        for run in self._runs.all():
+            self._reporter.report(run, endings.RELEASED)
+
+    def _stop_unless(self, signals: StopSignals) -> bool:
+        """Stop in another thread; a second signal gives everything back at once."""
+        clean: list[bool] = []
+        stopper = threading.Thread(target=lambda: clean.append(self.stop()), name="jobforge-stop", daemon=True)
         stopper.start()
         while stopper.is_alive():
-            if signals.again.wait(0.1):
-                for run in self._runs.all():
-                    self._reporter.report(run, endings.RELEASED)
+            if signals.again.wait(0.05):
+                self._release_all()
                 stopper.join(10)
                 return False
-        return not len(self._runs)
+        return clean == [True]
 
     def _make_async_engine(self) -> AsyncEngine:
         if self._async_engine is None:
@@ -269,25 +248,8 @@ class Worker:
             self._async_engine = None
 
 
-class _Signals:
-    """SIGTERM and SIGINT, counted: the first asks to stop, the second does not wait."""
-
-    def __init__(self) -> None:
-        self.asked = threading.Event()
-        self.again = threading.Event()
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._heard)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _heard(self, _number: int, _frame: object) -> None:
-        (self.again if self.asked.is_set() else self.asked).set()
+def _name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _queues(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None, concurrency: int) -> dict[str, int]:
