@@ -1,0 +1,56 @@
+"""The plans of the hot path, whatever the planner last saw: pages read, and never more than the work is worth."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.fix_postgres import Database
+
+TENANTS, EACH, BATCH = 500, 10, 50
+
+
+def fill(connection: sa.Connection, tenants: int, each: int) -> None:
+    document = json.dumps([{"type": "t", "payload": {"n": n}} for n in range(each)])
+    for tenant in range(tenants):
+        connection.execute(sa.text("select set_config('jobforge.tenant_id', :t, true)"), {"t": f"t{tenant:04}"})
+        connection.execute(sa.text("select count(*) from jobforge.enqueue_jobs(cast(:d as json))"), {"d": document})
+
+
+def pages(connection: sa.Connection, call: str, **values: object) -> int:
+    explained: Any = connection.execute(sa.text(f"explain (analyze, buffers, format json) {call}"), values).scalar_one()
+    plan = explained[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize("seen", ["nothing", "empty tables", "one tenant", "all", "dead rows"])
+def test_a_claim_and_its_completion_read_a_few_pages_for_each_job(database: Database, seen: str) -> None:
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+        with database.engine().begin() as setup:
+            if seen in ("one tenant", "dead rows"):
+                fill(setup, 1, 5000)
+        if seen in ("empty tables", "one tenant", "dead rows"):
+            c.execute(sa.text("analyze"))
+        for table in ("jobs", "ready"):
+            c.execute(sa.text(f"delete from jobforge.{table}" if seen == "dead rows" else f"truncate jobforge.{table}"))
+        if seen == "dead rows":
+            c.execute(sa.text("vacuum analyze"))
+        with database.engine().begin() as setup:
+            fill(setup, TENANTS, EACH)
+        if seen == "all":
+            c.execute(sa.text("analyze"))
+        claim = "select * from jobforge.claim_jobs(:w, '{default}', '{t}', :n, null, array[''])"
+        complete = "select * from jobforge.complete_jobs(cast(:d as json))"
+        leases = sa.text(
+            "select json_agg(json_build_object('job_id', job_id, 'lease_token', token, 'outcome', 'succeeded'))::text"
+            " from jobforge.leases"
+        )
+        for _ in range(8):  # past the fifth call plpgsql may turn to a generic plan
+            read = pages(c, claim, w=uuid.uuid4(), n=BATCH)
+            assert read < 40 * BATCH, f"a claim of {BATCH} read {read} pages"
+            read = pages(c, complete, d=c.execute(leases).scalar_one())
+            assert read < 60 * BATCH, f"a completion of {BATCH} read {read} pages"
