@@ -1,6 +1,6 @@
 -- The auditor: in this statement's snapshot each job stands in exactly one place, and nothing stands anywhere
 -- without its job. One row for each fault; none is the only good answer.
-create function jobforge.audit() returns table (job_id uuid, fault text)
+create or replace function jobforge.audit() returns table (job_id uuid, fault text)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,7 +1,7 @@
 -- Cancels a job of this tenant: at once while it waits; a running one is told, and ends as canceled unless it
 -- succeeds first; a final one stays as it is. Returns the job as it is now; nothing for an unknown id or another
 -- tenant's, which look the same.
-create function jobforge.cancel_job(p_job_id uuid) returns setof jobforge.all_jobs
+create or replace function jobforge.cancel_job(p_job_id uuid) returns setof jobforge.all_jobs
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$

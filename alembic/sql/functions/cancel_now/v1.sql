@@ -1,7 +1,7 @@
 -- Cancels a job where it stands. Deleting its narrow row is the lock: a claim that holds it makes us wait, and then
 -- there is nothing to delete. Places are looked through in the order in which jobs move (scheduled, ready, leases),
 -- and again, because the job may have moved behind our back (a retry goes back to the front).
-create function jobforge.cancel_now(p_tenant_id text, p_job_id uuid) returns void
+create or replace function jobforge.cancel_now(p_tenant_id text, p_job_id uuid) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,5 +1,5 @@
 -- Refuses a claim that could not work, with the cure.
-create function jobforge.check_claim(
+create or replace function jobforge.check_claim(
     p_worker_id uuid, p_queues text[], p_types text[], p_limit integer, p_alive interval
 ) returns void
 language plpgsql stable

@@ -1,7 +1,7 @@
 -- Refuses what no worker could run or no reader could read, before it is stored; raises with the cure, and with the
 -- position in a bulk call. Limits live here and not in CHECKs: a CHECK over the payload would cost 10 microseconds
 -- on every later write. Returns true, so that a query can call it for each row.
-create function jobforge.check_job(
+create or replace function jobforge.check_job(
     p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamptz,
     p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json
 ) returns boolean

@@ -1,6 +1,6 @@
 -- Whether a retry policy is one: {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds. Unknown keys
 -- are refused, so that a typing error does not become the default policy in silence.
-create function jobforge.check_retry(p_retry jsonb) returns boolean
+create or replace function jobforge.check_retry(p_retry jsonb) returns boolean
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$

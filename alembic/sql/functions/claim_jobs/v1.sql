@@ -8,7 +8,7 @@
 --   p_alive         the worker lives so long without a heartbeat
 -- Fewer rows than asked for: nothing more can be claimed now. The payload comes as text, so that a payload that
 -- one language cannot decode spoils that one job only. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
-create function jobforge.claim_jobs(
+create or replace function jobforge.claim_jobs(
     p_worker_id    uuid,
     p_queues       text[],
     p_types        text[],

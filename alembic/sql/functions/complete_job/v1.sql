@@ -1,5 +1,5 @@
 -- complete_jobs for one run, for those who have one.
-create function jobforge.complete_job(
+create or replace function jobforge.complete_job(
     p_job_id uuid, p_lease_token uuid, p_outcome text, p_result json default null, p_error json default null,
     p_delay interval default null, p_final boolean default false
 ) returns table (answer text, reason text)

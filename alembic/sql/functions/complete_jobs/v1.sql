@@ -4,7 +4,7 @@
 -- no retry can cure), run_ms. Called in a handler's own transaction it makes the completion part of it.
 -- Answers per item: done · already_done (this very completion was done before: its answer got lost) · lost (the
 -- lease is no longer there: roll back, nothing counts) · refused (with the reason; the run goes on).
-create function jobforge.complete_jobs(p_results json)
+create or replace function jobforge.complete_jobs(p_results json)
 returns table (item integer, job_id uuid, answer text, reason text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

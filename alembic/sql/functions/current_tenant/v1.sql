@@ -1,7 +1,7 @@
 -- The tenant of this transaction: the setting jobforge.tenant_id (set_config(..., true)), or Supabase's JWT claim
 -- app_metadata.tenant_id (never user_metadata, which users may write). NULL where neither is set: no rows then, and
 -- every write raises. An empty setting is no tenant: that is what a finished set_config(..., true) leaves behind.
-create function jobforge.current_tenant() returns text
+create or replace function jobforge.current_tenant() returns text
 language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$

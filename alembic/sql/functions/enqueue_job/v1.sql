@@ -3,7 +3,7 @@
 -- created = false, and whether its payload differs. At READ COMMITTED that holds for racing twins too: the insert
 -- of the key waits for the twin's transaction, and the next statement sees what it committed. Above it a twin
 -- newer than the snapshot is Postgres's own 40001.
-create function jobforge.enqueue_job(
+create or replace function jobforge.enqueue_job(
     p_type            text,
     p_payload         json        default '{}',
     p_tenant_id       text        default null,

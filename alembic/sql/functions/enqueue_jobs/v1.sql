@@ -1,7 +1,7 @@
 -- Enqueues an array of jobs, each an object with enqueue_job's arguments without p_, in one statement: 10,000 jobs
 -- are one round trip. All or nothing: a bad one raises with its position. Answers come in the order of the array.
 -- Keys are inserted sorted, so that two bulk calls with common keys wait for each other instead of deadlocking.
-create function jobforge.enqueue_jobs(p_jobs json, p_tenant_id text default null, p_notify boolean default true)
+create or replace function jobforge.enqueue_jobs(p_jobs json, p_tenant_id text default null, p_notify boolean default true)
 returns table ("position" integer, id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

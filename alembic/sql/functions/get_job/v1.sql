@@ -1,6 +1,6 @@
 -- One job as it is now. Runs with the rights of who asks, so the policies decide; the tenant of the transaction,
 -- where one is set, holds for those too whom no policy binds (admins, superusers).
-create function jobforge.get_job(p_job_id uuid) returns setof jobforge.all_jobs
+create or replace function jobforge.get_job(p_job_id uuid) returns setof jobforge.all_jobs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,7 +1,7 @@
 -- Whether one lease still stands, and keeps it standing until this transaction ends: a handler that commits in
 -- steps asks at each, so that no step of a lost run is ever committed. The token is the right; a tenant, where one
 -- is set, must be the job's. A lock that nobody else takes on a live lease, and no update.
-create function jobforge.heartbeat_job(p_job_id uuid, p_lease_token uuid)
+create or replace function jobforge.heartbeat_job(p_job_id uuid, p_lease_token uuid)
 returns table (held boolean, cancel_requested boolean, deadline timestamptz)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

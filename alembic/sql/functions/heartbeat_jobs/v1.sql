@@ -4,7 +4,7 @@
 -- Answers, none where all is well: 'lost' (that lease is gone: stop, nothing more will count), 'cancel' (somebody
 -- wants that run to stop), 'released' (a lease that the worker did not name, claimed more than p_alive ago: the
 -- claim's answer never arrived; the job is queued again, uncharged).
-create function jobforge.heartbeat_jobs(
+create or replace function jobforge.heartbeat_jobs(
     p_worker_id uuid,
     p_runs      uuid[]   default null,
     p_alive     interval default '30 seconds',

@@ -1,6 +1,6 @@
 -- The worker lives for p_alive from now, if less than half of that is left: one small update now and then, also for
 -- a client that claims without ever sending a heartbeat.
-create function jobforge.keep_alive(p_worker_id uuid, p_alive interval) returns void
+create or replace function jobforge.keep_alive(p_worker_id uuid, p_alive interval) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$

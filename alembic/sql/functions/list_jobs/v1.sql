@@ -1,6 +1,6 @@
 -- Jobs, newest first, in pages: pass the last id of a page as the next p_cursor. Rights as in get_job. Without a
 -- state the newest ids are found first and their states looked up; with one, only that state's branch is read.
-create function jobforge.list_jobs(
+create or replace function jobforge.list_jobs(
     p_state  text        default null,
     p_type   text        default null,
     p_queue  text        default null,

@@ -1,7 +1,7 @@
 -- A UUIDv7 for a moment: 48 bits of milliseconds, 12 bits of the microseconds within, 62 random bits. The order of
 -- ids is the order of their moments down to 0.25 microseconds, so a bulk call that adds a microsecond for each
 -- position keeps its order. Postgres 18 has uuidv7(), but its order within one call is its own affair.
-create function jobforge.new_job_id(p_at timestamptz) returns uuid
+create or replace function jobforge.new_job_id(p_at timestamptz) returns uuid
 language plpgsql volatile parallel safe
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,6 +1,6 @@
 -- The only clock: a wrong clock on a client or a worker changes nothing. Not now() of Postgres, which stands still
 -- within a transaction: a long import would stamp all its jobs with the time at which it began.
-create function jobforge.now() returns timestamptz
+create or replace function jobforge.now() returns timestamptz
 language sql volatile parallel safe
 set search_path = pg_catalog, pg_temp
 as $$ select clock_timestamp() $$;

@@ -1,6 +1,6 @@
 -- The items of complete_jobs, read as texts and judged before anything is cast, so that one bad item cannot raise
 -- and harm the others. fault is NULL for a good one.
-create function jobforge.parse_results(p_results json) returns table (
+create or replace function jobforge.parse_results(p_results json) returns table (
     item integer, job_id uuid, token uuid, outcome text, result json, error json, delay interval, run_ms integer,
     final boolean, fault text
 )

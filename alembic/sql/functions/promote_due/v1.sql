@@ -1,6 +1,6 @@
 -- Moves what is due from scheduled to ready, oldest first; returns how many. Workers of other queues than the
 -- caller's are woken: they may sleep for up to a second.
-create function jobforge.promote_due(p_limit integer) returns integer
+create or replace function jobforge.promote_due(p_limit integer) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$

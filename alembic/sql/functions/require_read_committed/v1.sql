@@ -1,6 +1,6 @@
 -- Claims and rescues pass over what others hold and must see what was committed a moment ago. With one snapshot
 -- for the whole transaction they would meet 40001 instead of work.
-create function jobforge.require_read_committed() returns void
+create or replace function jobforge.require_read_committed() returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

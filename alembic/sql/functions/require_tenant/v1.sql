@@ -1,5 +1,5 @@
 -- The tenant that a write is for. An argument may repeat the context, never replace it.
-create function jobforge.require_tenant(p_tenant_id text) returns text
+create or replace function jobforge.require_tenant(p_tenant_id text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,6 +1,6 @@
 -- Moves a waiting job of this tenant to another time: p_run_at, or p_delay from now; neither: now. Attempts stay.
 -- Returns the job as it is now; nothing for an unknown id. A running or final job raises JF008.
-create function jobforge.reschedule_job(p_job_id uuid, p_run_at timestamptz default null, p_delay interval default null)
+create or replace function jobforge.reschedule_job(p_job_id uuid, p_run_at timestamptz default null, p_delay interval default null)
 returns setof jobforge.all_jobs
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

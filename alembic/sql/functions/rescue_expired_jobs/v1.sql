@@ -1,6 +1,6 @@
 -- Takes back the leases whose worker is dead (a crash, not charged) or whose deadline has passed (timed out,
 -- charged). No leader: whoever calls it passes over what others hold, and over a lease whose completion is under way.
-create function jobforge.rescue_expired_jobs(p_limit integer default 1000) returns integer
+create or replace function jobforge.rescue_expired_jobs(p_limit integer default 1000) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,6 +1,6 @@
 -- How long to wait after a failed attempt: 1, 2, 4 ... 3600 s unless the job's policy says otherwise. In floats with
 -- the exponent cut: the 1,000th attempt waits as long as the 13th, instead of an overflow that no job survives.
-create function jobforge.retry_delay(p_retry jsonb, p_attempt integer) returns interval
+create or replace function jobforge.retry_delay(p_retry jsonb, p_attempt integer) returns interval
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

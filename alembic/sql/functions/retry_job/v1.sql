@@ -1,7 +1,7 @@
 -- Brings a dead or canceled job of this tenant back to the queue with all its attempts anew; what it went through
 -- stays on record, and its runs go on counting. Returns the job as it is now; nothing for an unknown id. Any other
 -- state raises JF008: two retries of one job make one run.
-create function jobforge.retry_job(p_job_id uuid) returns setof jobforge.all_jobs
+create or replace function jobforge.retry_job(p_job_id uuid) returns setof jobforge.all_jobs
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,6 +1,6 @@
 -- The revision this schema stands at, and the oldest revision whose code it still serves: what a client compares
 -- with its own before it trusts the contract.
-create function jobforge.schema_version() returns table (revision text, serves text)
+create or replace function jobforge.schema_version() returns table (revision text, serves text)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$

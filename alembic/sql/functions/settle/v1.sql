@@ -2,7 +2,7 @@
 -- passes what it held. Writes the attempt, and either the final state or the job's next place: ready or scheduled.
 -- A failure charges the attempt; released, snoozed and lost runs do not, and lost ones count as crashes instead.
 -- A later statement than the caller's delete, so that it sees a cancel that held the lease a moment ago.
-create function jobforge.settle(p_ended jobforge.ended_run[]) returns void
+create or replace function jobforge.settle(p_ended jobforge.ended_run[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 -- jobs and cancel_requests are met by key, whatever the planner thinks of an array or of an empty table

@@ -1,6 +1,6 @@
 -- Cancel requests whose run ended without seeing them: a handler's transaction above READ COMMITTED completes under
 -- an old snapshot. What waits again is canceled now; for what has ended the request is moot.
-create function jobforge.settle_cancels(p_limit integer) returns integer
+create or replace function jobforge.settle_cancels(p_limit integer) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$

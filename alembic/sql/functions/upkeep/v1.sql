@@ -1,5 +1,5 @@
 -- What has to be done now and then, by any worker, in bounded steps: rescue, promote, late cancels, dead workers.
-create function jobforge.upkeep(p_worker_id uuid default null, p_limit integer default 1000)
+create or replace function jobforge.upkeep(p_worker_id uuid default null, p_limit integer default 1000)
 returns table (step text, moved integer)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
