@@ -12,6 +12,7 @@ import logging
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import OperationalError
 
 from jobforge_sa.db import ddl, migrate  # noqa: F401  ddl registers the operations that the revisions use
 
@@ -46,6 +47,15 @@ def _moves() -> bool:
 
 
 def _online() -> None:
+    try:
+        _run()
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) is not None:  # the server speaks: that is its own story
+            raise
+        raise CommandError(f"no connection to the database: {error.orig}") from error
+
+
+def _run() -> None:
     with migrate.connected(_target()) as connection:
         if _moves():
             context.configure(

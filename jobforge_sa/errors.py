@@ -23,13 +23,14 @@ from __future__ import annotations
 
 
 class JobForgeError(Exception):
-    """Something that jobforge_sa refuses or cannot do. `cure` says what to do about it."""
+    """Something that jobforge_sa refuses or cannot do. `message` says what, `cure` what to do about it."""
 
     cure: str = ""
 
     def __init__(self, message: str, *, cure: str | None = None) -> None:
         if cure is not None:
             self.cure = cure
+        self.message = message
         super().__init__(f"{message}\n  cure: {self.cure}" if self.cure else message)
 
 

@@ -134,6 +134,7 @@ class Sql:
         session = self._sessions.get(user)
         if session is None or session.closed:
             session = psycopg.connect(self.database.dsn(user), row_factory=dict_row, autocommit=True)
+            session.execute("set lock_timeout = '10s'")  # a test that leaves a lock behind fails, it does not hang
             self._sessions[user] = session
         return session
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, scoped_session
 from jobforge_sa.db import calls, failures
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.db.tenant import tenant_id
-from jobforge_sa.enqueue.options import as_item, resolve
+from jobforge_sa.enqueue.options import as_item, moment, resolve
 from jobforge_sa.enqueue.tenant import bound_tenant
 from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
@@ -163,8 +163,8 @@ class Jobs:
             "state": str(state) if state is not None else None,
             "type": type.name if isinstance(type, Task) else type,
             "queue": queue,
-            "since": resolve({}, {"run_at": since}).get("run_at"),
-            "until": resolve({}, {"run_at": until}).get("run_at"),
+            "since": moment("since")(since) if since is not None else None,
+            "until": moment("until")(until) if until is not None else None,
             "limit": limit,
             "cursor": cursor,
         }

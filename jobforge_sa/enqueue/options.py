@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from jobforge_sa.errors import InvalidJob
@@ -45,7 +46,7 @@ def as_item(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(what: str, cure: str) -> NoReturn:
-    raise InvalidJob(what, cure=f"{cure}; nothing was enqueued")
+    raise InvalidJob(what, cure=cure)
 
 
 def _whole(name: str, low: int, high: int) -> Any:
@@ -63,17 +64,19 @@ def _queue(value: object) -> str:
     return value
 
 
-def _run_at(value: object) -> dt.datetime:
-    if not isinstance(value, dt.datetime):
-        _refuse(f"run_at is a {type(value).__name__}", "pass an aware datetime")
-    if value.tzinfo is None or value.utcoffset() is None:
-        _refuse(
-            f"run_at {value.isoformat()} has no time zone",
-            "pass datetime.now(UTC) + ..., or delay=timedelta(...)",
-        )
-    if not 1970 <= value.year < 3000:
-        _refuse(f"run_at {value.isoformat()} is out of range", "pass a time between the years 1970 and 3000")
-    return value
+def moment(name: str) -> Callable[[object], dt.datetime]:
+    """A check for an aware datetime."""
+
+    def check(value: object) -> dt.datetime:
+        if not isinstance(value, dt.datetime):
+            _refuse(f"{name} is a {type(value).__name__}", "pass an aware datetime")
+        if value.tzinfo is None or value.utcoffset() is None:
+            _refuse(f"{name} {value.isoformat()} has no time zone", f"pass an aware one: {name}=datetime.now(UTC)")
+        if not 1970 <= value.year < 3000:
+            _refuse(f"{name} {value.isoformat()} is out of range", "pass a time between the years 1970 and 3000")
+        return value
+
+    return check
 
 
 def _duration(name: str, low: dt.timedelta, high: dt.timedelta) -> Any:
@@ -108,7 +111,7 @@ _CHECKS: dict[str, Any] = {
     "max_attempts": _whole("max_attempts", 1, 1000),
     "retry": _retry,
     "timeout": _duration("timeout", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),
-    "run_at": _run_at,
+    "run_at": moment("run_at"),
     "delay": _duration("delay", dt.timedelta(0), dt.timedelta(days=3650)),
     "idempotency_key": _key,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Dialect, Text, cast
+from sqlalchemy import ColumnElement, Dialect, Text, cast, type_coerce
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.types import TypeDecorator
 
@@ -20,7 +20,7 @@ class SafeJSON(TypeDecorator[Any]):
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Fetch the text."""
-        return cast(column, Text)
+        return type_coerce(cast(column, Text), self)  # the type, or nothing would call the processor
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
         """Decode it here, and not in the driver."""

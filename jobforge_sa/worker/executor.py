@@ -129,12 +129,18 @@ def _failed(run: Run, error: BaseException) -> Ending:
             return endings.of_error(error)
         case _:
             ending = endings.of_error(error)
-    described = ending.error or {}
-    log.warning(
-        "job %s (%s) attempt %s failed: %s: %s",
-        run.job.id, run.job.type, run.job.attempt, described.get("type"), described.get("message", "")[:200],
-    )  # fmt: skip
+    _say(run, ending)
     return ending
+
+
+def _say(run: Run, ending: Ending) -> None:
+    """One line for a failed attempt; its text came from anywhere, so it may not forge lines of its own."""
+    job, error = run.job, ending.error or {}
+    text = "".join(c if c.isprintable() else " " for c in error.get("message", "")[:200])
+    log.warning(
+        "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, error.get("type"), text,
+        extra={"job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt},
+    )  # fmt: skip
 
 
 def _closed(close: Callable[[], Any]) -> None:

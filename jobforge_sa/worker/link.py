@@ -79,7 +79,7 @@ class Link:
         return fairy
 
 
-def own_engine(engine: Any) -> Engine:
+def own_engine(engine: Any, slots: int) -> Engine:
     """An engine with psycopg for what the worker was given: an `Engine`, an `AsyncEngine` or a URL.
 
     Raises:
@@ -93,7 +93,7 @@ def own_engine(engine: Any) -> Engine:
             "the worker needs a way to a Postgres",
             cure="pass create_engine('postgresql+psycopg://...') or its URL",
         )
-    return create_engine(url.set(drivername="postgresql+psycopg"))
+    return create_engine(url.set(drivername="postgresql+psycopg"), pool_size=slots)  # a session for each handler
 
 
 def backoff(failures: int) -> float:
@@ -102,4 +102,6 @@ def backoff(failures: int) -> float:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]
+    # where a host has several addresses psycopg says so first, and what went wrong on indented lines
+    lines = [line.strip() for line in str(getattr(error, "orig", None) or error).strip().splitlines()]
+    return " ".join(lines[:3]) or type(error).__name__

@@ -6,6 +6,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from jobforge_sa.db import calls, failures
+from jobforge_sa.db.url import shown
 from jobforge_sa.errors import AccessDenied, ServerUnavailable
 from jobforge_sa.worker.link import Link, LinkDown
 
@@ -21,7 +22,7 @@ def look(engine: Engine) -> None:
         _judge(link.connection())
     except LinkDown as error:
         raise ServerUnavailable(
-            f"no connection to {engine.url.render_as_string(hide_password=True)}: {error}",
+            f"no connection to {shown(engine.url)}: {error}",
             cure="start the server, or correct host, port, database, user and password in the URL",
         ) from error
     except psycopg.Error as error:

@@ -73,7 +73,7 @@ class Worker:
         self.id = uuid.uuid4()
         self.queues = _queues(forge, queues, concurrency)
         self.outcomes: Counter[str] = Counter()  # how runs ended, by outcome
-        self._given, self._engine = engine, own_engine(engine)
+        self._given, self._engine = engine, own_engine(engine, sum(self.queues.values()))
         self._forge = forge
         self._lease, self._poll, self._listen = (
             _at_least(lease, 1, "lease"),
@@ -239,7 +239,9 @@ class Worker:
                 raise ConfigurationError(
                     "async handlers' sessions need greenlet", cure="pip install 'jobforge_sa[async]'"
                 ) from error
-            self._async_engine = create_async_engine(self._session_engine.url.set(drivername="postgresql+psycopg"))
+            self._async_engine = create_async_engine(
+                self._session_engine.url.set(drivername="postgresql+psycopg"), pool_size=sum(self.queues.values())
+            )
         return self._async_engine
 
     async def _close_async(self) -> None:

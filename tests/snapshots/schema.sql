@@ -498,8 +498,11 @@ AS $function$
     select p.job_id, 'has another tenant in ' || p.place from place p join jobforge.jobs j on j.id = p.job_id
      where j.tenant_id <> p.tenant_id
     union all
-    select r.job_id, 'cannot be found in ready by its key' from jobforge.ready r join jobforge.jobs j on j.id = r.job_id
-     where (j.queue, j.priority, j.type) is distinct from (r.queue, r.priority, r.type)
+    select w.job_id, 'waits in ' || w.place || ' under another queue, priority or type than its own'
+      from (select 'ready' as place, r.job_id, r.queue, r.priority, r.type from jobforge.ready r
+            union all select 'scheduled', s.job_id, s.queue, s.priority, s.type from jobforge.scheduled s) w
+      join jobforge.jobs j on j.id = w.job_id
+     where (j.queue, j.priority, j.type) is distinct from (w.queue, w.priority, w.type)
     union all
     select a.job_id, 'has an attempt of another tenant or none of its own' from jobforge.attempts a
       left join jobforge.jobs j on j.id = a.job_id where j.tenant_id is distinct from a.tenant_id
@@ -649,23 +652,71 @@ $function$
 alter function jobforge.check_job owner to jobforge_owner;
 comment on function jobforge.check_job is 'Raises JF003 or JF004 for a job that must not be stored.';
 
-CREATE OR REPLACE FUNCTION jobforge.check_retry(p_retry jsonb)
+CREATE OR REPLACE FUNCTION jobforge.check_limit(p_limit integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_limit is null or p_limit not between 1 and 100000 then
+        raise exception 'jobforge: p_limit must be between 1 and 100000'
+            using errcode = 'JF003', hint = 'Call it again until it has nothing left to do.';
+    end if;
+    perform jobforge.require_read_committed();
+end
+$function$
+;
+alter function jobforge.check_limit owner to jobforge_owner;
+comment on function jobforge.check_limit is 'Raises JF003 or JF005 for a maintenance step that could not work.';
+
+CREATE OR REPLACE FUNCTION jobforge.check_number(p_value jsonb, p_low numeric, p_high numeric)
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-    if jsonb_typeof(p_retry) <> 'object' or p_retry - '{base,factor,max,jitter,delays}'::text[] <> '{}' then
+    if jsonb_typeof(p_value) is distinct from 'number' then
         return false;
     end if;
-    return jsonb_path_match(p_retry, '
-        (!exists($.base)   || ($.base   >= 0 && $.base   <= 2592000)) &&
-        (!exists($.factor) || ($.factor >= 1 && $.factor <= 100)) &&
-        (!exists($.max)    || ($.max    >= 0 && $.max    <= 2592000)) &&
-        (!exists($.jitter) || ($.jitter >= 0 && $.jitter <= 1)) &&
-        (!exists($.delays) || ($.delays.type() == "array" && $.delays.size() >= 1 && $.delays.size() <= 100
-            && !exists($.delays[*] ? (!(@ >= 0 && @ <= 2592000)))))', silent => true) is true;
+    return p_value::numeric between p_low and p_high;
+end
+$function$
+;
+alter function jobforge.check_number owner to jobforge_owner;
+comment on function jobforge.check_number is 'Whether a JSON value is a number between two bounds.';
+
+CREATE OR REPLACE FUNCTION jobforge.check_retry(p_retry jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_key   text;
+    v_value jsonb;
+    c_month constant integer := 2592000;  -- seconds
+begin
+    if jsonb_typeof(p_retry) <> 'object' then
+        return false;
+    end if;
+    for v_key, v_value in select * from jsonb_each(p_retry) loop
+        if not (case v_key
+            when 'base' then jobforge.check_number(v_value, 0, c_month)
+            when 'max' then jobforge.check_number(v_value, 0, c_month)
+            when 'factor' then jobforge.check_number(v_value, 1, 100)
+            when 'jitter' then jobforge.check_number(v_value, 0, 1)
+            when 'delays' then jsonb_typeof(v_value) = 'array'
+            else false end)
+        then
+            return false;
+        end if;
+    end loop;
+    return p_retry -> 'delays' is null
+        or jsonb_array_length(p_retry -> 'delays') between 1 and 100
+           and not exists (select from jsonb_array_elements(p_retry -> 'delays') d (value)
+                            where not jobforge.check_number(d.value, 0, c_month));
 end
 $function$
 ;
@@ -689,11 +740,11 @@ declare
     v_now     timestamptz := jobforge.now();
     v_limit   integer := p_limit;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
-    v_after   text;                -- the ring goes on behind this tenant
-    v_tenants text[];
+    v_after   text collate "C";    -- the ring goes on behind this tenant
+    v_tenants text[];              -- the next ones on it
+    v_wrapped boolean;             -- they pass the ring's end
+    v_dry     integer;             -- passages of the ring's end since a job was found
     v_taken   integer;
-    v_circle  integer;             -- taken since the last passage of the ring's beginning
-    v_whole   boolean;             -- this circle began at the ring's beginning
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
@@ -701,29 +752,29 @@ begin
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
-        v_after := coalesce(p_cursors[i], substr(md5(random()::text), 1, 4));
-        v_circle := 0;
-        v_whole := false;
+        v_after := coalesce(p_cursors[i], jobforge.ring_start(p_queues[i]));
+        v_dry := 0;
         while v_left > 0 loop
-            with recursive ring (tenant_id, place) as (
-                (select r.tenant_id, 1 from jobforge.ready r
-                  where r.queue = p_queues[i] and r.tenant_id > v_after order by r.tenant_id limit 1)
+            with recursive ring (tenant_id, place, wrapped) as (
+                select v_after, 0, false
                 union all
-                select (select r.tenant_id from jobforge.ready r
-                         where r.queue = p_queues[i] and r.tenant_id > ring.tenant_id order by r.tenant_id limit 1),
-                       ring.place + 1
-                  from ring where ring.tenant_id is not null and ring.place < v_left
+                select coalesce(n.tenant_id, f.tenant_id), ring.place + 1, ring.wrapped or n.tenant_id is null
+                  from ring
+                 cross join lateral (select (
+                       select r.tenant_id from jobforge.ready r
+                        where r.queue = p_queues[i] and r.tenant_id > ring.tenant_id order by r.tenant_id limit 1)) n (tenant_id)
+                 cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
+                       select r.tenant_id from jobforge.ready r
+                        where r.queue = p_queues[i] order by r.tenant_id limit 1) end) f (tenant_id)
+                 where ring.place < v_left and ring.tenant_id is not null
+                   and not (ring.wrapped and ring.tenant_id >= v_after)
             )
-            select array_agg(ring.tenant_id order by ring.place) into v_tenants
-              from ring where ring.tenant_id is not null;
-
-            if v_tenants is null then  -- the ring's end
-                exit when v_whole and v_circle = 0;
-                v_after := '';
-                v_circle := 0;
-                v_whole := true;
-                continue;
-            end if;
+            select array_agg(ring.tenant_id order by ring.place)
+                   filter (where ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after)),
+                   bool_or(ring.wrapped)
+              into v_tenants, v_wrapped
+              from ring where ring.place > 0;
+            exit when v_tenants is null;  -- nobody has work here
 
             return query
             with picked as materialized (
@@ -756,8 +807,10 @@ begin
             get diagnostics v_taken = row_count;
             v_left := v_left - v_taken;
             v_limit := v_limit - v_taken;
-            v_circle := v_circle + v_taken;
             v_after := v_tenants[cardinality(v_tenants)];
+            v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
+            -- a full circle without a job: these were all there are, or the ring's end came by often enough
+            exit when v_taken = 0 and (cardinality(v_tenants) < v_left or v_dry >= 3);
         end loop;
     end loop;
 end
@@ -880,12 +933,13 @@ AS $function$
 declare
     v_tenant text := jobforge.require_tenant(p_tenant_id);
     v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_run_at timestamptz;
     v_queue  text := coalesce(p_queue, 'default');
     v_id     uuid := jobforge.new_job_id(v_now);
 begin
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
                                p_max_attempts, p_retry, p_timeout, p_trace);
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     while p_idempotency_key is not null loop
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
         values (v_tenant, p_type, p_idempotency_key, v_id, v_now)
@@ -938,7 +992,8 @@ declare
     v_created   boolean[];
     v_answers   integer;
 begin
-    if json_typeof(p_jobs) is distinct from 'array' then
+    if json_typeof(p_jobs) is distinct from 'array'
+       or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
         raise exception 'jobforge: p_jobs must be a JSON array of objects'
             using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
     end if;
@@ -992,7 +1047,7 @@ begin
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
             select u.p, case when u.c then u.i else k.job_id end, u.c,
-                   not u.c and j.payload::jsonb is distinct from coalesce(e.item -> 'payload', '{}')::jsonb
+                   not u.c and j.payload::jsonb is distinct from coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}')
               from unnest(v_positions, v_ids, v_created) as u (p, i, c)
               join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
               left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant
@@ -1116,6 +1171,23 @@ alter function jobforge.heartbeat_jobs owner to jobforge_owner;
 grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
 comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
 
+CREATE OR REPLACE FUNCTION jobforge.is_storable(p_document json)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform p_document::jsonb;
+    return true;
+exception when data_exception or program_limit_exceeded then
+    return false;
+end
+$function$
+;
+alter function jobforge.is_storable owner to jobforge_owner;
+comment on function jobforge.is_storable is 'Whether jsonb can hold a document.';
+
 CREATE OR REPLACE FUNCTION jobforge.keep_alive(p_worker_id uuid, p_alive interval)
  RETURNS void
  LANGUAGE plpgsql
@@ -1223,10 +1295,14 @@ declare
     c_number constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
 begin
     return query
-    with entry as (
-        select e.item, r.*,
-               case when json_typeof(e.body) <> 'object' then 'not an object'
-                    when e.body::text ~ '\\u0000' then 'contains \u0000'
+    with body as materialized (
+        select e.item, e.body, json_typeof(e.body) = 'object' as object,
+               e.body::text !~ '\\u' or jobforge.is_storable(e.body) as storable
+          from json_array_elements(p_results) with ordinality as e (body, item)
+    ), entry as (
+        select b.item, r.*,
+               case when not b.object then 'not an object'
+                    when not b.storable then 'contains \u0000 or half of a surrogate pair'
                     when r.job_id is null or r.job_id !~ c_uuid then 'job_id is not a uuid'
                     when r.lease_token is null or r.lease_token !~ c_uuid then 'lease_token is not a uuid'
                     when r.outcome is null or r.outcome not in
@@ -1236,9 +1312,8 @@ begin
                     when octet_length(r.result::text) > 262144 then 'the result has more than 262144 bytes'
                     when octet_length(r.error::text) > 65536 then 'the error has more than 65536 bytes'
                end as fault
-          from json_array_elements(p_results) with ordinality as e (body, item)
-         cross join lateral json_to_record(
-               case when json_typeof(e.body) = 'object' and e.body::text !~ '\\u0000' then e.body else '{}' end)
+          from body b
+         cross join lateral json_to_record(case when b.object and b.storable then b.body else '{}' end)
                as r (job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text, final text)
     )
     select e.item::integer,
@@ -1338,7 +1413,7 @@ AS $function$
 declare
     v_tenant text := jobforge.require_tenant(null);
     v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_run_at timestamptz;
     v_job    jobforge.jobs;
     v_gone   record;
 begin
@@ -1347,6 +1422,7 @@ begin
         return;
     end if;
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
     delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
     if not found then
@@ -1386,7 +1462,7 @@ declare
     v_now   timestamptz := jobforge.now();
     v_ended jobforge.ended_run[];
 begin
-    perform jobforge.require_read_committed();
+    perform jobforge.check_limit(p_limit);
     with expired as (
         select l.job_id, l.deadline > v_now as lost
           from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
@@ -1459,6 +1535,7 @@ begin
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;
+    delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
     perform pg_notify('jobforge', v_job.queue);
@@ -1470,6 +1547,45 @@ alter function jobforge.retry_job owner to jobforge_owner;
 grant execute on function jobforge.retry_job to jobforge_admin;
 grant execute on function jobforge.retry_job to jobforge_app;
 comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
+
+CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+    v_after  text collate "C" := '';
+    v_before text collate "C" := chr(1114111);
+    v_first  text collate "C";
+    v_last   text collate "C";
+    v_same   integer;
+    v_low    integer;
+    v_high   integer;
+begin
+    for i in 1 .. 8 loop
+        select r.tenant_id into v_first from jobforge.ready r
+         where r.queue = p_queue and r.tenant_id > v_after and r.tenant_id < v_before order by r.tenant_id limit 1;
+        select r.tenant_id into v_last from jobforge.ready r
+         where r.queue = p_queue and r.tenant_id > v_after and r.tenant_id < v_before order by r.tenant_id desc limit 1;
+        exit when v_first is null or v_first = v_last;
+        v_same := 0;
+        while v_same < length(v_first) and left(v_first, v_same + 1) = left(v_last, v_same + 1) loop
+            v_same := v_same + 1;
+        end loop;
+        v_low := greatest(ascii(substr(v_first, v_same + 1, 1)), 32);
+        v_high := ascii(substr(v_last, v_same + 1, 1));
+        exit when v_high < v_low or v_high > 126;  -- beyond lie gaps that no character may stand in
+        v_low := v_low + floor(random() * (v_high - v_low + 1))::integer;
+        v_after := left(v_first, v_same) || chr(v_low);
+        v_before := left(v_first, v_same) || chr(v_low + 1);
+    end loop;
+    return v_after;
+end
+$function$
+;
+alter function jobforge.ring_start owner to jobforge_owner;
+comment on function jobforge.ring_start is 'A random place on a queue''s ring of tenants.';
 
 CREATE OR REPLACE FUNCTION jobforge.schema_version()
  RETURNS TABLE(revision text, serves text)
@@ -1583,7 +1699,7 @@ AS $function$
 declare
     v_moved integer;
 begin
-    perform jobforge.require_read_committed();
+    perform jobforge.check_limit(p_limit);
     return query select 'rescued', jobforge.rescue_expired_jobs(p_limit);
     return query select 'promoted', jobforge.promote_due(p_limit);
     return query select 'canceled', jobforge.settle_cancels(p_limit);

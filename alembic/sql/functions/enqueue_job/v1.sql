@@ -26,12 +26,13 @@ as $$
 declare
     v_tenant text := jobforge.require_tenant(p_tenant_id);
     v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_run_at timestamptz;
     v_queue  text := coalesce(p_queue, 'default');
     v_id     uuid := jobforge.new_job_id(v_now);
 begin
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
                                p_max_attempts, p_retry, p_timeout, p_trace);
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     while p_idempotency_key is not null loop
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
         values (v_tenant, p_type, p_idempotency_key, v_id, v_now)

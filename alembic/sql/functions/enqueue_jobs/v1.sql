@@ -15,7 +15,8 @@ declare
     v_created   boolean[];
     v_answers   integer;
 begin
-    if json_typeof(p_jobs) is distinct from 'array' then
+    if json_typeof(p_jobs) is distinct from 'array'
+       or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
         raise exception 'jobforge: p_jobs must be a JSON array of objects'
             using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
     end if;
@@ -69,7 +70,7 @@ begin
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
             select u.p, case when u.c then u.i else k.job_id end, u.c,
-                   not u.c and j.payload::jsonb is distinct from coalesce(e.item -> 'payload', '{}')::jsonb
+                   not u.c and j.payload::jsonb is distinct from coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}')
               from unnest(v_positions, v_ids, v_created) as u (p, i, c)
               join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
               left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant

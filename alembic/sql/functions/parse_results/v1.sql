@@ -13,10 +13,14 @@ declare
     c_number constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
 begin
     return query
-    with entry as (
-        select e.item, r.*,
-               case when json_typeof(e.body) <> 'object' then 'not an object'
-                    when e.body::text ~ '\\u0000' then 'contains \u0000'
+    with body as materialized (
+        select e.item, e.body, json_typeof(e.body) = 'object' as object,
+               e.body::text !~ '\\u' or jobforge.is_storable(e.body) as storable
+          from json_array_elements(p_results) with ordinality as e (body, item)
+    ), entry as (
+        select b.item, r.*,
+               case when not b.object then 'not an object'
+                    when not b.storable then 'contains \u0000 or half of a surrogate pair'
                     when r.job_id is null or r.job_id !~ c_uuid then 'job_id is not a uuid'
                     when r.lease_token is null or r.lease_token !~ c_uuid then 'lease_token is not a uuid'
                     when r.outcome is null or r.outcome not in
@@ -26,9 +30,8 @@ begin
                     when octet_length(r.result::text) > 262144 then 'the result has more than 262144 bytes'
                     when octet_length(r.error::text) > 65536 then 'the error has more than 65536 bytes'
                end as fault
-          from json_array_elements(p_results) with ordinality as e (body, item)
-         cross join lateral json_to_record(
-               case when json_typeof(e.body) = 'object' and e.body::text !~ '\\u0000' then e.body else '{}' end)
+          from body b
+         cross join lateral json_to_record(case when b.object and b.storable then b.body else '{}' end)
                as r (job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text, final text)
     )
     select e.item::integer,

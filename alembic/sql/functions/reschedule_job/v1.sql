@@ -8,7 +8,7 @@ as $$
 declare
     v_tenant text := jobforge.require_tenant(null);
     v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz := coalesce(p_run_at, v_now + p_delay, v_now);
+    v_run_at timestamptz;
     v_job    jobforge.jobs;
     v_gone   record;
 begin
@@ -17,6 +17,7 @@ begin
         return;
     end if;
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
     delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
     if not found then

@@ -8,7 +8,7 @@ declare
     v_now   timestamptz := jobforge.now();
     v_ended jobforge.ended_run[];
 begin
-    perform jobforge.require_read_committed();
+    perform jobforge.check_limit(p_limit);
     with expired as (
         select l.job_id, l.deadline > v_now as lost
           from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id

@@ -20,6 +20,7 @@ begin
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;
+    delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
     perform pg_notify('jobforge', v_job.queue);

@@ -7,7 +7,7 @@ as $$
 declare
     v_moved integer;
 begin
-    perform jobforge.require_read_committed();
+    perform jobforge.check_limit(p_limit);
     return query select 'rescued', jobforge.rescue_expired_jobs(p_limit);
     return query select 'promoted', jobforge.promote_due(p_limit);
     return query select 'canceled', jobforge.settle_cancels(p_limit);

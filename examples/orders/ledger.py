@@ -1,0 +1,62 @@
+"""What the program believes it has committed. At the end the database must say the same."""
+
+import uuid
+from dataclasses import dataclass, field
+
+from examples.orders.rows import Row
+from examples.orders.shops import Shop
+from jobforge_sa import Enqueued
+
+
+@dataclass(frozen=True)
+class Sale:
+    """An order and its three jobs."""
+
+    row: Row
+    order_id: int
+    invoice: uuid.UUID
+    charge: uuid.UUID
+    confirmation: uuid.UUID
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one transaction has written."""
+
+    shop: Shop
+    sales: list[Sale]
+    summary: Enqueued
+
+    @property
+    def orders(self) -> set[int]:
+        return {sale.order_id for sale in self.sales}
+
+    @property
+    def jobs(self) -> set[uuid.UUID]:
+        own = {job for sale in self.sales for job in (sale.invoice, sale.charge, sale.confirmation)}
+        return own | {self.summary.id}
+
+
+@dataclass
+class Ledger:
+    lines: int = 0
+    batches: list[Batch] = field(default_factory=list)
+    lost: list[Batch] = field(default_factory=list)  # rolled back
+    products: set[uuid.UUID] = field(default_factory=set)  # the jobs of the bulk enqueue
+
+    @property
+    def sales(self) -> list[Sale]:
+        return [sale for batch in self.batches for sale in batch.sales]
+
+    @property
+    def orders(self) -> set[int]:
+        return {sale.order_id for sale in self.sales}
+
+    @property
+    def summaries(self) -> set[uuid.UUID]:
+        """The jobs that wait for their hour."""
+        return {batch.summary.id for batch in self.batches}
+
+    @property
+    def jobs(self) -> set[uuid.UUID]:
+        return self.products.union(*(batch.jobs for batch in self.batches))

@@ -1,0 +1,16 @@
+"""The shops. Each is a tenant: it sees its own jobs, and no other's."""
+
+import enum
+
+PREFIX = "demo-"  # so that a database that is not ours shows whose jobs these are
+
+
+class Shop(enum.StrEnum):
+    BAKERY = "bakery"
+    BOOKSHOP = "bookshop"
+    FLORIST = "florist"
+    TOOLSHOP = "toolshop"
+
+    @property
+    def tenant(self) -> str:
+        return PREFIX + self

@@ -1,0 +1,167 @@
+"""The commands: their arguments, the one call that each makes, and how its answer is printed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from jobforge_sa.db.url import shown
+from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.ops import application, database, job_list, job_page, logs, migration, records, screen
+from jobforge_sa.ops.reader import reading
+from jobforge_sa.types import JobState
+
+log = logging.getLogger("jobforge_sa.cli")
+
+EPILOG = """\
+[bold]Database:[/bold] --url, else JOBFORGE_DATABASE_URL, else DATABASE_URL: postgresql://user:password@host/database
+
+[bold]Exit status:[/bold] [bold]0[/bold] all is well.
+[bold]1[/bold] worker --once, and an attempt failed.
+[bold]2[/bold] an argument, the configuration, the database or the job asked for is not as it should be: see stderr.
+[bold]3[/bold] worker, and handlers were still running when the grace was over: their jobs went back to the queue.
+[bold]130[/bold] interrupted."""
+
+app = typer.Typer(
+    name="jobforge",
+    help="Background jobs that commit with your data.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+jobs = typer.Typer(help="Look at jobs.", no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
+
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The database.", show_default=False)]
+TenantName = Annotated[str | None, typer.Option("--tenant", metavar="TENANT", help="Of this tenant only.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"jobforge_sa {version('jobforge_sa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def jobforge(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Background jobs that commit with your data."""
+
+
+@app.command()
+def migrate(
+    url: Url = None,
+    to: Annotated[str, typer.Option("--to", metavar="REVISION", help="Up to this revision.")] = "head",
+    down: Annotated[str | None, typer.Option("--down", metavar="REVISION", help="Down to this one, or `base`.")] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL for an empty database; touch nothing.")] = False,
+) -> None:
+    """Bring the schema up to date. Changes nothing where it is already."""
+    if down is not None and (sql or to != "head"):
+        raise ConfigurationError(
+            "--down goes alone", cure="for the SQL of a downgrade: alembic downgrade FROM:TO --sql"
+        )
+    if sql:
+        typer.echo(migration.script(to), nl=False)
+    else:
+        typer.echo(str(migration.move(database.engine(url), to if down is None else down, down=down is not None)))
+
+
+@app.command()
+def worker(
+    forge: Annotated[str, typer.Argument(metavar="MODULE:FORGE", help="Where the tasks are, such as shop.jobs:forge.")],
+    url: Url = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option("--queue", metavar="NAME[=SLOTS]", help="Work off this queue; repeat it.  [default: the tasks']"),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Handlers at once in each queue that does not say.")
+    ] = 10,
+    once: Annotated[bool, typer.Option("--once", help="Work off what is due now, then exit: 1 if one failed.")] = False,
+    listen: Annotated[bool, typer.Option("--listen/--no-listen", help="Wake by NOTIFY, or by polling alone.")] = True,
+    lease: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="After how long a dead worker is missed.")
+    ] = 30,
+    grace: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long a stop waits for handlers.")] = 30,
+    log_level: Annotated[
+        logs.Level,
+        typer.Option(metavar="LEVEL", help="Log to stderr: debug, info, warning, error.", case_sensitive=False),
+    ] = logs.Level.INFO,
+) -> None:
+    """Run jobs until SIGTERM or Ctrl-C; a second one does not wait for handlers."""
+    logs.to_stderr(log_level)
+    registry = application.load(forge)
+    queues = application.queues(registry, queue or [], concurrency)
+    engine = database.engine(url, name="jobforge worker", pool_size=sum(queues.values()), pool_pre_ping=True)
+    from jobforge_sa.worker.worker import Worker
+
+    options: dict[str, Any] = {"lease": dt.timedelta(seconds=lease), "grace": dt.timedelta(seconds=grace)}
+    process = Worker(engine, registry, queues=queues, listen=listen, **options)
+    log.info("%s", application.introduce(registry, queues, shown(engine.url)))
+    database.require(engine, "jobforge_worker")
+    with database.translated(engine, "jobforge_worker"):
+        status = process.run(once=once)
+    if once:
+        log.info("%s", application.sum_up(process.outcomes))
+    raise typer.Exit(status)
+
+
+@jobs.command("list")
+def list_jobs(
+    url: Url = None,
+    tenant: TenantName = None,
+    state: Annotated[JobState | None, typer.Option(metavar="STATE", help=f"In this state only: {', '.join(JobState)}.", case_sensitive=False)] = None,  # noqa: E501
+    task_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of this type only.")] = None,
+    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="Of this queue only.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Enqueued in the last 90s, 15m, 2h, 3d, 1w; or since an ISO time with a zone.")] = None,  # noqa: E501
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show.")] = 50,
+    cursor: Annotated[uuid.UUID | None, typer.Option(metavar="ID", help="Go on behind this job: the last one of a page.")] = None,  # noqa: E501
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one job each.")] = False,
+) -> None:  # fmt: skip
+    """List jobs, newest first."""
+    filters = job_list.Filters(state, task_type, queue, since, limit, cursor)
+    with reading(database.engine(url), tenant) as reader:
+        page = job_list.fetch(reader, filters)
+        told = {} if as_json else job_list.histories(reader, page)
+        now = reader.now
+    if as_json:
+        for job in page.jobs:
+            typer.echo(records.line(records.job(job)))
+        return
+    if not page.jobs:
+        typer.echo("no more jobs" if cursor else "no jobs")
+        return
+    console = screen.console()
+    screen.show(console, job_list.table(page.jobs, told, now, console.width))
+    if page.cursor is not None:
+        typer.echo(f"\nmore: {filters.command(page.cursor, url=url, tenant=tenant)}")
+
+
+@jobs.command("show")
+def show_job(
+    job_id: Annotated[uuid.UUID, typer.Argument(metavar="JOB_ID", help="The job's id.")],
+    url: Url = None,
+    tenant: TenantName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, tracebacks included.")] = False,
+) -> None:
+    """Show all about one job: what was asked, where it stands, and each attempt."""
+    with reading(database.engine(url), tenant) as reader:
+        job = reader.job(job_id)
+        attempts = reader.attempts(job_id)
+        now = reader.now
+    if as_json:
+        typer.echo(records.line(records.job(job) | {"attempts": [records.attempt(one) for one in attempts]}))
+        return
+    screen.show(screen.console(), *job_page.parts(job, attempts, now))

@@ -1,0 +1,84 @@
+"""The database of a command: which one, how it is shown, and what its refusals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Engine, NullPool, create_engine
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from jobforge_sa.db import failures, migrate
+from jobforge_sa.db.url import shown
+from jobforge_sa.errors import ConfigurationError, JobForgeError, ServerUnavailable
+
+CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
+
+
+def engine(url: str | None, *, name: str = "jobforge", **options: Any) -> Engine:
+    """An engine of psycopg's for the URL of a command, or of the environment.
+
+    Raises:
+        ConfigurationError: there is no URL, or it is none of a Postgres.
+    """
+    target = _resolved(url)
+    arguments: dict[str, Any] = {"fallback_application_name": name}
+    if "connect_timeout" not in target.query:
+        arguments["connect_timeout"] = CONNECT_TIMEOUT
+    pool = {} if "pool_size" in options else {"poolclass": NullPool}
+    return create_engine(target, connect_args=arguments, **pool, **options)
+
+
+def require(target: Engine, role: str) -> None:
+    """Connect once.
+
+    Raises:
+        ServerUnavailable: that cannot be done.
+    """
+    with translated(target, role), target.connect():
+        pass
+
+
+@contextmanager
+def translated(target: Engine, role: str) -> Iterator[None]:
+    """Raise the library's errors for the database's, whatever they are.
+
+    Args:
+        target: Where the block connects.
+        role: The role that it needs.
+    """
+    try:
+        yield
+    except (DBAPIError, psycopg.Error, PoolTimeout) as error:
+        cause = getattr(error, "orig", None) or error
+        text = " ".join(line for line in str(cause).splitlines() if not line.startswith("\t"))
+        if failures.sqlstate(error) is None:
+            raise ServerUnavailable(
+                f"no connection to {shown(target.url)}: {text}",
+                cure="start the server, or correct host, port, database, user and password in the URL",
+            ) from error
+        raise failures.translate(error, role=role, login=target.url.username) or JobForgeError(
+            f"the database refuses: {text}"
+        ) from error
+
+
+def _resolved(url: str | None) -> URL:
+    try:
+        target = migrate.database_url(url)
+    except LookupError as error:
+        raise ConfigurationError(
+            "no database is given", cure=f"pass --url URL, or set {' or '.join(migrate.URL_VARIABLES)}"
+        ) from error
+    except (ArgumentError, ValueError) as error:  # its text may hold the password
+        raise ConfigurationError(
+            "the database's URL cannot be read", cure="write postgresql://user:password@host:5432/database"
+        ) from error
+    if not target.drivername.startswith("postgres"):
+        raise ConfigurationError(
+            f"jobs live in Postgres, and this is a URL of {target.get_backend_name()}",
+            cure="write postgresql://user:password@host:5432/database",
+        )
+    return target.set(drivername="postgresql+psycopg")

@@ -1,0 +1,88 @@
+"""A transaction that only reads: the jobs of one tenant, or with the admin's rights those of all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from sqlalchemy import DateTime, Engine, column, func, select, table
+from sqlalchemy.orm import Session
+
+from jobforge_sa.enqueue.jobs import Jobs
+from jobforge_sa.errors import JobNotFound, TenantRequired
+from jobforge_sa.models import Attempt
+from jobforge_sa.ops import database
+from jobforge_sa.types import JobInfo
+
+_ROLES = table("pg_roles", column("oid"), column("rolname"), schema="pg_catalog")
+
+
+class Reader:
+    """What a command reads, all of it from one snapshot."""
+
+    def __init__(self, session: Session, tenant: str | None) -> None:
+        self.session = session
+        self.jobs = Jobs(session, tenant=tenant)
+        self.sees_all = tenant is None and _became_admin(session)
+        self.tenant = tenant
+        self._now: dt.datetime | None = None
+
+    @property
+    def now(self) -> dt.datetime:
+        """The time of the database, whose times all others are; read once the schema is known to fit."""
+        if self._now is None:
+            self._now = cast(dt.datetime, self.session.scalar(select(func.jobforge.now(type_=DateTime(timezone=True)))))
+        return self._now
+
+    def job(self, job_id: uuid.UUID) -> JobInfo:
+        """One job as it is now.
+
+        Raises:
+            JobNotFound: there is none. TenantRequired: without a tenant this login sees no job at all.
+        """
+        try:
+            return self.jobs.get(job_id)
+        except JobNotFound:
+            self.require_sight()
+            raise
+
+    def attempts(self, job_id: uuid.UUID) -> Sequence[Attempt]:
+        """The ended runs of a job, in their order."""
+        return self.session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.run)).all()
+
+    def require_sight(self) -> None:
+        """Tell nothing found from nothing to be seen.
+
+        Raises:
+            TenantRequired: without a tenant this login sees no job at all.
+        """
+        if self.sees_all or self.tenant is not None:
+            return
+        if self.session.scalar(select(func.jobforge.current_tenant())) is None:
+            raise TenantRequired(
+                "this login sees the jobs of one tenant only, and none is named",
+                cure="pass --tenant TENANT; or, to see all, a DBA grants jobforge_admin to the login",
+            )
+
+
+@contextmanager
+def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
+    """Read in one transaction, which cannot write.
+
+    Raises:
+        ServerUnavailable, SchemaMismatch, AccessDenied: the database is not ready for that.
+    """
+    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
+        yield Reader(session, tenant)
+
+
+def _became_admin(session: Session) -> bool:
+    """Act as jobforge_admin where the login may: one that is in jobforge_app as well would see nothing (its wall)."""
+    version: Any = getattr(session.connection().dialect, "server_version_info", None) or (0,)
+    may = func.pg_has_role(_ROLES.c.oid, "SET" if version >= (16,) else "MEMBER")
+    become = select(func.set_config("role", "jobforge_admin", True)).where(_ROLES.c.rolname == "jobforge_admin", may)
+    return session.scalar(become) is not None

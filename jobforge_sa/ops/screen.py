@@ -1,0 +1,80 @@
+"""The terminal: its width and colours, and what may be written to it. A pipe gets plain lines of any length."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from jobforge_sa.errors import JobForgeError
+
+UNBOUNDED = 10_000  # columns, where no terminal cuts the line
+
+STATES = {
+    "scheduled": "cyan",
+    "queued": "yellow",
+    "running": "bold blue",
+    "succeeded": "green",
+    "dead": "bold red",
+    "canceled": "bright_black",
+}
+OUTCOMES = {
+    "succeeded": "green",
+    "failed": "red",
+    "timed_out": "red",
+    "lost": "magenta",
+    "snoozed": "cyan",
+    "released": "cyan",
+    "canceled": "bright_black",
+}
+
+# A tenant's data may hold escape sequences, which would act on the operator's terminal, marks that reverse what
+# he reads, and halves of surrogate pairs, which cannot be written at all.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def console() -> Console:
+    """The standard output, as rich sees it."""
+    plain = Console(highlight=False, markup=False, emoji=False)
+    if not plain.is_terminal:
+        plain.width = UNBOUNDED
+    return plain
+
+
+def show(target: Console, *parts: RenderableType) -> None:
+    """Print them; in a pipe without the blanks that fill a table's cells."""
+    if target.is_terminal:
+        for part in parts:
+            target.print(part)
+        return
+    with target.capture() as captured:
+        for part in parts:
+            target.print(part)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def safe(text: object) -> str:
+    """Text from the database, with nothing in it that a terminal would obey."""
+    return _UNSAFE.sub("\ufffd", str(text).replace("\r\n", "\n"))
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """The same on one line, and not longer than anybody reads in a table."""
+    line = " ".join(safe(text).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def coloured(word: str, styles: dict[str, str]) -> Text:
+    """A state or an outcome in its colour."""
+    return Text(word, styles.get(word, ""))
+
+
+def refuse(error: JobForgeError) -> None:
+    """Say on stderr what is wrong, and its cure."""
+    stderr = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    message = safe(str(error).removesuffix(f"\n  cure: {error.cure}"))
+    stderr.print(Text("error: ", "bold red").append(message, "not bold default"))
+    if error.cure:
+        stderr.print(Text("cure: ", "bold green").append(safe(error.cure), "not bold default"))

@@ -1,0 +1,90 @@
+"""How the tests run the command line: as a process, or inside their own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from jobforge_sa import Jobs, Task
+from jobforge_sa.ops.cli import main
+from tests.fix_postgres import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = "tests.acceptance.cli_app:forge"
+SILENT = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "DATABASE_URL", "JOBFORGE_DATABASE_URL"}
+
+Finished = subprocess.CompletedProcess[str]
+
+
+def environment(url: sa.URL | None, **more: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in SILENT}
+    given = {} if url is None else {"JOBFORGE_DATABASE_URL": url.render_as_string(hide_password=False)}
+    return inherited | given | more
+
+
+def jobforge(url: sa.URL | None, *arguments: str, status: int = 0, cwd: Path = ROOT, **variables: str) -> Finished:
+    """Run a command to its end; the status must be the expected one."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jobforge_sa", *arguments], cwd=cwd, env=environment(url, **variables),
+        capture_output=True, text=True, encoding="utf-8", timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def inside(url: sa.URL | None, *arguments: str, status: int = 0, cwd: Path = ROOT, **variables: str) -> Finished:
+    """The same in this process: a second faster, for the many ways of saying no."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    log = (root.handlers[:], root.level)
+    with (
+        mock.patch.dict(os.environ, environment(url, **variables), clear=True),
+        mock.patch.multiple(sys, argv=["jobforge", *arguments], path=sys.path[:]),
+        contextlib.chdir(cwd), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr),
+        pytest.raises(SystemExit) as left,
+    ):  # fmt: skip
+        main()
+    root.handlers[:], root.level = log
+    done = Finished(list(arguments), int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
+    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def refused(done: Finished, *words: str) -> None:
+    """It has printed an error and its cure, and nothing else."""
+    lines = done.stderr.splitlines()
+    assert done.stdout == ""
+    assert [line.split(":")[0] for line in lines] == ["error", "cure"]
+    for word in words:
+        assert word in done.stderr
+
+
+def enqueue(database: Database, task: Task[Any, Any], payload: Any, tenant: str = "acme", **options: Any) -> uuid.UUID:
+    with Session(database.engine("jf_one")) as session:
+        job = Jobs(session, tenant=tenant).enqueue(task, payload, **options)
+        session.commit()
+    return job.id
+
+
+def state(database: Database, job_id: uuid.UUID) -> str:
+    with database.engine().connect() as connection:
+        found = connection.scalar(sa.text("select state from jobforge.all_jobs where id = :id"), {"id": job_id})
+    return str(found)
+
+
+def leases(database: Database) -> int:
+    with database.engine().connect() as connection:
+        return int(connection.scalar(sa.text("select count(*) from jobforge.leases")) or 0)

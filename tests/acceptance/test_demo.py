@@ -1,0 +1,121 @@
+"""The example application, as `make demo` runs it; and that it can fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from examples.orders.__main__ import take, work
+from examples.orders.database import make_tables
+from examples.orders.ledger import Ledger
+from examples.orders.models import Invoice
+from examples.orders.promises import check
+from examples.orders.report import verdict
+from jobforge_sa import Jobs
+from tests.fix_postgres import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(url: sa.URL) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "JOBFORGE_DATABASE_URL": url.render_as_string(hide_password=False),
+        "PYTHONIOENCODING": "utf-8",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "examples.orders"],
+        cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_demo_keeps_its_promises_in_a_minute_and_can_be_repeated(bare_database: Database) -> None:
+    for _ in range(2):
+        started = time.monotonic()
+        done = demo(bare_database.url())
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert time.monotonic() - started < 60
+        assert "16 of 16 promises kept" in done.stdout
+        for said in (
+            "$ alembic upgrade head",
+            "line  97  placed_at 'yesterday'",
+            "✔ 384 orders committed",
+            "✔ 384 invoices written, exactly one for each order",
+            "✔ the batch rolled back on purpose: its 20 orders and 61 jobs never were",
+            "✔ the mail that was refused twice went out at the third attempt",
+            "✔ the card that is declined: dead after 2 attempts",
+            "✔ 1,000 jobs of one bulk enqueue: all done",
+            "✔ 4 jobs scheduled for later",
+            "✔ each shop, as role jobforge_app, reads its own jobs",
+            "✔ jobforge.audit()",
+        ):
+            assert said in done.stdout, done.stdout
+        assert "✘" not in done.stdout
+        assert done.stderr == ""
+
+
+def test_a_server_that_is_not_there_is_an_error_with_its_cure() -> None:
+    done = demo(sa.make_url("postgresql://nobody:secret@127.0.0.1:1/nothing"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "no connection to postgresql://nobody:***@127.0.0.1:1/nothing" in done.stdout
+    assert "cure:" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_login_without_rights_is_told_what_a_dba_runs(bare_database: Database, template: str) -> None:
+    done = demo(bare_database.url("jf_stranger"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "grant jobforge_owner to jf_stranger" in done.stdout
+
+
+@pytest.fixture
+def imported(database: Database) -> tuple[sa.Engine, Ledger]:
+    """The demo's work, done in this process, and its ledger."""
+    engine = database.engine()
+    make_tables(engine)
+    rows, ledger = take(engine)
+    work(engine, rows, ledger)
+    return engine, ledger
+
+
+def broken(engine: sa.Engine, ledger: Ledger) -> str:
+    return "\n".join(promise.text for promise in check(engine, ledger) if not promise.kept)
+
+
+def test_the_demo_can_fail(imported: tuple[sa.Engine, Ledger], capsys: pytest.CaptureFixture[str]) -> None:
+    engine, ledger = imported
+    assert broken(engine, ledger) == ""
+
+    forgetful = deepcopy(ledger)
+    del forgetful.batches[0].sales[0]
+    assert "orders committed, and no other" in broken(engine, forgetful)
+    assert "jobs committed with them" in broken(engine, forgetful)
+
+    mistaken = deepcopy(ledger)
+    mistaken.lost.append(mistaken.batches[-1])
+    assert broken(engine, mistaken).startswith("the batch rolled back on purpose: its")
+
+    with Session(engine) as session:
+        twice = session.scalars(sa.select(Invoice).limit(1)).one()
+        session.add(Invoice(order_id=twice.order_id, total=twice.total, job_id=twice.job_id))
+        session.commit()
+    assert broken(engine, ledger) == "384 invoices written, exactly one for each order"
+
+    scheduled = ledger.batches[0].summary.id
+    with Session(engine) as session:
+        Jobs(session, tenant=ledger.batches[0].shop.tenant).cancel(scheduled)
+        session.commit()
+    assert "wait for their hour" in broken(engine, ledger)
+
+    assert not verdict(check(engine, ledger))
+    said = capsys.readouterr().out
+    assert "✘ 384 invoices written" in said
+    assert "expected 384, of which only here: (" in said
