@@ -81,17 +81,17 @@ class Task(Generic[P, R]):
             InvalidPayload: it is not what the task takes, or JSON and Postgres cannot hold it.
         """
         try:
-            value = self._adapter.dump_python(self._adapter.validate_python(payload), mode="json")
+            given = self._adapter.validate_python(payload)
+            value = self._adapter.dump_python(given, mode="json", by_alias=True, round_trip=True, warnings=False)
             text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
             size = len(text.encode())
-        except (
-            ValueError,
-            TypeError,
-            RecursionError,
-        ) as error:  # pydantic's errors are ValueErrors, as are NaN and half a surrogate pair
+            same = not isinstance(value, dict) or self._same(given, self.load(text))
+        except (ValueError, TypeError, RecursionError) as error:  # pydantic's are ValueErrors, as is NaN
             self._refuse(str(error) or type(error).__name__, error)
         if not isinstance(value, dict):
             self._refuse(f"it must be a JSON object, this is {type(value).__name__}")
+        if not same:
+            self._refuse("as JSON it loses something: a secret shown as stars, a NaN, a field that is left out")
         if size > MAX_PAYLOAD_BYTES:
             self._refuse(f"it has {size} bytes, {MAX_PAYLOAD_BYTES} are allowed")
         if _NUL.search(text):
@@ -105,6 +105,13 @@ class Task(Generic[P, R]):
             pydantic.ValidationError: the text is not what the task takes (any more).
         """
         return self._adapter.validate_json(text)
+
+    def _same(self, given: P, read: P) -> bool:
+        """Whether the handler will get what was given. Equal nearly always; else the plain values decide."""
+        if given == read:
+            return True
+        plain = [self._adapter.dump_python(value, round_trip=True, warnings=False) for value in (given, read)]
+        return bool(plain[0] == plain[1])
 
     def _refuse(self, why: str, cause: BaseException | None = None) -> NoReturn:
         raise InvalidPayload(
@@ -197,7 +204,7 @@ class JobForge:
         for task in other:
             if task.name in self._tasks:
                 raise ConfigurationError(f"there is a task {task.name!r} already", cure="rename one of them")
-            self._tasks[task.name] = task
+        self._tasks |= other.tasks
 
 
 def _payload_type(handler: Callable[..., Any]) -> Any:

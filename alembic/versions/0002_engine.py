@@ -20,6 +20,7 @@ FUNCTIONS = (
     "require_tenant",
     "require_read_committed",
     "new_job_id",
+    "check_interval",
     "check_number",
     "check_retry",
     "retry_delay",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
@@ -80,7 +80,7 @@ class Jobs:
         values |= {
             "type": task.name,
             "payload": _dump(task, payload),
-            "notify": self._notify(task),
+            "notify": task.forge.notify and _may_notify(connection),
         } | self._origin()
         tenant = self._tenant_for(task)
         with self._translated(connection):
@@ -101,7 +101,7 @@ class Jobs:
             origin["trace"] = json.loads(origin["trace"])
         batches: dict[tuple[str | None, bool], list[tuple[int, str]]] = {}
         for position, job in enumerate(jobs):
-            key = (self._tenant_for(job.task), self._notify(job.task))
+            key = (self._tenant_for(job.task), job.task.forge.notify and _may_notify(connection))
             batches.setdefault(key, []).append((position, _item(job, origin)))
         answers: dict[int, Enqueued] = {}
         for (tenant, notify), items in batches.items():
@@ -123,7 +123,7 @@ class Jobs:
         Raises:
             JobNotFound: there is none of this tenant. WrongState: it is neither dead nor canceled.
         """
-        return self._one(calls.RETRY_JOB, job_id)
+        return self._one(calls.RETRY_JOB, job_id, notify=_may_notify(self._begin()))
 
     def reschedule(
         self, job_id: uuid.UUID, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None
@@ -133,7 +133,8 @@ class Jobs:
         Raises:
             JobNotFound: there is none of this tenant. WrongState: it is running or has ended.
         """
-        return self._one(calls.RESCHEDULE_JOB, job_id, **resolve({}, {"run_at": run_at, "delay": delay}))
+        values = resolve({}, {"run_at": run_at, "delay": delay})
+        return self._one(calls.RESCHEDULE_JOB, job_id, **values, notify=_may_notify(self._begin()))
 
     def get(self, job_id: uuid.UUID) -> JobInfo:
         """One job as it is now.
@@ -200,10 +201,6 @@ class Jobs:
             return self._tenant
         return tenant_id(task.forge.tenant)
 
-    def _notify(self, task: Task[Any, Any]) -> bool:
-        twophase = isinstance(self._session, Session) and self._session.twophase
-        return task.forge.notify and not twophase  # a prepared transaction cannot notify: 0A000
-
     def _origin(self) -> dict[str, Any]:
         origin = self._session.info.get(ORIGIN) if isinstance(self._session, Session) else None
         return {"parent_id": origin.parent_id, "trace": origin.trace} if origin is not None else {}
@@ -236,6 +233,10 @@ class Jobs:
             if better is None:
                 raise
             raise better from error
+
+
+def _may_notify(connection: Connection) -> bool:
+    return not isinstance(connection.get_transaction(), TwoPhaseTransaction)  # a prepared one cannot: 0A000
 
 
 def _dump(task: Task[Any, Any], payload: object) -> str:

@@ -7,9 +7,13 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from jobforge_sa.db.tenant import is_text
 from jobforge_sa.errors import InvalidJob
 from jobforge_sa.tasks import NAME, JobOptions
 from jobforge_sa.types import Delays, Exponential
+
+EARLIEST, LATEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
+MONTH = dt.timedelta(days=30)
 
 _KNOWN = frozenset(JobOptions.__annotations__) | frozenset(JobOptions.__optional_keys__)
 
@@ -46,7 +50,7 @@ def as_item(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(what: str, cure: str) -> NoReturn:
-    raise InvalidJob(what, cure=cure)
+    raise InvalidJob(what, cure=f"{cure}; nothing was enqueued")
 
 
 def _whole(name: str, low: int, high: int) -> Any:
@@ -64,16 +68,22 @@ def _queue(value: object) -> str:
     return value
 
 
-def moment(name: str) -> Callable[[object], dt.datetime]:
-    """A check for an aware datetime."""
+def moment(name: str, after: str = "") -> Callable[[object], dt.datetime]:
+    """A check for an aware datetime; `after` ends its cure."""
 
     def check(value: object) -> dt.datetime:
         if not isinstance(value, dt.datetime):
-            _refuse(f"{name} is a {type(value).__name__}", "pass an aware datetime")
+            raise InvalidJob(f"{name} is a {type(value).__name__}", cure=f"pass an aware datetime{after}")
         if value.tzinfo is None or value.utcoffset() is None:
-            _refuse(f"{name} {value.isoformat()} has no time zone", f"pass an aware one: {name}=datetime.now(UTC)")
-        if not 1970 <= value.year < 3000:
-            _refuse(f"{name} {value.isoformat()} is out of range", "pass a time between the years 1970 and 3000")
+            raise InvalidJob(
+                f"{name} {value.isoformat()} has no time zone",
+                cure=f"pass an aware one, datetime.now(UTC){after}",
+            )
+        if not EARLIEST <= value < LATEST:
+            raise InvalidJob(
+                f"{name} {value.isoformat()} is out of range",
+                cure=f"pass one of the years 1970 to 2999{after}",
+            )
         return value
 
     return check
@@ -91,7 +101,7 @@ def _duration(name: str, low: dt.timedelta, high: dt.timedelta) -> Any:
 
 
 def _key(value: object) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value:
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value or not is_text(value):
         _refuse(
             f"the idempotency key {str(value)[:40]!r} cannot be one",
             "pass a str of 1 to 200 characters without NUL",
@@ -100,8 +110,20 @@ def _key(value: object) -> str:
 
 
 def _retry(value: object) -> str:
-    if not isinstance(value, Exponential | Delays):
-        _refuse(f"retry is a {type(value).__name__}", "pass Exponential(...) or Delays(...)")
+    match value:
+        case Exponential():
+            times = [value.base, value.max]
+            sound = 1 <= value.factor <= 100 and 0 <= value.jitter <= 1
+        case Delays():
+            times = list(value.delays)
+            sound = 1 <= len(times) <= 100
+        case _:
+            _refuse(f"retry is a {type(value).__name__}", "pass Exponential(...) or Delays(...)")
+    if not sound or any(not dt.timedelta(0) <= time <= MONTH for time in times):
+        _refuse(
+            f"retry is {value!r}",
+            "pass times of 0 to 30 days, a factor of 1 to 100, a jitter of 0 to 1, and 1 to 100 delays",
+        )
     return json.dumps(value.to_json())
 
 
@@ -111,7 +133,7 @@ _CHECKS: dict[str, Any] = {
     "max_attempts": _whole("max_attempts", 1, 1000),
     "retry": _retry,
     "timeout": _duration("timeout", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),
-    "run_at": moment("run_at"),
+    "run_at": moment("run_at", "; nothing was enqueued"),
     "delay": _duration("delay", dt.timedelta(0), dt.timedelta(days=3650)),
     "idempotency_key": _key,
 }

@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from jobforge_sa.db.tenant import SET_TENANT, tenant_id
 from jobforge_sa.errors import ConfigurationError, TenantConflict
 from jobforge_sa.types import Tenant
 
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
-
-TENANT = "jobforge.tenant_id"  # the key in Session.info; it may also be given there: Session(info={TENANT: ...})
+TENANT = "jobforge.tenant_id"  # the key in Session.info
 
 
-def bind_tenant(
-    session: Session | scoped_session[Any] | AsyncSession | async_scoped_session[Any], tenant: Tenant
-) -> None:
-    """Bind a session to a tenant, for its lifetime: every transaction that it begins is the tenant's.
+class TenantSession(Session):
+    """A session that sets its tenant without being told to: its `info` names it."""
+
+
+def bind_tenant(session: Any, tenant: Tenant) -> None:
+    """Bind a session, or a factory of sessions, to a tenant: every transaction that it begins is the tenant's.
 
     Costs one small statement for each transaction. Row level security of the application's own can use it too:
     `current_setting('jobforge.tenant_id', true)`, or `jobforge.current_tenant()`.
 
+    Args:
+        session: A `Session`, `AsyncSession` or scoped session; or, for an application with a single tenant, its
+            `sessionmaker` or `async_sessionmaker`, once.
+        tenant: The tenant.
+
     Raises:
         TenantConflict: the session is bound to another tenant.
-        ConfigurationError: the session has begun its transaction already.
+        ConfigurationError: the session has begun its transaction already, or it is no session.
     """
-    target = _sync(session)
     name = tenant_id(tenant)
-    bound = target.info.get(TENANT)
+    if isinstance(session, sessionmaker):
+        session.configure(info={**(session.kw.get("info") or {}), TENANT: name})
+        event.listen(session, "after_begin", set_tenant)
+    elif hasattr(session, "configure") and hasattr(session, "kw"):  # async_sessionmaker: greenlet may be missing
+        _bind_async_factory(session, name)
+    else:
+        _bind_session(_sync(session), name)
+
+
+def _bind_async_factory(factory: Any, name: str) -> None:
+    base = factory.kw.get("sync_session_class") or factory.class_.sync_session_class
+    bound = base if issubclass(base, TenantSession) else type(base.__name__, (TenantSession, base), {})
+    factory.configure(info={**(factory.kw.get("info") or {}), TENANT: name}, sync_session_class=bound)
+
+
+def _bind_session(session: Session, name: str) -> None:
+    bound = session.info.get(TENANT)
     if bound is not None and bound != name:
         raise TenantConflict(f"this session is bound to the tenant {bound!r}")
-    if bound == name and event.contains(target, "after_begin", set_tenant):
+    if bound == name:
         return
-    if _has_begun(target):
+    if _has_begun(session):
         raise ConfigurationError(
             "this session's transaction has begun without the tenant",
             cure="bind the session before its first statement",
         )
-    target.info[TENANT] = name
-    event.listen(target, "after_begin", set_tenant)
+    session.info[TENANT] = name
+    if not isinstance(session, TenantSession):
+        event.listen(session, "after_begin", set_tenant)
 
 
 def bound_tenant(session: Session) -> str | None:
@@ -52,21 +72,23 @@ def bound_tenant(session: Session) -> str | None:
 
 def set_tenant(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     """Set the tenant of a transaction that has just begun (listener of `after_begin`)."""
-    if not transaction.nested:  # a savepoint inherits it, and its rollback restores it
-        connection.execute(SET_TENANT, {"tenant_id": session.info[TENANT]})
+    name = session.info.get(TENANT)
+    if name is not None and not transaction.nested:  # a savepoint inherits it, and its rollback restores it
+        connection.execute(SET_TENANT, {"tenant_id": name})
+
+
+event.listen(TenantSession, "after_begin", set_tenant)
 
 
 def _sync(session: Any) -> Session:
-    if isinstance(session, Session):
-        return session
-    if isinstance(session, scoped_session):
-        registered: Session = session()
-        return registered
-    inner = getattr(session, "sync_session", None)
+    registry = None if isinstance(session, Session) else getattr(session, "registry", None)
+    inner = session if registry is None else registry()  # a scoped session, sync or async
+    inner = getattr(inner, "sync_session", inner)
     if isinstance(inner, Session):
         return inner
     raise ConfigurationError(
-        f"a {type(session).__name__} cannot be bound to a tenant", cure="pass a Session or an AsyncSession"
+        f"a {type(session).__name__} cannot be bound to a tenant",
+        cure="pass a Session, an AsyncSession or a sessionmaker",
     )
 
 

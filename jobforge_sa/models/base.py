@@ -17,7 +17,8 @@ class Base(DeclarativeBase):
 
 
 @event.listens_for(Base.metadata, "before_create")
-def _refuse_to_create(*_: object, **__: object) -> NoReturn:
+@event.listens_for(Base.metadata, "before_drop")
+def _refuse_to_change(*_: object, **__: object) -> NoReturn:
     raise ReadOnly("the schema jobforge belongs to its Alembic revisions", cure="run: jobforge migrate")
 
 

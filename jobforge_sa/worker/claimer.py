@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ class Claimer(Service):
         self._idle = 0
         self._paced = time.monotonic()
         self.claimed = 0
-        self._short = False  # the last claim brought less than there was room for: nothing waits
+        self._short: set[str] = set()  # queues in which the last claim left nothing
         self._looks = 0  # how often somebody asked whether there is anything left
         self._drained = 0  # the last of these questions that was answered: nothing
         self._answered = threading.Condition()
@@ -67,13 +68,17 @@ class Claimer(Service):
             with self._answered:
                 self._drained = looks
                 self._answered.notify_all()
-        self._short = len(jobs) < min(sum(wanted.values()), MAX_CLAIM)
-        if self._short:
+        limit = min(sum(wanted.values()), MAX_CLAIM)
+        if len(jobs) < limit:
+            got = Counter(job.queue for job in jobs)
+            self._short = {queue for queue, room in wanted.items() if got[queue] < room}
             self.sleep(nap(self._idle, self._poll))
+        else:
+            self._short = set()
 
-    def freed(self) -> None:
-        """A slot became free. Nothing to do where the last claim left nothing behind: new jobs come with a hint."""
-        if not self._short or self._looks > self._drained:
+    def freed(self, lane: Lane) -> None:
+        """A slot became free. Nothing to do where the last claim found the queue empty: new jobs come with a hint."""
+        if lane.queue not in self._short or self._looks > self._drained:
             self.wake()
 
     def drain(self, timeout: float | None) -> bool:

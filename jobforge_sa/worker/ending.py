@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import traceback
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import pydantic_core
 from jobforge_sa.types import Cancel, Discard, Done, Outcome, Release, Retry, Snooze
 from jobforge_sa.worker.run import Run
 
-MAX_TEXT = 8_000  # characters of a message and of a traceback that are kept
+MAX_TEXT = 5_000  # characters of a message and of a traceback: 6 bytes each at worst, the database takes 64 kB
+MAX_RESULT_BYTES = 262_144
+MAX_DELAY = dt.timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,15 @@ class Ending:
         if self.result is not None:
             text += f',"result":{self.result}'
         if self.error is not None:
-            text += f',"error":{json.dumps(self.error)}'
+            text += f',"error":{json.dumps(self.error, ensure_ascii=False)}'
         if self.delay is not None:
-            text += f',"delay":{max(self.delay, 0.0):.6f}'
+            text += f',"delay":{self.delay:.6f}'
         if self.final:
             text += ',"final":true'
         return text + "}"
 
 
+REFUSED = "Refused"  # the type of the error of a run whose completion was refused
 SUCCEEDED = Ending("succeeded")
 RELEASED = Ending("released")
 
@@ -57,9 +61,14 @@ def of_value(value: object) -> Ending:
     try:
         plain = pydantic_core.to_jsonable_python(value)
         text = json.dumps(plain, allow_nan=False, ensure_ascii=False)
-        text.encode()
+        if len(text.encode()) > MAX_RESULT_BYTES:
+            raise ValueError(f"it has more than {MAX_RESULT_BYTES} bytes")
     except (ValueError, TypeError, RecursionError) as error:
-        return Ending("failed", error=_described("InvalidResult", f"the result is not JSON: {error}"), final=True)
+        return Ending(
+            "failed",
+            error=_described("InvalidResult", f"the result is not JSON that can be stored: {error}"),
+            final=True,
+        )
     return Ending("succeeded", result=text)
 
 
@@ -68,18 +77,25 @@ def of_error(error: BaseException) -> Ending:
     match error:
         case Done():
             return of_value(error.result)
-        case Snooze():
-            return Ending("snoozed", delay=error.delay.total_seconds())
+        case Snooze(delay=dt.timedelta() as delay):
+            return Ending("snoozed", delay=_seconds(delay))
         case Release():
             return RELEASED
-        case Retry():
-            after = error.after.total_seconds() if error.after is not None else None
-            return Ending("failed", error=_described("Retry", _text(error)), delay=after)
+        case Retry(after=dt.timedelta() as after):
+            return Ending("failed", error=_described("Retry", _text(error)), delay=_seconds(after))
+        case Retry(after=None):
+            return Ending("failed", error=_described("Retry", _text(error)))
+        case Snooze() | Retry():
+            return Ending("failed", error=_described("TypeError", f"{type(error).__name__} takes a timedelta"))
         case Discard():
             return Ending("failed", error=_described("Discard", _text(error)), final=True)
         case Cancel():
             return Ending("canceled", error=_described("Cancel", _text(error)))
     return Ending("failed", error=_described(type(error).__name__, _text(error), _traceback(error)))
+
+
+def _seconds(delay: dt.timedelta) -> float:
+    return max(0.0, min(delay, MAX_DELAY).total_seconds())
 
 
 def of_payload(error: pydantic.ValidationError) -> Ending:
@@ -96,11 +112,11 @@ TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": "the handl
 
 def refused(reason: str) -> Ending:
     """The database would not take a completion (a result that is too large): final, for the run has happened."""
-    return Ending("failed", error=_described("Refused", f"the completion was refused: {reason}"), final=True)
+    return Ending("failed", error=_described(REFUSED, f"the completion was refused: {reason}"), final=True)
 
 
 def _described(kind: str, message: str, trace: str | None = None) -> dict[str, str]:
-    error = {"type": kind, "message": _clean(message)}
+    error = {"type": _clean(kind)[:200], "message": _clean(message)}
     if trace:
         error["traceback"] = _clean(trace)
     return error
@@ -115,12 +131,12 @@ def _clean(text: str) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:  # an exception whose __str__ raises is still an exception
+    except BaseException as broken:  # an exception whose __str__ raises is still an exception
         return f"<str() of it raised {type(broken).__name__}>"
 
 
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error, limit=-20, chain=True))
-    except Exception:
+    except BaseException:
         return f"<no traceback: formatting it failed>\n{type(error).__name__}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from jobforge_sa.context import AsyncContext, Context
 from jobforge_sa.errors import LeaseLost
@@ -41,41 +43,42 @@ class Executor:
         self._report = report
 
     def run(self, run: Run) -> None:
-        """Run a plain handler, in this thread."""
+        """Run a plain handler, in this thread, and report its end, whatever happens."""
         run.start()
         ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run))
+        ending: Ending | None = None
         try:
-            ending: Ending | None = self._handle(ctx, run)
+            ending = self._handle(ctx, run)
         except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
             ending = _failed(run, error)
         finally:
-            if ctx.opened_session is not None:
-                _closed(ctx.opened_session.close)
-        self._report(run, ending)
+            _closed(ctx.opened_session)
+            self._report(run, ending)
 
     def _handle(self, ctx: Context, run: Run) -> Ending | None:
         payload = _load(run)
-        ending = endings.of_value(run.task.handler(ctx, payload))
+        value = run.task.handler(ctx, payload)
+        ending = endings.of_value(value)
         session = ctx.opened_session
-        if session is None or not session.in_transaction():
+        if session is None or not session.in_transaction() or _invalid(value, ending):
             return ending
         sessions.complete(session, ending.item(run))
         return None
 
     async def run_async(self, run: Run) -> None:
-        """Run an `async def` handler, on this loop."""
+        """Run an `async def` handler, on this loop, and report its end, whatever happens."""
         run.start()
         ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run))
+        ending: Ending | None = None
         try:
-            ending: Ending | None = await self._handle_async(ctx, run)
+            ending = await self._handle_async(ctx, run)
         except asyncio.CancelledError:
             ending = Ending("canceled") if run.signals.canceled else endings.RELEASED
         except BaseException as error:
             ending = _failed(run, error)
         finally:
-            if ctx.opened_session is not None:
-                await _closed_async(ctx.opened_session)
-        self._report(run, ending)
+            await _closed_async(ctx.opened_session)
+            self._report(run, ending)
 
     async def _handle_async(self, ctx: AsyncContext, run: Run) -> Ending | None:
         payload = _load(run)
@@ -87,9 +90,10 @@ class Executor:
             if limit.expired():
                 return endings.TIMED_OUT
             raise  # the handler's own
+        run.cancel = None  # the handler is through: a late word of a lost lease must not tear its completion apart
         ending = endings.of_value(value)
         session = ctx.opened_session
-        if session is None or not session.in_transaction():
+        if session is None or not session.in_transaction() or _invalid(value, ending):
             return ending
         item = ending.item(run)
         await session.run_sync(lambda sync: sessions.complete(sync, item))
@@ -109,6 +113,11 @@ class PayloadRejected(Exception):
         self.error = error
 
 
+def _invalid(value: object, ending: Ending) -> bool:
+    """Whether it is the result that failed, and not the handler that said so: then its work is rolled back."""
+    return ending.outcome == "failed" and not isinstance(value, Outcome)
+
+
 def _load(run: Run) -> Any:
     try:
         return run.task.load(run.job.payload)
@@ -117,6 +126,13 @@ def _load(run: Run) -> Any:
 
 
 def _failed(run: Run, error: BaseException) -> Ending:
+    try:
+        return _judged(run, error)
+    except BaseException:  # out of memory while describing it: the run must end all the same
+        return Ending("failed", error={"type": type(error).__name__, "message": ""})
+
+
+def _judged(run: Run, error: BaseException) -> Ending:
     match error:
         case PayloadRejected():
             ending = endings.of_payload(error.error)
@@ -137,21 +153,24 @@ def _say(run: Run, ending: Ending) -> None:
     """One line for a failed attempt; its text came from anywhere, so it may not forge lines of its own."""
     job, error = run.job, ending.error or {}
     text = "".join(c if c.isprintable() else " " for c in error.get("message", "")[:200])
-    log.warning(
-        "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, error.get("type"), text,
-        extra={"job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt},
-    )  # fmt: skip
+    with contextlib.suppress(Exception):  # an application's log handler that raises must not cost the job its end
+        log.warning(
+            "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, error.get("type"), text,
+            extra={"job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt},
+        )  # fmt: skip
 
 
-def _closed(close: Callable[[], Any]) -> None:
+def _closed(session: Session | None) -> None:
     try:
-        close()
-    except Exception:
+        if session is not None:
+            session.close()
+    except BaseException:
         log.debug("closing a handler's session failed", exc_info=True)
 
 
-async def _closed_async(session: AsyncSession) -> None:
+async def _closed_async(session: AsyncSession | None) -> None:
     try:
-        await asyncio.shield(session.close())
-    except Exception:
+        if session is not None:
+            await asyncio.shield(session.close())
+    except BaseException:
         log.debug("closing a handler's session failed", exc_info=True)

@@ -1,11 +1,9 @@
-"""The worker's sign of life, and what it hears in answer; and the upkeep that any worker does now and then."""
+"""The worker's sign of life, and what it hears in answer."""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-import random
-import time
 import uuid
 from typing import Any
 
@@ -36,15 +34,10 @@ class Heartbeat(Service):
             "queues": queues,
             "types": types,
         }
-        self._upkeep_due = 0.0
 
     def step(self) -> None:
-        """Beat, look after what is due, sleep for a third of the lease."""
+        """Beat, and sleep for a third of the lease."""
         self.beat(self._lease)
-        if time.monotonic() >= self._upkeep_due:
-            self.upkeep()
-            # with some chance in it, so that many workers do not all come at once
-            self._upkeep_due = time.monotonic() + self._lease.total_seconds() / 3 * random.uniform(0.7, 1.3)
         self.sleep(self._lease.total_seconds() / 3)
 
     def finish(self) -> None:
@@ -61,11 +54,3 @@ class Heartbeat(Service):
                 log.warning("a claim's answer was lost on its way; its job is queued again")
             elif run is not None:
                 run.interrupt("lost" if signal == "lost" else "canceled")
-
-    def upkeep(self) -> None:
-        """Rescue, promote and clean up, in bounded steps."""
-        values = {"worker_id": self._values["worker_id"]}
-        rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, values).fetchall())
-        moved = {step: count for step, count in rows if count}
-        if moved.get("rescued"):
-            log.warning("rescued %s jobs of dead workers or passed deadlines", moved["rescued"])

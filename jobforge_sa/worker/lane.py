@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -9,6 +10,8 @@ from collections.abc import Callable
 
 from jobforge_sa.worker.cycle import Pace, room
 from jobforge_sa.worker.run import Run
+
+log = logging.getLogger("jobforge_sa.worker")
 
 
 class Lane:
@@ -40,10 +43,10 @@ class Lane:
         self._handoff: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._idle = 0  # threads that wait at the handoff
         self._threads: list[threading.Thread] = []
-        self._freed: Callable[[], None] = lambda: None
+        self._freed: Callable[[Lane], None] = lambda _: None
         self._closed = False
 
-    def on_free(self, freed: Callable[[], None]) -> None:
+    def on_free(self, freed: Callable[[Lane], None]) -> None:
         """Call this when a slot becomes free and nothing waits for it."""
         self._freed = freed
 
@@ -102,7 +105,10 @@ class Lane:
         while True:
             run = self._handoff.get()
             while run is not None:
-                self._run(run)
+                try:
+                    self._run(run)
+                except BaseException:  # the executor lets nothing out; if it did, the slot must not be lost with it
+                    log.exception("job %s: running it failed", run.job.id)
                 run = self._next()
             if self._closed:
                 return
@@ -118,7 +124,7 @@ class Lane:
                 self._active += 1
                 return self._inbox.popleft()
             self._idle += 1
-        self._freed()
+        self._freed(self)
         return None
 
     def _async_ended(self) -> None:
@@ -128,4 +134,4 @@ class Lane:
             self._start_one()
             more = bool(self._inbox)
         if not more:
-            self._freed()
+            self._freed(self)

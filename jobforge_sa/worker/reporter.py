@@ -36,6 +36,9 @@ class Reporter(Service):
 
     def report(self, run: Run, ending: Ending | None) -> None:
         """Take a run's end; None: the handler's own transaction has completed it."""
+        if run.told:
+            return
+        run.told = True
         if ending is None:
             self._runs.remove(run.job.lease_token)
             self._ended(run, "succeeded")
@@ -80,17 +83,41 @@ class Reporter(Service):
             pass
 
     def _send(self) -> None:
-        batch = self._batch
-        document = "[" + ",".join(ending.item(run) for run, ending in batch) + "]"
-        answers: list[Any] = self.link.run(lambda c: c.execute(calls.COMPLETE_JOBS, {"results": document}).fetchall())
-        self._batch = []
+        try:
+            answers = self._tell(self._batch)
+        except psycopg.Error as error:
+            self._tell_apart(error)
+            return
+        batch, self._batch = self._batch, []
         for item, answer, reason in answers:
             run, ending = batch[item - 1]
-            if answer == "refused" and ending.error is None:
-                log.warning("job %s: the database refused its completion: %s", run.job.id, reason)
-                self._queue.put((run, endings.refused(reason)))
-                continue
-            if answer == "lost":
-                log.warning("job %s: the lease of run %s was lost, its end does not count", run.job.id, run.job.run)
-            self._runs.remove(run.job.lease_token)
-            self._ended(run, ending.outcome if answer in ("done", "already_done") else "lost")
+            self._hear(run, ending, answer, reason)
+
+    def _tell(self, batch: list[tuple[Run, Ending]]) -> list[Any]:
+        document = "[" + ",".join(ending.item(run) for run, ending in batch) + "]"
+        return self.link.run(lambda c: c.execute(calls.COMPLETE_JOBS, {"results": document}).fetchall())
+
+    def _tell_apart(self, error: psycopg.Error) -> None:
+        """The database raised for the whole: one by one, so that whoever is to blame harms nobody else."""
+        if len(self._batch) == 1:
+            run, ending = self._batch.pop()
+            self._hear(run, ending, "refused", str(error).partition("\n")[0])
+            return
+        whole, self._batch = self._batch, []
+        for position, entry in enumerate(whole):
+            self._batch = [entry]
+            try:
+                self._send()
+            except LinkDown:
+                self._batch = whole[position:]
+                raise
+
+    def _hear(self, run: Run, ending: Ending, answer: str, reason: str | None) -> None:
+        if answer == "refused" and (ending.error or {}).get("type") != endings.REFUSED:  # once: no endless loop
+            log.warning("job %s: the database refused its completion: %s", run.job.id, reason)
+            self._queue.put((run, endings.refused(reason or "")))
+            return
+        if answer != "done" and answer != "already_done":
+            log.warning("job %s: the end of run %s does not count: %s", run.job.id, run.job.run, reason or answer)
+        self._runs.remove(run.job.lease_token)
+        self._ended(run, ending.outcome if answer in ("done", "already_done") else "lost")

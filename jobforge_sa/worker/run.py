@@ -15,13 +15,14 @@ from jobforge_sa.tasks import Task
 class Run:
     """One claimed job on its way through the worker."""
 
-    __slots__ = ("cancel", "job", "signals", "started", "task")
+    __slots__ = ("cancel", "job", "signals", "started", "task", "told")
 
     def __init__(self, job: ClaimedJob, task: Task[Any, Any]) -> None:
         self.job = job
         self.task = task
         self.signals = Signals()
         self.started = 0.0  # monotonic; 0: not yet
+        self.told = False  # its end is on its way to the database: a second one would contradict it
         self.cancel: Callable[[], object] | None = None  # how to interrupt an async handler
 
     def start(self) -> None:
@@ -31,12 +32,12 @@ class Run:
     @property
     def elapsed_ms(self) -> int:
         """How long the handler has run, by this machine's monotonic clock."""
-        return int((time.monotonic() - self.started) * 1000) if self.started else 0
+        return min(int((time.monotonic() - self.started) * 1000), 999_999_999) if self.started else 0
 
     def interrupt(self, why: Literal["canceled", "lost", "stopping"]) -> None:
         """Tell the handler to stop. Async handlers are cancelled, others have to ask their context."""
         setattr(self.signals, why, True)
-        cancel = self.cancel
+        cancel, self.cancel = self.cancel, None  # once: a second word would cancel the handler's cleaning up
         if cancel is not None:
             cancel()
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls
 from jobforge_sa.enqueue.jobs import ORIGIN, Origin
-from jobforge_sa.enqueue.tenant import TENANT, set_tenant
+from jobforge_sa.enqueue.tenant import TENANT, TenantSession
 from jobforge_sa.errors import LeaseLost
 from jobforge_sa.worker.run import Run
 
@@ -22,11 +22,8 @@ RUN = "jobforge.run"  # keys in Session.info
 ENDING = "jobforge.ending"
 
 
-class HandlerSession(Session):
+class HandlerSession(TenantSession):
     """A session of one run. Its listeners are the class's: attaching them to each instance would cost 50 µs a job."""
-
-
-event.listen(HandlerSession, "after_begin", set_tenant)
 
 
 def info(run: Run) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from jobforge_sa.worker.loop import Loop
 from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.signals import StopSignals
+from jobforge_sa.worker.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -98,7 +99,7 @@ class Worker:
             return self
         preflight.look(self._engine)
         self._wire()
-        for service in (self._heartbeat, self._reporter, self._claimer, *self._listeners):
+        for service in (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners):
             service.start()
         self._running = True
         log.info("worker %s started: %s", self.id, ", ".join(f"{q} x{n}" for q, n in self.queues.items()))
@@ -116,8 +117,8 @@ class Worker:
         if not self._running:
             return True
         self._running = False
-        for service in (*self._listeners, self._claimer):
-            service.stop()
+        for service in (*self._listeners, self._claimer, self._upkeep):
+            service.stop(10)
         for lane in self._lanes:
             for run in lane.close():
                 self._reporter.report(run, endings.RELEASED)
@@ -197,6 +198,7 @@ class Worker:
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
             queues=list(self.queues), types=list(self._forge.tasks),
         )  # fmt: skip
+        self._upkeep = Upkeep(self._engine, worker_id=self.id, lease=self._lease)
         self._listeners = [Listener(self._engine, self.queues, self._claimer.wake)] if self._listen else []
         for lane in self._lanes:
             lane.on_free(self._claimer.freed)

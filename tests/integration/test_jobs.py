@@ -378,9 +378,8 @@ BAD_OPTIONS: list[dict[str, Any]] = [
 def test_an_option_that_cannot_work_is_refused_with_a_cure_and_nothing_is_enqueued(
     session: Session, sql: Sql, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(InvalidJob, match="cure: ") as refusal:
+    with pytest.raises(InvalidJob, match="cure: "):
         Jobs(session).enqueue(ship, Ship(order_id=1), **options)
-    assert "nothing was enqueued" in refusal.value.cure
     assert session.scalar(sa.text("select 1")) == 1  # nothing was sent: the transaction is as it was
     with pytest.raises(InvalidJob, match="cure: "):
         Jobs(session).enqueue_many([ship.new(Ship(order_id=1), **options)])
@@ -499,11 +498,13 @@ def test_a_single_tenant_is_configured_once_for_enqueueing(engine: sa.Engine, sq
 
 
 def test_a_single_tenant_is_configured_once_for_reading_and_canceling_too(engine: sa.Engine, sql: Sql) -> None:
-    with Session(engine) as session:
-        job = Jobs(session).enqueue(ship_single, Ship(order_id=1)).id
+    factory = sessionmaker(engine)
+    bind_tenant(factory, "main")
+    with factory() as session:
+        job = Jobs(session).enqueue(ship, Ship(order_id=1)).id
         session.commit()  # and now another transaction
-        assert [one.id for one in Jobs(session).list(type=ship_single).jobs] == [job]
-        session.commit()
+        assert [one.id for one in Jobs(session).list(type=ship).jobs] == [job]
+    with factory() as session:
         assert Jobs(session).get(job).id == job
         session.commit()
         assert Jobs(session).cancel(job).state is JobState.CANCELED

@@ -538,3 +538,80 @@ def test_thousands_of_jobs_of_many_tenants_each_run_once(shop: Shop) -> None:
         assert two.drain(30)
         assert one.outcomes["succeeded"] + two.outcomes["succeeded"] == 2000
     assert counts == dict.fromkeys(range(2000), 1)
+
+
+def test_a_refused_or_malformed_end_is_one_charged_failure_and_no_endless_run(shop: Shop) -> None:
+    """An error that is too long, a delay of the wrong type or beyond all measure: each ran for ever, uncharged."""
+    ends: list[BaseException] = [
+        ValueError("中" * 20_000),
+        Retry("x", after=dt.timedelta(days=20_000)),
+        Snooze(5),  # type: ignore[arg-type]
+        Retry("x", after=5),  # type: ignore[arg-type]
+    ]
+
+    @shop.task(max_attempts=1)
+    def end(ctx: Context, payload: Number) -> None:
+        raise ends[payload.n]
+
+    jobs = [shop.enqueue(end, n) for n in range(len(ends))]
+    with shop.working(concurrency=2) as worker:
+        for job in jobs:
+            info = shop.ended(job, "dead")
+            assert (info.run, info.attempt, shop.outcomes(job)) == (1, 1, ["failed"])
+        assert worker.drain(5)
+
+
+def test_a_batch_for_which_the_database_raises_is_told_one_by_one(shop: Shop) -> None:
+    """What nobody foresaw in one job's completion must not hold up the jobs of all tenants for ever."""
+    with shop.admin.begin() as c:
+        c.execute(sa.text("alter table jobforge.attempts add check (run_ms <> 0 or error is null)"))
+        c.execute(sa.text("alter table jobforge.outcomes add check (tenant_id <> 'poison' or state <> 'succeeded')"))
+    release = threading.Event()
+
+    @shop.task()
+    def wait(ctx: Context, payload: Number) -> None:
+        release.wait(10)
+        time.sleep(0.01)
+
+    with sa.orm.Session(shop.engine) as session, session.begin():
+        poison = Jobs(session, tenant="poison").enqueue(wait, Number(n=0)).id
+    good = [shop.enqueue(wait, n) for n in range(5)]
+    with shop.working() as worker:
+        wait_for(lambda: len(worker._runs) == 6)
+        release.set()
+        for job in good:
+            shop.ended(job, "succeeded")
+        assert worker.drain(5)
+    with sa.orm.Session(shop.engine) as session:
+        assert Jobs(session, tenant="poison").get(poison).state == "dead"
+
+
+def test_a_queue_with_work_does_not_wait_because_another_is_empty(shop: Shop) -> None:
+    @shop.task(queue="a")
+    def one(ctx: Context, payload: Number) -> None:
+        time.sleep(0.05)
+
+    @shop.task(queue="b")
+    def other(ctx: Context, payload: Number) -> None: ...
+
+    jobs = [shop.enqueue(one) for _ in range(4)]
+    with shop.working(queues={"a": 1, "b": 10}, poll=dt.timedelta(seconds=30), listen=False):
+        for job in jobs:
+            shop.ended(job, "succeeded", timeout=5)
+
+
+def test_a_success_that_waits_to_be_told_is_not_given_back_by_stop(shop: Shop) -> None:
+    @shop.task()
+    def quick(ctx: Context, payload: Number) -> None: ...
+
+    jobs = [shop.enqueue(quick) for _ in range(20)]
+    with shop.working() as worker:
+        holding = shop.admin.connect()
+        holding.execute(sa.text("lock table jobforge.outcomes in access exclusive mode"))
+        wait_for(lambda: worker._reporter.backlog == 20 or len(worker._runs) == 20, what="all to wait")
+        worker._release_all()
+        holding.rollback()
+        holding.close()
+        for job in jobs:
+            shop.ended(job, "succeeded")
+    assert {outcome for job in jobs for outcome in shop.outcomes(job)} == {"succeeded"}

@@ -551,6 +551,9 @@ declare
     v_gone record;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
     for i in 1 .. 100 loop
         delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
         if not found then
@@ -564,7 +567,9 @@ begin
             values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
             return;
         end if;
-        perform from jobforge.leases l where l.job_id = v_job.id for share;  -- its completion waits for our commit
+        -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those
+        -- of other tenants. A run that ends without seeing the request is settled by upkeep.
+        perform from jobforge.leases l where l.job_id = v_job.id;
         if found then
             insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
             values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;
@@ -589,7 +594,7 @@ declare
         when p_worker_id is null then 'p_worker_id must be a uuid of the worker''s own'
         when p_queues is null or p_types is null then 'p_queues and p_types must be arrays'
         when p_limit is null or p_limit not between 1 and 10000 then 'p_limit must be between 1 and 10000'
-        when p_alive is null or p_alive not between interval '1 second' and interval '1 day'
+        when p_alive is null or not jobforge.check_interval(p_alive, interval '1 second', interval '1 day')
             then 'p_alive must be between 1 second and 1 day'
     end;
 begin
@@ -602,6 +607,24 @@ $function$
 ;
 alter function jobforge.check_claim owner to jobforge_owner;
 comment on function jobforge.check_claim is 'Raises JF003 or JF005 for a claim that could not work.';
+
+CREATE OR REPLACE FUNCTION jobforge.check_interval(p_value interval, p_low interval, p_high interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_value is null or not p_value between p_low and p_high then
+        return case when p_value is null then null else false end;
+    end if;
+    return extract(year from p_value) >= 0 and extract(month from p_value) >= 0 and extract(day from p_value) >= 0
+       and extract(hour from p_value) >= 0 and extract(minute from p_value) >= 0 and extract(second from p_value) >= 0;
+end
+$function$
+;
+alter function jobforge.check_interval owner to jobforge_owner;
+comment on function jobforge.check_interval is 'Whether an interval lies between two bounds, without negative parts.';
 
 CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json)
  RETURNS boolean
@@ -621,8 +644,8 @@ declare
         when p_run_at is not null and p_delay is not null then 'give run_at or delay, not both'
         when p_run_at not between '1970-01-01 00:00+00' and '3000-01-01 00:00+00'
             then 'run_at must lie between the years 1970 and 3000'
-        when p_delay not between interval '0' and interval '10 years' then 'delay must be between 0 and 10 years'
-        when p_timeout not between interval '1 millisecond' and interval '30 days'
+        when not jobforge.check_interval(p_delay, interval '0', interval '10 years') then 'delay must be between 0 and 10 years'
+        when not jobforge.check_interval(p_timeout, interval '1 millisecond', interval '30 days')
             then 'timeout must be between 1 millisecond and 30 days'
         when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
@@ -644,7 +667,7 @@ begin
                               else 'Store large or free data in a table of yours and enqueue its key; nothing was enqueued.' end;
     end if;
     -- what jsonb cannot hold nobody could query: NUL, half a surrogate pair, numbers beyond numeric
-    perform p_payload::jsonb;
+    perform p_payload::jsonb, p_trace::jsonb;
     return true;
 end
 $function$
@@ -748,7 +771,9 @@ declare
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
-    perform jobforge.promote_due(1000);
+    for i in 1 .. 10 loop  -- other queues' jobs may stand before ours
+        exit when jobforge.promote_due(1000) < 1000;
+    end loop;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
@@ -857,8 +882,9 @@ begin
     end if;
 
     with valid as materialized (
-        select * from jobforge.parse_results(p_results) r where r.fault is null
-         order by r.job_id  -- one order for all who lock several leases
+        -- one order for all who lock several leases; of two ends of one run the first counts
+        select distinct on (r.job_id, r.token) * from jobforge.parse_results(p_results) r where r.fault is null
+         order by r.job_id, r.token, r.item
     ), gone as (
         delete from jobforge.leases l using valid v
          where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
@@ -937,6 +963,7 @@ declare
     v_queue  text := coalesce(p_queue, 'default');
     v_id     uuid := jobforge.new_job_id(v_now);
 begin
+    p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
                                p_max_attempts, p_retry, p_timeout, p_trace);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
@@ -964,7 +991,7 @@ begin
     else
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
-        if p_notify then  -- delivered at commit; Postgres sends equal ones of a transaction once
+        if p_notify is not false then  -- delivered at commit; Postgres sends equal ones of a transaction once
             perform pg_notify('jobforge', v_queue);
         end if;
     end if;
@@ -1035,7 +1062,7 @@ begin
         select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
     ), woken as (
         select count(pg_notify('jobforge', q.queue)) as queues
-          from (select distinct queue from fresh where run_at <= v_now and p_notify) q
+          from (select distinct queue from fresh where run_at <= v_now and p_notify is not false) q
     )
     select array_agg(item.position order by item.position), array_agg(item.id order by item.position),
            array_agg(fresh.id is not null order by item.position)
@@ -1297,7 +1324,7 @@ begin
     return query
     with body as materialized (
         select e.item, e.body, json_typeof(e.body) = 'object' as object,
-               e.body::text !~ '\\u' or jobforge.is_storable(e.body) as storable
+               position(chr(92) || 'u' in e.body::text) = 0 or jobforge.is_storable(e.body) as storable
           from json_array_elements(p_results) with ordinality as e (body, item)
     ), entry as (
         select b.item, r.*,
@@ -1404,7 +1431,7 @@ $function$
 alter function jobforge.require_tenant owner to jobforge_owner;
 comment on function jobforge.require_tenant is 'The tenant of this transaction; raises where there is none.';
 
-CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval)
+CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_notify boolean DEFAULT true)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1441,7 +1468,9 @@ begin
     else
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-        perform pg_notify('jobforge', v_job.queue);
+        if p_notify is not false then
+            perform pg_notify('jobforge', v_job.queue);
+        end if;
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
@@ -1500,21 +1529,21 @@ declare
     v_seconds float8;
 begin
     if v_delays is not null then  -- the last of the list holds for all later attempts
-        v_seconds := (v_delays ->> least(v_attempt, jsonb_array_length(v_delays)) - 1)::float8;
+        v_seconds := round((v_delays ->> least(v_attempt, jsonb_array_length(v_delays)) - 1)::numeric, 6)::float8;
     else
         v_seconds := least(
-            coalesce((p_retry ->> 'max')::float8, 3600),
-            coalesce((p_retry ->> 'base')::float8, 1)
-                * power(coalesce((p_retry ->> 'factor')::float8, 2), least(v_attempt - 1, 60)));
+            coalesce(round((p_retry ->> 'max')::numeric, 6)::float8, 3600),
+            coalesce(round((p_retry ->> 'base')::numeric, 6)::float8, 1)
+                * power(coalesce(round((p_retry ->> 'factor')::numeric, 6)::float8, 2), least(v_attempt - 1, 60)));
     end if;
-    return make_interval(secs => v_seconds * (1 + coalesce((p_retry ->> 'jitter')::float8, 0) * random()));
+    return make_interval(secs => v_seconds * (1 + coalesce(round((p_retry ->> 'jitter')::numeric, 6)::float8, 0) * random()));
 end
 $function$
 ;
 alter function jobforge.retry_delay owner to jobforge_owner;
 comment on function jobforge.retry_delay is 'The wait after a failed attempt.';
 
-CREATE OR REPLACE FUNCTION jobforge.retry_job(p_job_id uuid)
+CREATE OR REPLACE FUNCTION jobforge.retry_job(p_job_id uuid, p_notify boolean DEFAULT true)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1538,7 +1567,9 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
-    perform pg_notify('jobforge', v_job.queue);
+    if p_notify is not false then
+        perform pg_notify('jobforge', v_job.queue);
+    end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
 $function$
@@ -1556,7 +1587,7 @@ CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text)
 AS $function$
 declare
     v_after  text collate "C" := '';
-    v_before text collate "C" := chr(1114111);
+    v_before text collate "C" := case when getdatabaseencoding() = 'UTF8' then chr(1114111) else repeat('~', 9) end;
     v_first  text collate "C";
     v_last   text collate "C";
     v_same   integer;
@@ -1669,19 +1700,26 @@ CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '50ms'
 AS $function$
 declare
     v_request record;
     v_settled integer := 0;
+    v_held    integer := 0;
 begin
     for v_request in
         select c.job_id, c.tenant_id from jobforge.cancel_requests c
          where not exists (select from jobforge.leases l where l.job_id = c.job_id)
          limit p_limit for update skip locked
     loop
-        delete from jobforge.cancel_requests c where c.job_id = v_request.job_id;
-        perform jobforge.cancel_now(v_request.tenant_id, v_request.job_id);
-        v_settled := v_settled + 1;
+        begin
+            delete from jobforge.cancel_requests c where c.job_id = v_request.job_id;
+            perform jobforge.cancel_now(v_request.tenant_id, v_request.job_id);
+            v_settled := v_settled + 1;
+        exception when lock_not_available then
+            v_held := v_held + 1;
+            exit when v_held = 3;
+        end;
     end loop;
     return v_settled;
 end

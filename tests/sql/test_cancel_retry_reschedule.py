@@ -117,32 +117,56 @@ def test_a_final_job_stays_as_it_is(sql: Sql, outcome: str, state: str) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "snoozed"])
-def test_a_cancel_that_meets_a_completion_under_way_waits_and_cancels_what_is_left(sql: Sql, outcome: str) -> None:
+def test_a_cancel_that_meets_a_completion_under_way_does_not_wait_and_upkeep_makes_it_good(
+    sql: Sql, outcome: str
+) -> None:
     job = sql.enqueue()
     run = sql.claim_one()
     completing, canceling = sql.connect("jf_worker"), sql.connect("jf_app", tenant="a")
     call(completing, "complete_jobs", results=Json([item(run, outcome, delay=60)]))
-    waiting = sql.waits(canceling, lambda: call(canceling, "cancel_job", job_id=job))
+    assert call(canceling, "cancel_job", job_id=job)[0]["state"] == "running"
     completing.commit()
-
-    wanted = "succeeded" if outcome == "succeeded" else "canceled"
-    assert waiting.result(5)[0]["state"] == wanted
     canceling.commit()
-    assert sql.state(job) == wanted
+
+    sql("upkeep", user="jf_worker")
+    assert sql.state(job) == ("succeeded" if outcome == "succeeded" else "canceled")
+    assert sql.look("select * from jobforge.cancel_requests") == []
 
 
 @pytest.mark.parametrize(("outcome", "state"), [("succeeded", "succeeded"), ("failed", "canceled")])
-def test_a_completion_that_meets_a_cancel_under_way_waits_and_sees_it(sql: Sql, outcome: str, state: str) -> None:
+def test_a_cancel_in_an_open_transaction_holds_up_nobodys_completion(sql: Sql, outcome: str, state: str) -> None:
+    """G7: one tenant's idle transaction stood in the way of a batch with the jobs of all the others."""
+    job, other = sql.enqueue(), sql.enqueue(tenant="b")
+    runs = {run["job_id"]: run for run in sql.claim()}
+    canceling = sql.connect("jf_app", tenant="a")
+    assert call(canceling, "cancel_job", job_id=job)[0]["state"] == "running"
+
+    completing = sql.connect("jf_worker")
+    completing.execute("set lock_timeout = '2s'")
+    batch = [item(runs[job], outcome, delay=60), item(runs[other])]
+    assert [row["answer"] for row in call(completing, "complete_jobs", results=Json(batch))] == ["done", "done"]
+    completing.commit()
+    canceling.commit()
+
+    sql("upkeep", user="jf_worker")
+    assert (sql.state(job), sql.state(other)) == (state, "succeeded")
+
+
+def test_upkeep_waits_for_no_tenants_transaction(sql: Sql) -> None:
     job = sql.enqueue()
     run = sql.claim_one()
     completing, canceling = sql.connect("jf_worker"), sql.connect("jf_app", tenant="a")
-    assert call(canceling, "cancel_job", job_id=job)[0]["state"] == "running"
-    waiting = sql.waits(completing, lambda: call(completing, "complete_jobs", results=Json([item(run, outcome)])))
-    canceling.commit()
-
-    assert waiting.result(5)[0]["answer"] == "done"
+    call(completing, "complete_jobs", results=Json([item(run, "failed", delay=60)]))
+    call(canceling, "cancel_job", job_id=job)
     completing.commit()
-    assert sql.state(job) == state
+    canceling.commit()
+    moving = sql.connect("jf_app", tenant="a")
+    call(moving, "reschedule_job", job_id=job, delay=HOUR)  # holds the job's row, and its transaction stays open
+
+    assert {row["step"]: row["moved"] for row in sql("upkeep", user="jf_worker")}["canceled"] == 0
+    moving.rollback()
+    assert {row["step"]: row["moved"] for row in sql("upkeep", user="jf_worker")}["canceled"] == 1
+    assert sql.state(job) == "canceled"
 
 
 def test_a_cancel_that_is_rolled_back_cancels_nothing(sql: Sql) -> None:

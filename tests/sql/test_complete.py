@@ -467,3 +467,23 @@ def test_five_hundred_runs_end_in_one_call_and_each_has_its_answer(sql: Sql) -> 
 def test_only_app_and_worker_complete(sql: Sql, user: str) -> None:
     with refused("42501"):
         sql("complete_jobs", user=user, results=Json([]))
+
+
+def test_a_policy_of_numbers_that_a_float_refuses_is_a_delay_all_the_same(sql: Sql) -> None:
+    """numeric holds 1e-400, float8 raises for it: the batch of all tenants stood still."""
+    for policy in ('{"base": 1e-400}', '{"jitter": 1e-400}', '{"delays": [1e-400]}'):
+        job = sql.enqueue(retry=json.loads("{}"), payload={})
+        sql.look(f"update jobforge.jobs set retry = '{policy}' returning id")
+        run = next(run for run in sql.claim() if run["job_id"] == job)
+        assert sql("complete_jobs", user="jf_worker", results=Json([item(run, "failed")]))[0]["answer"] == "done"
+        sql.clean()
+
+
+def test_of_two_ends_of_one_run_in_one_call_the_first_counts(sql: Sql) -> None:
+    jobs = [sql.enqueue() for _ in range(20)]
+    runs = sql.claim(20)
+    batch = [entry for run in runs for entry in (item(run), item(run, "released"))]
+    answers = sql("complete_jobs", user="jf_worker", results=Json(batch))
+
+    assert [row["answer"] for row in sorted(answers, key=lambda row: row["item"])] == ["done", "lost"] * 20
+    assert {sql.state(job) for job in jobs} == {"succeeded"}

@@ -330,6 +330,23 @@ def test_racing_bulk_calls_with_common_keys_in_opposite_order_do_not_deadlock(sq
     assert sum(row["created"] for rows in answers for row in rows) == 300
 
 
+def test_bulk_calls_in_opposite_order_that_meet_in_the_middle_wait_for_each_other(sql: Sql) -> None:
+    keys = [{"idempotency_key": f"k{n}"} for n in range(9)]
+    holder, first, second = (sql.connect(tenant="a") for _ in range(3))
+    enqueue(holder, idempotency_key="k4")  # both get to the middle before either can go on
+
+    def bulk(connection: Connection, jobs: list[Row]) -> int:
+        rows = enqueue_many(connection, *jobs)
+        connection.commit()
+        return sum(row["created"] for row in rows)
+
+    one = sql.waits(first, lambda: bulk(first, keys))
+    other = sql.waits(second, lambda: bulk(second, keys[::-1]))
+    holder.rollback()
+
+    assert sorted([one.result(10), other.result(10)]) == [0, 9]
+
+
 def test_a_bulk_call_that_waited_for_a_twin_in_its_midst_gets_that_one_and_creates_the_rest(sql: Sql) -> None:
     first, second = sql.connect(tenant="a"), sql.connect(tenant="a")
     original = enqueue(first, idempotency_key="m", payload={"n": 1})["id"]
@@ -428,7 +445,16 @@ BAD_OPTIONS: dict[str, list[object]] = {
     "queue": ["", " ", "x\n", "x" * 101, "a;drop", "ü", "../..", ".x"],
     "priority": [-101, 101, 40_000],
     "run_at": ["infinity", "-infinity", "294276-01-01", "0001-01-01 BC", "9999-12-31", "3000-01-02", "1969-12-31"],
-    "delay": [-SECOND, "-1 microsecond", dt.timedelta(days=4000), "200000 years", "300000 years", "-300000 years"],
+    "delay": [
+        -SECOND,
+        "-1 microsecond",
+        dt.timedelta(days=4000),
+        "200000 years",
+        "300000 years",
+        "-300000 years",
+        "290000 years -104398000 days",
+        "-1 day 25 hours",
+    ],
     "idempotency_key": ["", "x" * 201],
     "max_attempts": [0, -1, 1001, 2**31 - 1],
     "retry": [
@@ -458,7 +484,8 @@ BAD_OPTIONS: dict[str, list[object]] = {
         Json("x"),
         Json(1),
     ],
-    "timeout": [dt.timedelta(0), -SECOND, dt.timedelta(days=31)],
+    # one day, as Postgres compares months with days; and beyond all times when it is added to one
+    "timeout": [dt.timedelta(0), -SECOND, dt.timedelta(days=31), "60000000 months -1799999999 days"],
     "trace": [Json([]), Json("x"), {"a": "x" * 4096}],
 }
 

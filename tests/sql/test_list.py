@@ -49,6 +49,7 @@ def pages(sql: Sql, between: Any = lambda: None, **filters: Any) -> list[uuid.UU
     """All pages, one after the other."""
     ids: list[uuid.UUID] = []
     while page := listed(sql, cursor=ids[-1] if ids else None, **filters):
+        assert not set(page) & set(ids), "pages overlap"
         ids += page
         between()
     return ids

@@ -65,7 +65,7 @@ def item(ending: Ending) -> dict[str, Any]:
     assert (entry.pop("job_id"), entry.pop("lease_token")) == (str(uuid.UUID(int=1)), str(uuid.UUID(int=2)))
     assert entry.pop("run_ms") == 0
     if "error" in entry:
-        assert len(json.dumps(entry["error"])) <= MAX_ERROR
+        assert len(json.dumps(entry["error"], ensure_ascii=False).encode()) <= MAX_ERROR
         assert len(text.encode()) <= MAX_ERROR + 500
     return entry
 
@@ -128,7 +128,7 @@ def test_a_result_that_is_not_json_is_a_final_failure_that_says_so(value: object
     entry = item(endings.of_value(value))
 
     assert (entry["outcome"], entry["final"], entry["error"]["type"]) == ("failed", True, "InvalidResult")
-    assert entry["error"]["message"].startswith("the result is not JSON: ")
+    assert entry["error"]["message"].startswith("the result is not JSON that can be stored: ")
 
 
 @pytest.mark.parametrize("value", ["a\0b", {"\0": 1}, {"x": ["\\\0"]}], ids=repr)

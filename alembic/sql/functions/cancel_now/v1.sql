@@ -10,6 +10,9 @@ declare
     v_gone record;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
     for i in 1 .. 100 loop
         delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
         if not found then
@@ -23,7 +26,9 @@ begin
             values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
             return;
         end if;
-        perform from jobforge.leases l where l.job_id = v_job.id for share;  -- its completion waits for our commit
+        -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those
+        -- of other tenants. A run that ends without seeing the request is settled by upkeep.
+        perform from jobforge.leases l where l.job_id = v_job.id;
         if found then
             insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
             values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;

@@ -10,7 +10,7 @@ declare
         when p_worker_id is null then 'p_worker_id must be a uuid of the worker''s own'
         when p_queues is null or p_types is null then 'p_queues and p_types must be arrays'
         when p_limit is null or p_limit not between 1 and 10000 then 'p_limit must be between 1 and 10000'
-        when p_alive is null or p_alive not between interval '1 second' and interval '1 day'
+        when p_alive is null or not jobforge.check_interval(p_alive, interval '1 second', interval '1 day')
             then 'p_alive must be between 1 second and 1 day'
     end;
 begin

@@ -20,8 +20,8 @@ declare
         when p_run_at is not null and p_delay is not null then 'give run_at or delay, not both'
         when p_run_at not between '1970-01-01 00:00+00' and '3000-01-01 00:00+00'
             then 'run_at must lie between the years 1970 and 3000'
-        when p_delay not between interval '0' and interval '10 years' then 'delay must be between 0 and 10 years'
-        when p_timeout not between interval '1 millisecond' and interval '30 days'
+        when not jobforge.check_interval(p_delay, interval '0', interval '10 years') then 'delay must be between 0 and 10 years'
+        when not jobforge.check_interval(p_timeout, interval '1 millisecond', interval '30 days')
             then 'timeout must be between 1 millisecond and 30 days'
         when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
@@ -43,7 +43,7 @@ begin
                               else 'Store large or free data in a table of yours and enqueue its key; nothing was enqueued.' end;
     end if;
     -- what jsonb cannot hold nobody could query: NUL, half a surrogate pair, numbers beyond numeric
-    perform p_payload::jsonb;
+    perform p_payload::jsonb, p_trace::jsonb;
     return true;
 end
 $$;

@@ -7,7 +7,7 @@
 --   p_cursors       per queue the tenant after which to go on: the tenant of the last row that the previous claim
 --                   returned for that queue. NULL: a random place.
 --   p_alive         the worker lives so long without a heartbeat
--- Fewer rows than asked for: nothing more can be claimed now. The payload comes as text, so that a payload that
+-- Fewer rows than asked for: nothing more can be claimed now (unless 10,000 jobs came due since the last claim). The payload comes as text, so that a payload that
 -- one language cannot decode spoils that one job only. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
 create or replace function jobforge.claim_jobs(
     p_worker_id    uuid,
@@ -46,7 +46,9 @@ declare
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
-    perform jobforge.promote_due(1000);
+    for i in 1 .. 10 loop  -- other queues' jobs may stand before ours
+        exit when jobforge.promote_due(1000) < 1000;
+    end loop;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));

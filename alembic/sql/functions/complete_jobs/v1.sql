@@ -25,8 +25,9 @@ begin
     end if;
 
     with valid as materialized (
-        select * from jobforge.parse_results(p_results) r where r.fault is null
-         order by r.job_id  -- one order for all who lock several leases
+        -- one order for all who lock several leases; of two ends of one run the first counts
+        select distinct on (r.job_id, r.token) * from jobforge.parse_results(p_results) r where r.fault is null
+         order by r.job_id, r.token, r.item
     ), gone as (
         delete from jobforge.leases l using valid v
          where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)

@@ -30,6 +30,7 @@ declare
     v_queue  text := coalesce(p_queue, 'default');
     v_id     uuid := jobforge.new_job_id(v_now);
 begin
+    p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
                                p_max_attempts, p_retry, p_timeout, p_trace);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
@@ -57,7 +58,7 @@ begin
     else
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
-        if p_notify then  -- delivered at commit; Postgres sends equal ones of a transaction once
+        if p_notify is not false then  -- delivered at commit; Postgres sends equal ones of a transaction once
             perform pg_notify('jobforge', v_queue);
         end if;
     end if;

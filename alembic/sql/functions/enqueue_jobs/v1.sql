@@ -58,7 +58,7 @@ begin
         select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
     ), woken as (
         select count(pg_notify('jobforge', q.queue)) as queues
-          from (select distinct queue from fresh where run_at <= v_now and p_notify) q
+          from (select distinct queue from fresh where run_at <= v_now and p_notify is not false) q
     )
     select array_agg(item.position order by item.position), array_agg(item.id order by item.position),
            array_agg(fresh.id is not null order by item.position)

@@ -15,7 +15,7 @@ begin
     return query
     with body as materialized (
         select e.item, e.body, json_typeof(e.body) = 'object' as object,
-               e.body::text !~ '\\u' or jobforge.is_storable(e.body) as storable
+               position(chr(92) || 'u' in e.body::text) = 0 or jobforge.is_storable(e.body) as storable
           from json_array_elements(p_results) with ordinality as e (body, item)
     ), entry as (
         select b.item, r.*,

@@ -1,7 +1,8 @@
 -- Moves a waiting job of this tenant to another time: p_run_at, or p_delay from now; neither: now. Attempts stay.
 -- Returns the job as it is now; nothing for an unknown id. A running or final job raises JF008.
-create or replace function jobforge.reschedule_job(p_job_id uuid, p_run_at timestamptz default null, p_delay interval default null)
-returns setof jobforge.all_jobs
+create or replace function jobforge.reschedule_job(
+    p_job_id uuid, p_run_at timestamptz default null, p_delay interval default null, p_notify boolean default true
+) returns setof jobforge.all_jobs
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -36,7 +37,9 @@ begin
     else
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-        perform pg_notify('jobforge', v_job.queue);
+        if p_notify is not false then
+            perform pg_notify('jobforge', v_job.queue);
+        end if;
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end

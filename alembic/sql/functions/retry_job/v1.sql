@@ -1,7 +1,8 @@
 -- Brings a dead or canceled job of this tenant back to the queue with all its attempts anew; what it went through
 -- stays on record, and its runs go on counting. Returns the job as it is now; nothing for an unknown id. Any other
 -- state raises JF008: two retries of one job make one run.
-create or replace function jobforge.retry_job(p_job_id uuid) returns setof jobforge.all_jobs
+create or replace function jobforge.retry_job(p_job_id uuid, p_notify boolean default true)
+returns setof jobforge.all_jobs
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -23,7 +24,9 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
-    perform pg_notify('jobforge', v_job.queue);
+    if p_notify is not false then
+        perform pg_notify('jobforge', v_job.queue);
+    end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
 $$;

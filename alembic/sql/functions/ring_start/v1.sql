@@ -8,7 +8,7 @@ set enable_seqscan = off
 as $$
 declare
     v_after  text collate "C" := '';
-    v_before text collate "C" := chr(1114111);
+    v_before text collate "C" := case when getdatabaseencoding() = 'UTF8' then chr(1114111) else repeat('~', 9) end;
     v_first  text collate "C";
     v_last   text collate "C";
     v_same   integer;

@@ -1,7 +1,7 @@
 -- Where a run ends, whoever ended it: complete, rescue or heartbeat has deleted the lease (that is the fence) and
 -- passes what it held. Writes the attempt, and either the final state or the job's next place: ready or scheduled.
 -- A failure charges the attempt; released, snoozed and lost runs do not, and lost ones count as crashes instead.
--- A later statement than the caller's delete, so that it sees a cancel that held the lease a moment ago.
+-- A later statement than the caller's delete, so that it sees a cancel that was committed meanwhile.
 create or replace function jobforge.settle(p_ended jobforge.ended_run[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
