@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, Unpack
+from typing import Any, NamedTuple, TypeVar, Unpack
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction
@@ -38,6 +38,14 @@ class Origin:
 
     parent_id: uuid.UUID
     trace: str | None
+
+
+class _Item(NamedTuple):
+    """A job on its way into `enqueue_jobs`."""
+
+    key: tuple[str, str]  # what is met in order: type and idempotency key, or nothing
+    position: int  # in the caller's order
+    text: str
 
 
 class Jobs:
@@ -99,12 +107,14 @@ class Jobs:
         origin = self._origin()
         if origin.get("trace") is not None:
             origin["trace"] = json.loads(origin["trace"])
-        batches: dict[tuple[str | None, bool], list[tuple[int, str]]] = {}
+        batches: dict[tuple[str | None, bool], list[_Item]] = {}
         for position, job in enumerate(jobs):
-            key = (self._tenant_for(job.task), job.task.forge.notify and _may_notify(connection))
-            batches.setdefault(key, []).append((position, _item(job, origin)))
+            batch = (self._tenant_for(job.task), job.task.forge.notify and _may_notify(connection))
+            batches.setdefault(batch, []).append(_Item(job.sort_key, position, _text(job, origin)))
         answers: dict[int, Enqueued] = {}
         for (tenant, notify), items in batches.items():
+            if len(items) > CHUNK:  # over several statements, keys must be met in one order, or two calls deadlock
+                items.sort(key=lambda item: item.key)
             for start in range(0, len(items), CHUNK):
                 answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
         return [answers[position] for position in range(len(answers))]
@@ -206,13 +216,13 @@ class Jobs:
         return {"parent_id": origin.parent_id, "trace": origin.trace} if origin is not None else {}
 
     def _send(
-        self, connection: Connection, items: Sequence[tuple[int, str]], tenant: str | None, notify: bool
+        self, connection: Connection, items: Sequence[_Item], tenant: str | None, notify: bool
     ) -> dict[int, Enqueued]:
-        document = "[" + ",".join(item for _, item in items) + "]"
+        document = "[" + ",".join(item.text for item in items) + "]"
         values = calls.ENQUEUE_JOBS.values(tenant, jobs=document, notify=notify)
         with self._translated(connection):
             rows = connection.execute(calls.ENQUEUE_JOBS.statement(tenant), values).all()
-        return {items[row[0] - 1][0]: Enqueued(*row[1:]) for row in rows}
+        return {items[row[0] - 1].position: Enqueued(*row[1:]) for row in rows}
 
     def _one(self, call: calls.Call, job_id: uuid.UUID, **values: object) -> JobInfo:
         connection = self._begin()
@@ -243,7 +253,7 @@ def _dump(task: Task[Any, Any], payload: object) -> str:
     return task.dump(payload() if callable(payload) else payload)
 
 
-def _item(job: NewJob, origin: dict[str, Any]) -> str:
+def _text(job: NewJob, origin: dict[str, Any]) -> str:
     """The job as an object of `enqueue_jobs`; its payload is JSON text already and goes in as it is."""
     values = as_item(resolve(job.task.options, job.options)) | origin | {"type": job.task.name}
     head = json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":"))

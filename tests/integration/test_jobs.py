@@ -920,3 +920,18 @@ def test_jobs_and_asyncjobs_have_the_same_methods_with_the_same_parameters() -> 
             inspect.signature(getattr(AsyncJobs, name)).return_annotation
         )
         assert inspect.getdoc(getattr(AsyncJobs, name))
+
+
+def test_keys_over_several_statements_are_met_in_one_order_and_answered_in_the_callers(
+    session: Session, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls with common keys in opposite order would deadlock, if each met them as they came."""
+    monkeypatch.setattr("jobforge_sa.enqueue.jobs.CHUNK", 10)
+    keys = [f"k{n:02}" for n in reversed(range(30))]
+    said = Jobs(session).enqueue_many([anything.new({"k": key}, idempotency_key=key) for key in keys])
+    session.commit()
+
+    met = sql.look("select key, job_id from jobforge.idempotency_keys order by ctid")
+    assert [row["key"] for row in met] == sorted(keys)
+    by_key = {row["key"]: row["job_id"] for row in met}
+    assert [one.id for one in said] == [by_key[key] for key in keys]
