@@ -87,7 +87,8 @@ class Task(Generic[P, R]):
             size = len(text.encode())
             same = not isinstance(value, dict) or self._same(given, self.load(text))
         except (ValueError, TypeError, RecursionError) as error:  # pydantic's are ValueErrors, as is NaN
-            self._refuse(str(error) or type(error).__name__, error)
+            why = faults(error) if isinstance(error, pydantic.ValidationError) else str(error)
+            self._refuse(why or type(error).__name__, error)
         if not isinstance(value, dict):
             self._refuse(f"it must be a JSON object, this is {type(value).__name__}")
         if not same:
@@ -211,6 +212,12 @@ class JobForge:
             if task.name in self._tasks:
                 raise ConfigurationError(f"there is a task {task.name!r} already", cure="rename one of them")
         self._tasks |= other.tasks
+
+
+def faults(error: pydantic.ValidationError) -> str:
+    """What pydantic found, without the values: they may be secrets, and errors end up in logs and records."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}" for fault in found[:10])
 
 
 def _payload_type(handler: Callable[..., Any]) -> Any:

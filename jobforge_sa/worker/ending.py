@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pydantic
 import pydantic_core
 
+from jobforge_sa.tasks import faults
 from jobforge_sa.types import Cancel, Discard, Done, Outcome, Release, Retry, Snooze
 from jobforge_sa.worker.run import Run
 
@@ -100,11 +101,7 @@ def _seconds(delay: dt.timedelta) -> float:
 
 def of_payload(error: pydantic.ValidationError) -> Ending:
     """The payload is not what the task takes: final, for no retry changes it. Its values stay out of the record."""
-    faults = "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False, include_context=False)[:10]
-    )
-    return Ending("failed", error=_described("InvalidPayload", faults), final=True)
+    return Ending("failed", error=_described("InvalidPayload", faults(error)), final=True)
 
 
 TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": "the handler ran longer than its timeout"})
