@@ -328,7 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(*, tcp: bool) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the folder is removed
+    for number in (signal.SIGTERM, signal.SIGINT):  # INT too: a shell starts its background jobs with it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with EmbeddedServer(tcp=tcp) as server:
             _say(server.url)
