@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.tasks import Task
-from jobforge_sa.worker.cycle import MAX_CLAIM, MAX_UNREPORTED, nap
+from jobforge_sa.worker.cycle import BEHIND, MAX_CLAIM, MAX_UNREPORTED, nap
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.service import Service
@@ -54,7 +54,10 @@ class Claimer(Service):
     def step(self) -> None:
         """Claim what there is room for; sleep when there was less than that."""
         self._observe_pace()
-        wanted = {lane.queue: lane.room() for lane in self._lanes} if self._unreported() < MAX_UNREPORTED else {}
+        if self._unreported() >= MAX_UNREPORTED:
+            self.sleep(BEHIND)  # the lanes may be empty by now, and nobody else would wake us
+            return
+        wanted = {lane.queue: lane.room() for lane in self._lanes}
         wanted = {queue: room for queue, room in wanted.items() if room}
         if not wanted:
             self.sleep(self._poll)
@@ -97,7 +100,7 @@ class Claimer(Service):
             "queue_limits": list(wanted.values()),
             "cursors": [self._cursors.get(queue) for queue in wanted],
         }
-        with connection.cursor(row_factory=args_row(ClaimedJob)) as cursor:
+        with connection.cursor(binary=True, row_factory=args_row(ClaimedJob)) as cursor:
             return cursor.execute(calls.CLAIM_JOBS, values).fetchall()
 
     def _hand_out(self, jobs: list[ClaimedJob]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 MAX_CLAIM = 500  # rows in one claim: the gain beyond is small, and the answer's latency grows
 MAX_PREFETCH = 1_000  # jobs of one queue that are claimed and not started
 PREFETCH_SECONDS = 0.25  # claimed ahead: what the handlers finish in so long, hence nothing for slow handlers
-MAX_UNREPORTED = 5_000  # ended runs that the database does not know of yet: over it nothing is claimed
+BEHIND = 0.01  # seconds until the next look while the reports are behind
+MAX_UNREPORTED = 1_500  # ended runs that the database does not know of yet: over it nothing is claimed
 
 
 @dataclass(slots=True)

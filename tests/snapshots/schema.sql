@@ -633,11 +633,11 @@ CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    c_name constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$';
+    c_name constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$';  -- with {0,99} the engine takes 6 microseconds more
     v_fault text := case
-        when p_type is null or p_type !~ c_name
+        when p_type is null or p_type !~ c_name or length(p_type) > 100
             then 'type must be 1 to 100 of A-Z a-z 0-9 _ . : - and not begin with . : -'
-        when p_queue !~ c_name
+        when p_queue !~ c_name or length(p_queue) > 100
             then 'queue must be 1 to 100 of A-Z a-z 0-9 _ . : - and not begin with . : -'
         when p_priority not between -100 and 100 then 'priority must be between -100 (first) and 100 (last)'
         when p_max_attempts not between 1 and 1000 then 'max_attempts must be between 1 and 1000'
@@ -1318,39 +1318,59 @@ CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
 AS $function$
 #variable_conflict use_column
 declare
-    c_uuid   constant text := '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$';
-    c_number constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
+    -- a shape, strangers and a count, because one regular expression with {8} and {4} is unrolled by the engine and
+    -- costs 4 microseconds a match where these take 0.6
+    c_shape   constant text := '________-____-____-____-____________';
+    c_strange constant text := '[^0-9a-fA-F-]';
+    c_number  constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
+    v_items   json := p_results;
+    v_faults  text[];  -- of items that json_to_recordset cannot even read
 begin
+    -- chr(92): a literal backslash would be read by the caller's standard_conforming_strings
+    -- one look at the whole document; only where something is wrong does each item need its own
+    if strpos(p_results::text, chr(92) || 'u') > 0
+       or exists (select from json_array_elements(p_results) as e (body) where json_typeof(e.body) <> 'object') then
+        select json_agg(case when f.fault is null then f.body else '{}' end order by f.item), array_agg(f.fault order by f.item)
+          into v_items, v_faults
+          from (select e.body, e.item,
+                       case when json_typeof(e.body) <> 'object' then 'not an object'
+                            when strpos(e.body::text, chr(92) || 'u') > 0 and not jobforge.is_storable(e.body)
+                            then 'contains \u0000 or half of a surrogate pair' end as fault
+                  from json_array_elements(p_results) with ordinality as e (body, item)) f;
+    end if;
+
     return query
-    with body as materialized (
-        select e.item, e.body, json_typeof(e.body) = 'object' as object,
-               position(chr(92) || 'u' in e.body::text) = 0 or jobforge.is_storable(e.body) as storable
-          from json_array_elements(p_results) with ordinality as e (body, item)
-    ), entry as (
-        select b.item, r.*,
-               case when not b.object then 'not an object'
-                    when not b.storable then 'contains \u0000 or half of a surrogate pair'
-                    when r.job_id is null or r.job_id !~ c_uuid then 'job_id is not a uuid'
-                    when r.lease_token is null or r.lease_token !~ c_uuid then 'lease_token is not a uuid'
-                    when r.outcome is null or r.outcome not in
+    with entry as (
+        select r.*,
+               r.job_id like c_shape and r.job_id !~ c_strange and length(replace(r.job_id, '-', '')) = 32 as is_job,
+               r.token like c_shape and r.token !~ c_strange and length(replace(r.token, '-', '')) = 32 as is_token
+          from rows from (json_to_recordset(v_items) as (
+                   job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text,
+                   final text)) with ordinality
+               as r (job_id, token, outcome, result, error, delay, run_ms, final, item)
+    ), judged as materialized (
+        select e.*,
+               case when v_faults[e.item] is not null then v_faults[e.item]
+                    when e.is_job is not true then 'job_id is not a uuid'
+                    when e.is_token is not true then 'lease_token is not a uuid'
+                    when e.outcome is null or e.outcome not in
                          ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
-                    when r.delay !~ c_number then 'delay is not a number of seconds between 0 and 999999999'
-                    when r.run_ms !~ '^[0-9]{1,9}$' then 'run_ms is not a whole number of milliseconds'
-                    when octet_length(r.result::text) > 262144 then 'the result has more than 262144 bytes'
-                    when octet_length(r.error::text) > 65536 then 'the error has more than 65536 bytes'
+                    when e.delay !~ c_number then 'delay is not a number of seconds between 0 and 999999999'
+                    when e.run_ms ~ '[^0-9]' or length(e.run_ms) not between 1 and 9
+                         then 'run_ms is not a whole number of milliseconds'
+                    when octet_length(e.result::text) > 262144 then 'the result has more than 262144 bytes'
+                    when octet_length(e.error::text) > 65536 then 'the error has more than 65536 bytes'
                end as fault
-          from body b
-         cross join lateral json_to_record(case when b.object and b.storable then b.body else '{}' end)
-               as r (job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text, final text)
+          from entry e
     )
-    select e.item::integer,
-           case when e.job_id ~ c_uuid then e.job_id::uuid end,
-           case when e.fault is null then e.lease_token::uuid end,
-           e.outcome, e.result, e.error,
-           case when e.fault is null then e.delay::float8 * interval '1 second' end,
-           case when e.fault is null then e.run_ms::integer end,
-           coalesce(e.final = 'true', false), e.fault
-      from entry e;
+    select j.item::integer,
+           case when j.is_job then j.job_id::uuid end,
+           case when j.fault is null then j.token::uuid end,
+           j.outcome, j.result, j.error,
+           case when j.fault is null then j.delay::float8 * interval '1 second' end,
+           case when j.fault is null then j.run_ms::integer end,
+           coalesce(j.final = 'true', false), j.fault
+      from judged j;
 end
 $function$
 ;
@@ -1652,7 +1672,7 @@ begin
     with ended as (
         select e.*, j.queue, j.type, j.priority, j.max_attempts, j.retry, c.job_id is not null as cancel
           from unnest(p_ended) e
-          left join jobforge.jobs j on e.outcome <> 'succeeded' and j.id = e.job_id
+          left join jobforge.jobs j on j.id = case when e.outcome <> 'succeeded' then e.job_id end
           left join jobforge.cancel_requests c on c.job_id = e.job_id
     ), verdict as materialized (
         select e.*,

@@ -19,7 +19,7 @@ begin
     with ended as (
         select e.*, j.queue, j.type, j.priority, j.max_attempts, j.retry, c.job_id is not null as cancel
           from unnest(p_ended) e
-          left join jobforge.jobs j on e.outcome <> 'succeeded' and j.id = e.job_id
+          left join jobforge.jobs j on j.id = case when e.outcome <> 'succeeded' then e.job_id end
           left join jobforge.cancel_requests c on c.job_id = e.job_id
     ), verdict as materialized (
         select e.*,
