@@ -140,7 +140,8 @@ LIST_JOBS = Call(
     },
     _JOB,
 )
-SCHEMA_VERSION = text("select revision, serves from jobforge.schema_version()")
+FITS: Final = "select revision, serves from jobforge.schema_version()"
+SCHEMA_VERSION = text(FITS)
 
 # a handler's session, in the handler's own transaction
 COMPLETE_IN_SESSION = text("select answer, reason from jobforge.complete_jobs(cast(:results as json))")

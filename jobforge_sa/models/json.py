@@ -22,6 +22,8 @@ class SafeJSON(TypeDecorator[Any]):
         """Fetch the text."""
         return type_coerce(cast(column, Text), self)  # the type, or nothing would call the processor
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
+    def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, _dialect: Dialect, _coltype: object
+    ) -> Callable[[Any], Any]:
         """Decode it here, and not in the driver."""
         return decode

@@ -83,8 +83,9 @@ class Executor:
     async def _handle_async(self, ctx: AsyncContext, run: Run) -> Ending | None:
         payload = _load(run)
         timeout = run.job.timeout.total_seconds() if run.job.timeout is not None else None
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 value = await run.task.handler(ctx, payload)
         except TimeoutError:
             if limit.expired():

@@ -35,7 +35,7 @@ def look(engine: Engine) -> None:
 
 
 def _judge(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    revision, serves = connection.execute(str(calls.SCHEMA_VERSION)).fetchone() or (None, None)
+    revision, serves = connection.execute(calls.FITS).fetchone() or (None, None)
     mismatch = failures.mismatch(str(revision) if revision else None, str(serves) if serves else None)
     if mismatch is not None:
         raise mismatch
