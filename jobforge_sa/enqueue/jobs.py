@@ -107,9 +107,10 @@ class Jobs:
         origin = self._origin()
         if origin.get("trace") is not None:
             origin["trace"] = json.loads(origin["trace"])
+        may_notify = _may_notify(connection)
         batches: dict[tuple[str | None, bool], list[_Item]] = {}
         for position, job in enumerate(jobs):
-            batch = (self._tenant_for(job.task), job.task.forge.notify and _may_notify(connection))
+            batch = (self._tenant_for(job.task), job.task.forge.notify and may_notify)
             batches.setdefault(batch, []).append(_Item(job.sort_key, position, _text(job, origin)))
         answers: dict[int, Enqueued] = {}
         for (tenant, notify), items in batches.items():
@@ -133,7 +134,7 @@ class Jobs:
         Raises:
             JobNotFound: there is none of this tenant. WrongState: it is neither dead nor canceled.
         """
-        return self._one(calls.RETRY_JOB, job_id, notify=_may_notify(self._begin()))
+        return self._one(calls.RETRY_JOB, job_id)
 
     def reschedule(
         self, job_id: uuid.UUID, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None
@@ -144,7 +145,7 @@ class Jobs:
             JobNotFound: there is none of this tenant. WrongState: it is running or has ended.
         """
         values = resolve({}, {"run_at": run_at, "delay": delay})
-        return self._one(calls.RESCHEDULE_JOB, job_id, **values, notify=_may_notify(self._begin()))
+        return self._one(calls.RESCHEDULE_JOB, job_id, **values)
 
     def get(self, job_id: uuid.UUID) -> JobInfo:
         """One job as it is now.
@@ -226,6 +227,8 @@ class Jobs:
 
     def _one(self, call: calls.Call, job_id: uuid.UUID, **values: object) -> JobInfo:
         connection = self._begin()
+        if "notify" in call.arguments:
+            values["notify"] = _may_notify(connection)
         with self._translated(connection):
             row = connection.execute(
                 call.statement(self._tenant), call.values(self._tenant, job_id=job_id, **values)

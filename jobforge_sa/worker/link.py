@@ -42,7 +42,7 @@ class Link:
             # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
             if connection.closed or connection.broken or not isinstance(error, psycopg.OperationalError):
                 self.close()
-            raise LinkDown(_first_line(error)) from error
+            raise LinkDown(_in_brief(error)) from error
 
     def connection(self) -> psycopg.Connection[Any]:
         """The open connection.
@@ -54,7 +54,7 @@ class Link:
             try:
                 self._fairy = self._open()
             except (DBAPIError, psycopg.Error) as error:
-                raise LinkDown(_first_line(error)) from error
+                raise LinkDown(_in_brief(error)) from error
         connection: psycopg.Connection[Any] = self._fairy.dbapi_connection
         return connection
 
@@ -101,7 +101,7 @@ def backoff(failures: int) -> float:
     return min(10.0, 0.1 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2)
 
 
-def _first_line(error: BaseException) -> str:
+def _in_brief(error: BaseException) -> str:
     # where a host has several addresses psycopg says so first, and what went wrong on indented lines
     lines = [line.strip() for line in str(getattr(error, "orig", None) or error).strip().splitlines()]
     return " ".join(lines[:3]) or type(error).__name__
