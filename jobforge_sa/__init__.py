@@ -13,6 +13,7 @@ from jobforge_sa.context import AsyncContext, Context
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.enqueue.tenant import bind_tenant
 from jobforge_sa.tasks import JobForge, Task
+from jobforge_sa.tenant import TenantKey
 from jobforge_sa.types import Cancel, Delays, Discard, Done, Enqueued, Exponential, JobState, Retry, Snooze
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "Task",
+    "TenantKey",
     "Worker",
     "bind_tenant",
 ]

@@ -42,6 +42,7 @@ class ClaimedJob:
     idempotency_key: str | None
     parent_id: uuid.UUID | None
     trace: str | None
+    tenant_token: str | None = None  # where tenancy is signed: for the handler's session
 
 
 class Signals:

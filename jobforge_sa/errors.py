@@ -8,15 +8,23 @@ The tree::
     │   └── InvalidPayload      JF004  ... its payload
     ├── TenantError
     │   ├── TenantRequired      JF001  no tenant is set
-    │   └── TenantConflict      JF002  two different tenants are set
+    │   ├── TenantConflict      JF002  two different tenants are set
+    │   └── TokenRejected       JF006  the tenant's token is forged, expired, or of an unknown key
+    ├── QuotaExceeded           JF007  the tenant has as many waiting jobs as it may
     ├── WrongIsolation          JF005  this call runs at READ COMMITTED only
     ├── LeaseLost                      the run belongs to somebody else by now
     ├── JobNotFound                    no such job, or another tenant's
     ├── WrongState              JF008  the job's state does not allow that
     ├── SchemaMismatch                 the database's schema and this code do not fit
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
+    ├── RowSecurityOff                 the login is bound by no policy, and strict_rls asks for it
     ├── ServerUnavailable              no connection
     └── ReadOnly                       the mapped classes are for reading
+
+    UserWarning
+    └── SecurityWarning
+        ├── RowSecurityOffWarning      the login is bound by no policy
+        └── TokensUncheckedWarning     tenants are signed, and the database does not look
 """
 
 from __future__ import annotations
@@ -65,6 +73,14 @@ class TenantConflict(TenantError):
     cure = "use one session for each tenant, and leave the argument out where the session is bound"
 
 
+class TokenRejected(TenantError):
+    """The tenant's token was not accepted: forged, expired, or signed with a key that the database does not know."""
+
+
+class QuotaExceeded(JobForgeError):
+    """The tenant has as many waiting jobs as its quota allows. Nothing was enqueued; worth showing to its users."""
+
+
 class WrongIsolation(JobForgeError):
     """Claims and rescues run at READ COMMITTED only."""
 
@@ -89,6 +105,15 @@ class AccessDenied(JobForgeError, PermissionError):
     """The connection's role lacks a right. The cure is the GRANT."""
 
 
+class RowSecurityOff(JobForgeError):
+    """The login is a superuser or has BYPASSRLS: Postgres applies no policy to it."""
+
+    cure = (
+        "connect as a login of the application's own: create role myapp login; grant jobforge_app to myapp; "
+        "jobforge's functions and mapped classes keep to the tenant all the same, other queries do not"
+    )
+
+
 class ServerUnavailable(JobForgeError, ConnectionError):
     """The database cannot be reached."""
 
@@ -97,11 +122,31 @@ class ReadOnly(JobForgeError, TypeError):
     """The mapped classes are for reading: only the functions change jobs."""
 
 
+class SecurityWarning(UserWarning):
+    """The set-up is weaker than it looks."""
+
+
+class RowSecurityOffWarning(SecurityWarning):
+    """The login is bound by no policy. An error with `strict_rls=True`."""
+
+
+class TokensUncheckedWarning(SecurityWarning):
+    """The application signs its tenants, and the database does not look at the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this database does not check the tokens of tenants: its tenancy is plain\n"
+            "  cure: once all applications sign, an owner runs: jobforge tenancy signed"
+        )
+
+
 BY_SQLSTATE: dict[str, type[JobForgeError]] = {
     "JF001": TenantRequired,
     "JF002": TenantConflict,
     "JF003": InvalidJob,
     "JF004": InvalidPayload,
     "JF005": WrongIsolation,
+    "JF006": TokenRejected,
+    "JF007": QuotaExceeded,
     "JF008": WrongState,
 }

@@ -16,7 +16,8 @@ import pydantic
 
 from jobforge_sa.context import AsyncContext, Context
 from jobforge_sa.errors import ConfigurationError, InvalidPayload
-from jobforge_sa.types import RetryPolicy, Tenant
+from jobforge_sa.tenant import Tenant
+from jobforge_sa.types import RetryPolicy
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -153,6 +154,8 @@ class JobForge:
         tenant: The one tenant of an application that has only one; otherwise each session or call names its own.
         notify: Wake sleeping workers through NOTIFY. Off, they poll: for two-phase commit, and for poolers that hand
             a connection to another client after each transaction.
+        strict_rls: Refuse a login to which Postgres applies no policies (a superuser, BYPASSRLS), when enqueueing and
+            for the sessions of handlers. Otherwise it is warned of once for each engine.
 
     Example:
         >>> forge = JobForge(tenant="main")
@@ -160,9 +163,10 @@ class JobForge:
         ... def send_receipt(ctx: Context, payload: Receipt) -> None: ...
     """
 
-    def __init__(self, *, tenant: Tenant | None = None, notify: bool = True) -> None:
+    def __init__(self, *, tenant: Tenant | None = None, notify: bool = True, strict_rls: bool = False) -> None:
         self.tenant = tenant
         self.notify = notify
+        self.strict_rls = strict_rls
         self._tasks: dict[str, Task[Any, Any]] = {}
 
     @property

@@ -111,6 +111,12 @@ def template(admin_url: sa.URL) -> Iterator[str]:
         yield database.name
 
 
+def make_logins(server: sa.Engine) -> None:
+    """Make the logins of the tests on a server of the test's own, whose schema stands."""
+    with server.execution_options(isolation_level="AUTOCOMMIT").connect() as admin:
+        _make_logins(admin, None)
+
+
 def _make_logins(admin: sa.Connection, password: str | None) -> None:
     # Roles belong to the cluster: two runs on one server would meet ("tuple concurrently updated").
     admin.exec_driver_sql("select pg_advisory_lock(hashtext('jobforge tests: logins'))")

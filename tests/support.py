@@ -109,8 +109,10 @@ class Sql:
             self._clock = None
         self.session("postgres").execute(
             "truncate jobforge.jobs, jobforge.idempotency_keys, jobforge.ready, jobforge.scheduled, jobforge.leases, "
-            "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes"
+            "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes, jobforge.tenants, "
+            "jobforge.tenant_keys"
         )
+        self.session("postgres").execute("update jobforge.settings set tenancy = 'plain'")
         assert found == []
 
     def clock(self) -> Clock:
@@ -149,13 +151,13 @@ class Sql:
                 session.execute("select set_config('jobforge.tenant_id', %s, true)", [tenant])
             return call(session, function, **arguments)
 
-    def look(self, query: str, *values: object) -> list[Row]:
+    def look(self, query: str, *values: object, user: str = "postgres") -> list[Row]:
         """Look at anything, as superuser. Only to look."""
-        return self.session("postgres").execute(query.encode(), values).fetchall()
+        return self.session(user).execute(query.encode(), values).fetchall()
 
     def job(self, job_id: uuid.UUID) -> Row:
         """A job with its state."""
-        (row,) = self.look("select * from jobforge.all_jobs where id = %s", job_id)
+        (row,) = self.look("select * from jobforge.all_jobs where id = %s", job_id, user="jf_admin")
         return row
 
     def state(self, job_id: uuid.UUID) -> str:

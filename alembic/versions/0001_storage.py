@@ -15,6 +15,9 @@ branch_labels = None
 depends_on = None
 
 TABLES = (
+    "settings",
+    "tenant_keys",
+    "tenants",
     "jobs",
     "idempotency_keys",
     "ready",
@@ -34,11 +37,13 @@ def upgrade() -> None:
     for table in TABLES:
         op.run_sql(f"tables/{table}", 1)
     op.run_sql("views/all_jobs", 1)
+    op.run_sql("views/all_attempts", 1)
     op.run_sql("types/ended_run", 1)
 
 
 def downgrade() -> None:
     op.drop_relation("type", "ended_run")
+    op.drop_relation("view", "all_attempts")
     op.drop_relation("view", "all_jobs")
     for table in reversed(TABLES):
         op.drop_relation("table", table)

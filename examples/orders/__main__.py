@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from examples.orders.database import check_roles, make_tables, migrate
+from examples.orders.database import application, check_roles, make_tables, migrate
 from examples.orders.importer import import_orders, reindex
 from examples.orders.ledger import Ledger
 from examples.orders.progress import JobsDone
@@ -32,9 +32,8 @@ def main() -> int:
     try:
         title(f"A database: {describe()}")
         with provide() as url:
-            engine = engine_for(url, pool_size=20)
-            prepare(engine)
-            return run(engine)
+            prepare(owner := engine_for(url))
+            return run(application(owner.url))
     except (JobForgeError, ServerError) as error:
         line(str(error), mark="[bold red]✘[/] ")
         return 2

@@ -14,8 +14,10 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from examples.orders.models import SCHEMA, Base
 from examples.orders.shops import PREFIX
 from jobforge_sa.errors import JobForgeError
+from jobforge_sa.ops.database import engine as engine_for
 from jobforge_sa.ops.database import translated
 
+ROLE = "demo_orders"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,6 +53,20 @@ def operator(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def application(url: URL) -> Engine:
+    """The application's engine: it acts as a role of its own, so that row level security binds it."""
+    return engine_for(url.update_query_dict({"options": f"-c role={ROLE}"}), pool_size=20)
+
+
+def make_role(connection: Connection) -> None:
+    if connection.scalar(text("select to_regrole(:role) is null"), {"role": ROLE}):
+        connection.execute(text(f"create role {ROLE} in role jobforge_app, jobforge_worker, jobforge_admin"))
+    connection.execute(text(f"grant {ROLE} to current_user"))
+    connection.execute(text(f"grant usage on schema {SCHEMA} to {ROLE}"))
+    connection.execute(text(f"grant all on all tables in schema {SCHEMA} to {ROLE}"))
+    connection.execute(text(f"grant all on all sequences in schema {SCHEMA} to {ROLE}"))
+
+
 def make_tables(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(DropSchema(SCHEMA, cascade=True, if_exists=True))
@@ -58,6 +74,7 @@ def make_tables(engine: Engine) -> None:
         Base.metadata.create_all(connection)
         connection.execute(text(f"grant usage on schema {SCHEMA} to jobforge_admin"))
         connection.execute(text(f"grant select on all tables in schema {SCHEMA} to jobforge_admin"))
+        make_role(connection)
         forget_jobs(connection)
 
 

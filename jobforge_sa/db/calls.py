@@ -24,6 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
 from sqlalchemy.sql.selectable import TextualSelect
 
+from jobforge_sa.db import tenant
+from jobforge_sa.tenant import Named, SignedTenant
+
 _TYPES: Final[dict[str, Any]] = {
     "text": Text(),
     "json": Text(),  # JSON travels as text, and is cast by the statement
@@ -35,19 +38,24 @@ _TYPES: Final[dict[str, Any]] = {
     "timestamptz": DateTime(timezone=True),
 }
 
-_CONTEXT = "with context as materialized (select set_config('jobforge.tenant_id', :tenant_id, true) as tenant_id)\n"
 
-
-def _call(function: str, arguments: dict[str, str], columns: tuple[Any, ...], *, tenant: bool) -> TextClause:
+def _call(function: str, arguments: dict[str, str], columns: tuple[Any, ...], context: str | None) -> TextClause:
     """`select ... from function(p_x => cast(:x as type), ...)`, under a tenant if asked for."""
     wanted = ", ".join(f"r.{c.name}::text" if c.name in _JSON else f"r.{c.name}" for c in columns)
-    binds = ", ".join(f"p_{name} => cast(:{name} as {type_})" for name, type_ in arguments.items())
-    source = "context c, lateral " if tenant else ""
-    # where the context is empty nothing is called: "c.tenant_id is not null" makes the order of evaluation certain
-    guard = "\n where c.tenant_id is not null" if tenant else ""
-    statement = text(f"{_CONTEXT if tenant else ''}select {wanted} from {source}jobforge.{function}({binds}) r{guard}")
-    types = {**arguments, **({"tenant_id": "text"} if tenant else {})}
-    return statement.bindparams(*(bindparam(name, type_=_TYPES[type_]) for name, type_ in types.items()))
+    values = ", ".join(f"p_{name} => cast(:{name} as {type_})" for name, type_ in arguments.items())
+    call = f"jobforge.{function}({values}) r"
+    if context is None:
+        return _typed(f"select {wanted} from {call}", arguments)
+    # where the context is empty nothing is called: "c.tenant is not null" makes the order of evaluation certain
+    return _typed(
+        f"with context as materialized (select {context} as tenant)\n"
+        f"select {wanted} from context c, lateral {call}\n where c.tenant is not null",
+        arguments | {name: "text" for name in ("tenant_id", "tenant_token") if f":{name}" in context},
+    )
+
+
+def _typed(statement: str, types: dict[str, str]) -> TextClause:
+    return text(statement).bindparams(*(bindparam(name, type_=_TYPES[type_]) for name, type_ in types.items()))
 
 
 _ENQUEUED = (column("id", Uuid()), column("created", Boolean()), column("payload_differs", Boolean()))
@@ -86,17 +94,20 @@ class Call:
     def __init__(self, function: str, arguments: dict[str, str], columns: tuple[Any, ...]) -> None:
         self.function = function
         self.arguments = arguments
-        self._with_tenant = _call(function, arguments, columns, tenant=True).columns(*columns)
-        self._without = _call(function, arguments, columns, tenant=False).columns(*columns)
+        self._plain = _call(function, arguments, columns, tenant.PLAIN).columns(*columns)
+        self._signed = _call(function, arguments, columns, tenant.SIGNED).columns(*columns)
+        self._without = _call(function, arguments, columns, None).columns(*columns)
 
-    def statement(self, tenant_id: str | None) -> TextualSelect:
+    def statement(self, named: Named | None) -> TextualSelect:
         """The statement that sets the tenant and calls the function; without one it leaves the context alone."""
-        return self._without if tenant_id is None else self._with_tenant
+        if named is None:
+            return self._without
+        return self._signed if isinstance(named, SignedTenant) else self._plain
 
-    def values(self, tenant_id: str | None, **values: object) -> dict[str, object]:
+    def values(self, named: Named | None, **values: object) -> dict[str, object]:
         """The binds: what is not given is NULL, the function's default."""
         filled: dict[str, object] = {**dict.fromkeys(self.arguments), **values}
-        return filled if tenant_id is None else {**filled, "tenant_id": tenant_id}
+        return filled if named is None else filled | tenant.binds(named)
 
 
 ENQUEUE_JOB = Call(
@@ -141,7 +152,13 @@ LIST_JOBS = Call(
     _JOB,
 )
 FITS: Final = "select revision, serves from jobforge.schema_version()"
-SCHEMA_VERSION = text(FITS)
+# beside it: does the database look at tokens, do policies bind this login, who is it
+SCHEMA_VERSION = text(
+    "select revision, serves, tenancy, row_security_active('jobforge.jobs'), current_user "
+    "from jobforge.schema_version()"
+)
+
+ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as text))")
 
 # a handler's session, in the handler's own transaction
 COMPLETE_IN_SESSION = text("select answer, reason from jobforge.complete_jobs(cast(:results as json))")
@@ -155,7 +172,7 @@ CLAIM_JOBS: Final = """
 with hurry as materialized (select set_config('synchronous_commit', 'off', true) as done)
 select j.job_id, j.tenant_id, j.queue, j.type, j.priority, j.payload, j.run, j.attempt, j.max_attempts, j.crashes,
        j.lease_token, j.claimed_at, j.deadline, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
-       j.trace
+       j.trace, j.tenant_token
   from hurry h, lateral jobforge.claim_jobs(
        %(worker_id)s, %(queues)s::text[], %(types)s::text[], %(limit)s, %(queue_limits)s::integer[],
        %(cursors)s::text[], %(alive)s::interval) j

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import URL
+
 from jobforge_sa import errors
 from jobforge_sa.db.contract import HEAD
+from jobforge_sa.db.url import shown
 
 _MIGRATE = "run: jobforge migrate   (or: alembic upgrade head)"
 
@@ -45,7 +48,7 @@ def translate(error: BaseException, *, role: str, login: str | None = None) -> e
     if state in errors.BY_SQLSTATE:
         kind = errors.BY_SQLSTATE[state]
         return kind(message, cure=kind.cure or hint)
-    if state in ("3F000", "42883", "42P01"):  # no schema, no such function, no such table
+    if state in ("3F000", "42883", "42P01", "42703"):  # no schema, no such function, table, column
         return errors.SchemaMismatch(
             f"the database has no schema jobforge, or an older one than this code needs ({HEAD}): {message}",
             cure=_MIGRATE,
@@ -59,6 +62,14 @@ def translate(error: BaseException, *, role: str, login: str | None = None) -> e
             cure="leave out NUL characters, half surrogate pairs, NaN, numbers out of range; nothing was enqueued",
         )
     return None
+
+
+def unreachable(url: URL, said: object) -> errors.ServerUnavailable:
+    """No connection to the database at a URL; `said` is what the driver says."""
+    return errors.ServerUnavailable(
+        f"no connection to {shown(url)}: {said}",
+        cure="start the server, or correct host, port, database, user and password in the URL",
+    )
 
 
 def mismatch(revision: str | None, serves: str | None) -> errors.SchemaMismatch | None:

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobOptions, NewJob, Task
-from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Tenant
+from jobforge_sa.tenant import Tenant
+from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class AsyncJobs:
         session: AsyncSession | async_scoped_session[Any] | AsyncConnection,
         *,
         tenant: Tenant | None = None,
+        strict_rls: bool = False,
     ) -> None:
         inner = session() if isinstance(session, async_scoped_session) else session
         if not isinstance(inner, AsyncSession | AsyncConnection):
@@ -35,6 +37,7 @@ class AsyncJobs:
             )
         self._session: AsyncSession | AsyncConnection = inner
         self._tenant = tenant
+        self._strict = strict_rls
 
     async def enqueue(
         self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]
@@ -83,4 +86,4 @@ class AsyncJobs:
         )
 
     async def _run(self, call: Callable[[Jobs], T]) -> T:
-        return await self._session.run_sync(lambda sync: call(Jobs(sync, tenant=self._tenant)))
+        return await self._session.run_sync(lambda sync: call(Jobs(sync, tenant=self._tenant, strict_rls=self._strict)))

@@ -9,27 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, Unpack
-from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, TwoPhaseTransaction
+from sqlalchemy import Connection, TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.db.jsontext import decode
-from jobforge_sa.db.tenant import tenant_id
+from jobforge_sa.enqueue import fit
 from jobforge_sa.enqueue.options import as_item, moment, resolve
 from jobforge_sa.enqueue.tenant import bound_tenant
 from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
-from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Tenant
+from jobforge_sa.tenant import Named, Tenant, name_of, named
+from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
 
 P = TypeVar("P")
 
 CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
 ORIGIN = "jobforge.origin"  # key in Session.info: the job whose handler uses the session
-
-_fitting: WeakSet[Engine] = WeakSet()  # engines whose schema has been found to fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +56,23 @@ class Jobs:
         session: A `Session`, a `scoped_session`, or a bare `Connection`.
         tenant: The tenant. Default: the one that the session is bound to, else the one of the task's registry, else
             whatever the application has set in this transaction itself. It stays set until the transaction ends.
+        strict_rls: Refuse a login to which Postgres applies no policies (a superuser, BYPASSRLS), instead of warning
+            once for each engine. Also an option of `JobForge`, for enqueueing and for workers.
 
     Every method may raise:
-        TenantRequired, TenantConflict: there is no tenant, or a second one.
+        TenantRequired, TenantConflict, TokenRejected: there is no tenant, a second one, or one that is not proved.
+        RowSecurityOff: no policy binds the login, and `strict_rls` asks for it.
         SchemaMismatch: the schema does not fit this code. AccessDenied: the login is no member of jobforge_app.
         What the driver raises for the database's own reasons (a lost connection, 40001, lock_timeout) stays as it is.
     """
 
-    def __init__(self, session: Session | scoped_session[Any] | Connection, *, tenant: Tenant | None = None) -> None:
+    def __init__(
+        self,
+        session: Session | scoped_session[Any] | Connection,
+        *,
+        tenant: Tenant | None = None,
+        strict_rls: bool = False,
+    ) -> None:
         self._session = session() if isinstance(session, scoped_session) else session
         if not isinstance(self._session, Session | Connection):
             raise ConfigurationError(
@@ -73,9 +80,10 @@ class Jobs:
                 cure="for an AsyncSession use AsyncJobs",
             )
         bound = bound_tenant(self._session) if isinstance(self._session, Session) else None
-        self._tenant = tenant_id(tenant) if tenant is not None else bound
-        if bound is not None and bound != self._tenant:
-            raise TenantConflict(f"this session is bound to the tenant {bound!r}, not {self._tenant!r}")
+        self._tenant = bound if bound is not None or tenant is None else named(tenant)
+        self._strict = strict_rls
+        if bound is not None and tenant is not None and name_of(bound) != name_of(tenant):
+            raise TenantConflict(f"this session is bound to the tenant {name_of(bound)!r}, not {name_of(tenant)!r}")
 
     def enqueue(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> Enqueued:
         """Enqueue one job.
@@ -84,13 +92,13 @@ class Jobs:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
         values = resolve(task.options, options)
-        connection = self._begin()
+        tenant = self._tenant_for(task)
+        connection = self._begin(strict=task.forge.strict_rls, tenant=tenant)
         values |= {
             "type": task.name,
             "payload": _dump(task, payload),
             "notify": task.forge.notify and _may_notify(connection),
         } | self._origin()
-        tenant = self._tenant_for(task)
         with self._translated(connection):
             row = connection.execute(
                 calls.ENQUEUE_JOB.statement(tenant), calls.ENQUEUE_JOB.values(tenant, **values)
@@ -108,7 +116,7 @@ class Jobs:
         if origin.get("trace") is not None:
             origin["trace"] = json.loads(origin["trace"])
         may_notify = _may_notify(connection)
-        batches: dict[tuple[str | None, bool], list[_Item]] = {}
+        batches: dict[tuple[Named | None, bool], list[_Item]] = {}
         for position, job in enumerate(jobs):
             batch = (self._tenant_for(job.task), job.task.forge.notify and may_notify)
             batches.setdefault(batch, []).append(_Item(job.sort_key, position, _text(job, origin)))
@@ -190,34 +198,29 @@ class Jobs:
 
     # -- how ---------------------------------------------------------------------------
 
-    def _begin(self) -> Connection:
-        """The caller's connection, everything pending flushed; at an engine's first time its schema is looked at."""
+    def _begin(self, *, strict: bool = False, tenant: Named | None = None) -> Connection:
+        """The caller's connection, everything pending flushed; at an engine's first time its database is looked at."""
         if isinstance(self._session, Session):
             # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0
             self._session.flush()
             connection = self._session.connection()
         else:
             connection = self._session
-        if connection.engine not in _fitting:
-            with self._translated(connection):
-                row = connection.execute(calls.SCHEMA_VERSION).one_or_none()
-            mismatch = failures.mismatch(*(row or (None, None)))
-            if mismatch is not None:
-                raise mismatch
-            _fitting.add(connection.engine)
+        with self._translated(connection):
+            fit.look(connection, strict=strict or self._strict, tenant=tenant or self._tenant)
         return connection
 
-    def _tenant_for(self, task: Task[Any, Any]) -> str | None:
+    def _tenant_for(self, task: Task[Any, Any]) -> Named | None:
         if self._tenant is not None or task.forge.tenant is None:
             return self._tenant
-        return tenant_id(task.forge.tenant)
+        return named(task.forge.tenant)
 
     def _origin(self) -> dict[str, Any]:
         origin = self._session.info.get(ORIGIN) if isinstance(self._session, Session) else None
         return {"parent_id": origin.parent_id, "trace": origin.trace} if origin is not None else {}
 
     def _send(
-        self, connection: Connection, items: Sequence[_Item], tenant: str | None, notify: bool
+        self, connection: Connection, items: Sequence[_Item], tenant: Named | None, notify: bool
     ) -> dict[int, Enqueued]:
         document = "[" + ",".join(item.text for item in items) + "]"
         values = calls.ENQUEUE_JOBS.values(tenant, jobs=document, notify=notify)

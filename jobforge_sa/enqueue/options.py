@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jobforge_sa.db.tenant import is_text
 from jobforge_sa.errors import InvalidJob
 from jobforge_sa.tasks import NAME, JobOptions
+from jobforge_sa.tenant import is_text
 from jobforge_sa.types import Delays, Exponential
 
 EARLIEST, LATEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(3000, 1, 1, tzinfo=dt.UTC)

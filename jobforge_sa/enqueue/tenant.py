@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
-from jobforge_sa.db.tenant import SET_TENANT, tenant_id
+from jobforge_sa.db import tenant as settings
 from jobforge_sa.errors import ConfigurationError, TenantConflict
-from jobforge_sa.types import Tenant
+from jobforge_sa.tenant import Named, Tenant, name_of, named
 
 TENANT = "jobforge.tenant_id"  # the key in Session.info
 
@@ -22,59 +22,67 @@ def bind_tenant(session: Any, tenant: Tenant) -> None:
     """Bind a session, or a factory of sessions, to a tenant: every transaction that it begins is the tenant's.
 
     Costs one small statement for each transaction. Row level security of the application's own can use it too:
-    `current_setting('jobforge.tenant_id', true)`, or `jobforge.current_tenant()`.
+    `jobforge.current_tenant()`, or, where tenancy is plain, `current_setting('jobforge.tenant_id', true)`.
 
     Args:
         session: A `Session`, `AsyncSession` or scoped session; or, for an application with a single tenant, its
             `sessionmaker` or `async_sessionmaker`, once.
-        tenant: The tenant.
+        tenant: The tenant; a signed one is signed anew for each transaction.
 
     Raises:
         TenantConflict: the session is bound to another tenant.
-        ConfigurationError: the session has begun its transaction already, or it is no session.
+        ConfigurationError: the session has begun its transaction already, or it is no session. Later, when a
+            transaction begins: its connection is in AUTOCOMMIT, where no setting outlives its statement.
     """
-    name = tenant_id(tenant)
+    chosen = named(tenant)
     if isinstance(session, sessionmaker):
-        session.configure(info={**(session.kw.get("info") or {}), TENANT: name})
+        session.configure(info={**(session.kw.get("info") or {}), TENANT: chosen})
         event.listen(session, "after_begin", set_tenant)
     elif hasattr(session, "configure") and hasattr(session, "kw"):  # async_sessionmaker: greenlet may be missing
-        _bind_async_factory(session, name)
+        _bind_async_factory(session, chosen)
     else:
-        _bind_session(_sync(session), name)
+        _bind_session(_sync(session), chosen)
 
 
-def _bind_async_factory(factory: Any, name: str) -> None:
+def _bind_async_factory(factory: Any, tenant: Named) -> None:
     base = factory.kw.get("sync_session_class") or factory.class_.sync_session_class
     bound = base if issubclass(base, TenantSession) else type(base.__name__, (TenantSession, base), {})
-    factory.configure(info={**(factory.kw.get("info") or {}), TENANT: name}, sync_session_class=bound)
+    factory.configure(info={**(factory.kw.get("info") or {}), TENANT: tenant}, sync_session_class=bound)
 
 
-def _bind_session(session: Session, name: str) -> None:
-    bound = session.info.get(TENANT)
-    if bound is not None and bound != name:
-        raise TenantConflict(f"this session is bound to the tenant {bound!r}")
-    if bound == name:
+def _bind_session(session: Session, tenant: Named) -> None:
+    bound = bound_tenant(session)
+    if bound is not None and name_of(bound) != name_of(tenant):
+        raise TenantConflict(f"this session is bound to the tenant {name_of(bound)!r}")
+    if bound is not None:
         return
     if _has_begun(session):
         raise ConfigurationError(
             "this session's transaction has begun without the tenant",
             cure="bind the session before its first statement",
         )
-    session.info[TENANT] = name
+    session.info[TENANT] = tenant
     if not isinstance(session, TenantSession):
         event.listen(session, "after_begin", set_tenant)
 
 
-def bound_tenant(session: Session) -> str | None:
+def bound_tenant(session: Session) -> Named | None:
     """The tenant that a session is bound to."""
     return session.info.get(TENANT)
 
 
 def set_tenant(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     """Set the tenant of a transaction that has just begun (listener of `after_begin`)."""
-    name = session.info.get(TENANT)
-    if name is not None and not transaction.nested:  # a savepoint inherits it, and its rollback restores it
-        connection.execute(SET_TENANT, {"tenant_id": name})
+    tenant = bound_tenant(session)
+    if tenant is None or transaction.nested:  # a savepoint inherits it, and its rollback restores it
+        return
+    if getattr(connection.connection.dbapi_connection, "autocommit", False):
+        raise ConfigurationError(
+            "this session is bound to a tenant, and its connection is in AUTOCOMMIT: a tenant lives as long as a "
+            "transaction, and here that ends with each statement",
+            cure="bind a session whose engine is not in AUTOCOMMIT; or, for jobs alone, Jobs(connection, tenant=...)",
+        )
+    connection.execute(settings.set_tenant(tenant), settings.binds(tenant))
 
 
 event.listen(TenantSession, "after_begin", set_tenant)

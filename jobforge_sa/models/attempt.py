@@ -1,4 +1,4 @@
-"""`Attempt`: a run that has ended, mapped to `jobforge.attempts` without its token."""
+"""`Attempt`: a run that has ended, mapped to the view `jobforge.all_attempts`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Attempt(Base):
     """One run of a job, and how it ended."""
 
-    __tablename__ = "attempts"
+    __tablename__ = "all_attempts"
+    __table_args__ = ({"info": {"is_view": True}},)
 
     job_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     run: Mapped[int] = mapped_column(primary_key=True)

@@ -12,8 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobforge_sa.db import failures, migrate
-from jobforge_sa.db.url import shown
-from jobforge_sa.errors import ConfigurationError, JobForgeError, ServerUnavailable
+from jobforge_sa.errors import ConfigurationError, JobForgeError
 
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
 
@@ -56,10 +55,7 @@ def translated(target: Engine, role: str) -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         text = " ".join(line for line in str(cause).splitlines() if not line.startswith("\t"))
         if failures.sqlstate(error) is None:
-            raise ServerUnavailable(
-                f"no connection to {shown(target.url)}: {text}",
-                cure="start the server, or correct host, port, database, user and password in the URL",
-            ) from error
+            raise failures.unreachable(target.url, text) from error
         raise failures.translate(error, role=role, login=target.url.username) or JobForgeError(
             f"the database refuses: {text}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from typing import Any, cast
 from sqlalchemy import DateTime, Engine, column, func, select, table
 from sqlalchemy.orm import Session
 
+from jobforge_sa.db import calls
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import JobNotFound, TenantRequired
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import database
+from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of
 from jobforge_sa.types import JobInfo
 
 _ROLES = table("pg_roles", column("oid"), column("rolname"), schema="pg_catalog")
@@ -25,8 +28,11 @@ class Reader:
 
     def __init__(self, session: Session, tenant: str | None) -> None:
         self.session = session
-        self.jobs = Jobs(session, tenant=tenant)
-        self.sees_all = tenant is None and _became_admin(session)
+        admin = _became_admin(session)
+        if admin and tenant is not None:
+            session.execute(calls.ACT_FOR, {"tenant_id": name_of(tenant)})
+        self.jobs = Jobs(session, tenant=None if admin or tenant is None else _proved(tenant))
+        self.sees_all = admin and tenant is None
         self.tenant = tenant
         self._now: dt.datetime | None = None
 
@@ -78,6 +84,11 @@ def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
         yield Reader(session, tenant)
+
+
+def _proved(tenant: str) -> Tenant:
+    """The tenant, signed where the environment has a key: the database may want a token."""
+    return TenantKey.from_environment().tenant(tenant) if os.environ.get(KEY_VARIABLE) else tenant
 
 
 def _became_admin(session: Session) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import psycopg
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, failures
-from jobforge_sa.db.url import shown
-from jobforge_sa.errors import AccessDenied, ServerUnavailable
+from jobforge_sa.enqueue import fit
+from jobforge_sa.errors import AccessDenied
 from jobforge_sa.worker.link import Link, LinkDown
 
 
@@ -21,10 +22,7 @@ def look(engine: Engine) -> None:
     try:
         _judge(link.connection())
     except LinkDown as error:
-        raise ServerUnavailable(
-            f"no connection to {shown(engine.url)}: {error}",
-            cure="start the server, or correct host, port, database, user and password in the URL",
-        ) from error
+        raise failures.unreachable(engine.url, error) from error
     except psycopg.Error as error:
         better = failures.translate(error, role="jobforge_worker", login=engine.url.username)
         if better is None:
@@ -32,6 +30,24 @@ def look(engine: Engine) -> None:
         raise better from error
     finally:
         link.close()
+
+
+def look_at_sessions(engine: Engine, *, strict: bool) -> None:
+    """Raise, or warn, where the handlers' sessions would not be kept to their tenants.
+
+    Raises:
+        ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: each names its cure.
+    """
+    try:
+        with engine.connect() as connection:
+            fit.look(connection, strict=strict)
+    except DBAPIError as error:
+        better = failures.translate(error, role="jobforge_app", login=engine.url.username)
+        if better is None and failures.sqlstate(error) is None:
+            better = failures.unreachable(engine.url, error.orig)
+        if better is None:
+            raise
+        raise better from error
 
 
 def _judge(connection: psycopg.Connection[tuple[object, ...]]) -> None:

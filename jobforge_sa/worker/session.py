@@ -16,6 +16,7 @@ from jobforge_sa.db import calls
 from jobforge_sa.enqueue.jobs import ORIGIN, Origin
 from jobforge_sa.enqueue.tenant import TENANT, TenantSession
 from jobforge_sa.errors import LeaseLost
+from jobforge_sa.tenant import SignedTenant
 from jobforge_sa.worker.run import Run
 
 RUN = "jobforge.run"  # keys in Session.info
@@ -28,7 +29,9 @@ class HandlerSession(TenantSession):
 
 def info(run: Run) -> dict[str, Any]:
     """What a run's session knows of its job; jobs enqueued through it become its children."""
-    return {TENANT: run.job.tenant_id, RUN: run, ORIGIN: Origin(run.job.id, run.job.trace)}
+    token = run.job.tenant_token
+    tenant = run.job.tenant_id if token is None else SignedTenant(run.job.tenant_id, lambda: token)
+    return {TENANT: tenant, RUN: run, ORIGIN: Origin(run.job.id, run.job.trace)}
 
 
 def open_session(engine: Engine, run: Run) -> HandlerSession:

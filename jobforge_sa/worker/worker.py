@@ -93,11 +93,12 @@ class Worker:
         """Look whether everything fits, and start the threads.
 
         Raises:
-            ServerUnavailable, SchemaMismatch, AccessDenied: it does not; the error names the cure.
+            ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: it does not; the error names the cure.
         """
         if self._running:
             return self
         preflight.look(self._engine)
+        preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
         self._wire()
         for service in (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners):
             service.start()

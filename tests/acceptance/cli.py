@@ -80,7 +80,7 @@ def enqueue(database: Database, task: Task[Any, Any], payload: Any, tenant: str 
 
 
 def state(database: Database, job_id: uuid.UUID) -> str:
-    with database.engine().connect() as connection:
+    with database.engine("jf_admin").connect() as connection:
         found = connection.scalar(sa.text("select state from jobforge.all_jobs where id = :id"), {"id": job_id})
     return str(found)
 

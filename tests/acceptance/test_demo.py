@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from examples.orders.__main__ import take, work
-from examples.orders.database import make_tables
+from examples.orders.database import application, make_tables
 from examples.orders.ledger import Ledger
 from examples.orders.models import Invoice
 from examples.orders.promises import check
@@ -77,13 +78,14 @@ def test_a_login_without_rights_is_told_what_a_dba_runs(bare_database: Database,
 
 
 @pytest.fixture
-def imported(database: Database) -> tuple[sa.Engine, Ledger]:
+def imported(database: Database) -> Iterator[tuple[sa.Engine, Ledger]]:
     """The demo's work, done in this process, and its ledger."""
-    engine = database.engine()
-    make_tables(engine)
+    make_tables(database.engine())
+    engine = application(database.url())
     rows, ledger = take(engine)
     work(engine, rows, ledger)
-    return engine, ledger
+    yield engine, ledger
+    engine.dispose()
 
 
 def broken(engine: sa.Engine, ledger: Ledger) -> str:

@@ -141,7 +141,7 @@ def test_the_worker_of_the_contract_works(database: Database, tmp_path: Path) ->
 
     assert run.returncode == 0, run.stderr.decode()
     assert run.stdout.decode().splitlines() == ["done", "done", "done"]
-    with database.engine().connect() as connection:
+    with database.engine("jf_admin").connect() as connection:
         states = connection.execute(
             sa.text("select payload ->> 'name', state, result #>> '{}' from jobforge.all_jobs order by id")
         ).all()

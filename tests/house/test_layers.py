@@ -17,6 +17,7 @@ from tests.house.source import PACKAGE, imports, name_of, python_files
 LAYERS = (
     "errors",
     "types",
+    "tenant",
     "context",
     "tasks",
     "handlers",

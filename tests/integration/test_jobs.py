@@ -32,7 +32,7 @@ from jobforge_sa.errors import (
     WrongState,
 )
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
-from tests.fix_postgres import Database
+from tests.fix_postgres import Database, make_logins
 from tests.support import Sql, one_database, wait_for
 
 UTC = dt.UTC
@@ -117,7 +117,7 @@ def session(engine: sa.Engine, sql: Sql) -> Iterator[Session]:
 
 
 def jobs_of(sql: Sql, tenant: str = "a") -> list[dict[str, Any]]:
-    return sql.look("select * from jobforge.all_jobs where tenant_id = %s order by id", tenant)
+    return sql.look("select * from jobforge.all_jobs where tenant_id = %s order by id", tenant, user="jf_admin")
 
 
 # --- the caller's transaction ------------------------------------------------------------------------------
@@ -779,9 +779,10 @@ def serve(database: Database, stamp: str, serves: str) -> None:
     with database.engine().begin() as connection:
         connection.exec_driver_sql(f"update jobforge.alembic_version set version_num = '{stamp}'")
         connection.exec_driver_sql(
-            "create or replace function jobforge.schema_version() returns table (revision text, serves text) "
+            "create or replace function jobforge.schema_version() "
+            "returns table (revision text, serves text, tenancy text) "
             "language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$ begin return query "
-            f"select v.version_num::text, '{serves}'::text from jobforge.alembic_version v; end $$"
+            f"select v.version_num::text, '{serves}'::text, 'plain' from jobforge.alembic_version v; end $$"
         )
 
 
@@ -825,9 +826,10 @@ def two_phase() -> Iterator[sa.Engine]:
         server.start()
     except ServerError as error:
         pytest.skip(f"needs a server of its own: {error}")
-    engine = sa.create_engine(server.url_for("postgres"))
+    engine = sa.create_engine(server.url_for("postgres", "jf_app"))
     try:
-        migrate.upgrade(engine)
+        migrate.upgrade(superuser := sa.create_engine(server.url, poolclass=sa.NullPool))
+        make_logins(superuser)
         yield engine
     finally:
         engine.dispose()

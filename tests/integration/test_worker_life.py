@@ -18,7 +18,7 @@ from jobforge_sa import AsyncContext, Context, JobForge, Jobs, Worker
 from jobforge_sa.db import migrate
 from jobforge_sa.errors import AccessDenied, ConfigurationError, SchemaMismatch, ServerUnavailable
 from jobforge_sa.testing.server import EmbeddedServer
-from tests.fix_postgres import Database
+from tests.fix_postgres import Database, make_logins
 from tests.support import wait_for
 
 
@@ -193,8 +193,9 @@ def test_terminated_backends_do_not_stop_the_worker_and_it_says_so_once(
 def test_a_crash_of_postgres_loses_no_job_and_the_worker_goes_on(tmp_path: Path) -> None:
     """Immediate restart under a running handler: its completion waits for the server to come back."""
     with EmbeddedServer(durable=True) as server:
-        engine = sa.create_engine(server.url, poolclass=sa.NullPool)
-        migrate.upgrade(engine)
+        migrate.upgrade(superuser := sa.create_engine(server.url, poolclass=sa.NullPool))
+        make_logins(superuser)
+        engine = sa.create_engine(server.url_for("postgres", "jf_one"), poolclass=sa.NullPool)
         gates[1] = threading.Event()
         with Worker(engine, forge, poll=dt.timedelta(milliseconds=50)) as worker:
             waiting, running = enqueue(engine, quick, 2), enqueue(engine, gated, 1)
@@ -227,15 +228,16 @@ def test_a_wrong_password_is_not_shown() -> None:
 
 def test_a_schema_that_is_missing_older_or_newer_is_refused_with_the_cure(bare_database: Database) -> None:
     engine = bare_database.engine()
-    worker = Worker(engine, forge)
+    worker = Worker(bare_database.engine("jf_one"), forge)
     with pytest.raises(SchemaMismatch, match="run: jobforge migrate"):
         worker.start()
     migrate.upgrade(engine, "0001")
     with pytest.raises(SchemaMismatch, match="run: jobforge migrate"):
         worker.start()
     migrate.upgrade(engine)
-    newer = """create or replace function jobforge.schema_version() returns table (revision text, serves text)
-               language sql as $$ select '0099', '0098' $$"""
+    newer = """create or replace function jobforge.schema_version()
+               returns table (revision text, serves text, tenancy text)
+               language sql as $$ select '0099', '0098', 'plain' $$"""
     with engine.begin() as c:
         c.execute(sa.text(newer))
     with pytest.raises(SchemaMismatch, match="pip install -U jobforge_sa"):

@@ -247,16 +247,16 @@ grant select on table jobforge.ready to jobforge_app;
 comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
 
 create table jobforge.scheduled (
+    tenant_id text collate "C" not null,
     job_id uuid not null,
     run_at timestamp with time zone not null,
     queue text collate "C" not null,
-    tenant_id text collate "C" not null,
     priority smallint not null,
     type text collate "C" not null,
     run integer not null,
     attempt integer not null,
     crashes integer not null,
-    constraint scheduled_pkey PRIMARY KEY (job_id)
+    constraint scheduled_pkey PRIMARY KEY (tenant_id, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
@@ -279,6 +279,61 @@ create policy scheduled_wall on jobforge.scheduled as restrictive for all to job
 grant select on table jobforge.scheduled to jobforge_admin;
 grant select on table jobforge.scheduled to jobforge_app;
 comment on table jobforge.scheduled is 'State scheduled: due later.';
+
+create table jobforge.settings (
+    only_row boolean not null default true,
+    tenancy text collate "C" not null,
+    constraint settings_only_row_check CHECK (only_row),
+    constraint settings_pkey PRIMARY KEY (only_row),
+    constraint settings_tenancy_check CHECK ((tenancy = ANY (ARRAY['plain'::text, 'signed'::text])))
+);
+alter table jobforge.settings owner to jobforge_owner;
+alter table jobforge.settings enable row level security;
+alter table jobforge.settings force row level security;
+create policy settings_owner on jobforge.settings as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
+
+create table jobforge.tenant_keys (
+    key_id text collate "C" not null,
+    inner_pad bytea not null,
+    outer_pad bytea not null,
+    created_at timestamp with time zone not null,
+    retired_at timestamp with time zone,
+    constraint tenant_keys_pkey PRIMARY KEY (key_id)
+);
+alter table jobforge.tenant_keys owner to jobforge_owner;
+alter table jobforge.tenant_keys enable row level security;
+alter table jobforge.tenant_keys force row level security;
+create policy tenant_keys_owner on jobforge.tenant_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Readable by nobody.';
+
+create table jobforge.tenants (
+    tenant_id text collate "C" not null,
+    paused_at timestamp with time zone,
+    max_waiting integer,
+    constraint tenants_pkey PRIMARY KEY (tenant_id)
+);
+CREATE INDEX tenants_paused ON jobforge.tenants USING btree (tenant_id) WHERE (paused_at IS NOT NULL);
+alter table jobforge.tenants owner to jobforge_owner;
+alter table jobforge.tenants enable row level security;
+alter table jobforge.tenants force row level security;
+create policy tenants_admin on jobforge.tenants as permissive for select to jobforge_admin
+    using (true);
+create policy tenants_owner on jobforge.tenants as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy tenants_tenant on jobforge.tenants as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy tenants_wall on jobforge.tenants as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.tenants to jobforge_admin;
+grant select on table jobforge.tenants to jobforge_app;
+comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
 
 create table jobforge.workers (
     worker_id uuid not null,
@@ -304,175 +359,269 @@ create policy workers_owner on jobforge.workers as permissive for all to jobforg
 grant select on table jobforge.workers to jobforge_admin;
 comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
 
+create view jobforge.all_attempts with (security_invoker=true) as
+ SELECT job_id,
+    run,
+    tenant_id,
+    attempt,
+    outcome,
+    worker_id,
+    claimed_at,
+    finished_at,
+    run_ms,
+    error
+   FROM jobforge.attempts
+  WHERE (( SELECT row_security_active('jobforge.attempts'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_attempts owner to jobforge_owner;
+grant select on view jobforge.all_attempts to jobforge_admin;
+grant select on view jobforge.all_attempts to jobforge_app;
+comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
+
 create view jobforge.all_jobs with (security_invoker=true) as
- SELECT j.id,
-    j.tenant_id,
-    j.queue,
-    j.type,
-    j.priority,
-    j.payload,
-    j.run_at,
-    j.max_attempts,
-    j.timeout,
-    j.retry,
-    j.idempotency_key,
-    j.parent_id,
-    j.trace,
-    j.created_at,
-    ('queued'::text COLLATE "C") AS state,
-    r.run,
-    r.attempt,
-    r.crashes,
-    NULL::timestamp with time zone AS due_at,
-    NULL::uuid AS worker_id,
-    NULL::timestamp with time zone AS claimed_at,
-    NULL::timestamp with time zone AS deadline,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::json AS result
-   FROM (jobforge.jobs j
-     JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
-UNION ALL
- SELECT j.id,
-    j.tenant_id,
-    j.queue,
-    j.type,
-    j.priority,
-    j.payload,
-    j.run_at,
-    j.max_attempts,
-    j.timeout,
-    j.retry,
-    j.idempotency_key,
-    j.parent_id,
-    j.trace,
-    j.created_at,
-    ('scheduled'::text COLLATE "C") AS state,
-    s.run,
-    s.attempt,
-    s.crashes,
-    s.run_at AS due_at,
-    NULL::uuid AS worker_id,
-    NULL::timestamp with time zone AS claimed_at,
-    NULL::timestamp with time zone AS deadline,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::json AS result
-   FROM (jobforge.jobs j
-     JOIN jobforge.scheduled s ON ((s.job_id = j.id)))
-UNION ALL
- SELECT j.id,
-    j.tenant_id,
-    j.queue,
-    j.type,
-    j.priority,
-    j.payload,
-    j.run_at,
-    j.max_attempts,
-    j.timeout,
-    j.retry,
-    j.idempotency_key,
-    j.parent_id,
-    j.trace,
-    j.created_at,
-    ('running'::text COLLATE "C") AS state,
-    l.run,
-    l.attempt,
-    l.crashes,
-    NULL::timestamp with time zone AS due_at,
-    l.worker_id,
-    l.claimed_at,
-    l.deadline,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::json AS result
-   FROM (jobforge.jobs j
-     JOIN jobforge.leases l ON ((l.job_id = j.id)))
-UNION ALL
- SELECT j.id,
-    j.tenant_id,
-    j.queue,
-    j.type,
-    j.priority,
-    j.payload,
-    j.run_at,
-    j.max_attempts,
-    j.timeout,
-    j.retry,
-    j.idempotency_key,
-    j.parent_id,
-    j.trace,
-    j.created_at,
-    ('succeeded'::text COLLATE "C") AS state,
-    o.run,
-    o.attempt,
-    o.crashes,
-    NULL::timestamp with time zone AS due_at,
-    NULL::uuid AS worker_id,
-    NULL::timestamp with time zone AS claimed_at,
-    NULL::timestamp with time zone AS deadline,
-    o.finished_at,
-    o.result
-   FROM (jobforge.jobs j
-     JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
-  WHERE (o.state = 'succeeded'::text)
-UNION ALL
- SELECT j.id,
-    j.tenant_id,
-    j.queue,
-    j.type,
-    j.priority,
-    j.payload,
-    j.run_at,
-    j.max_attempts,
-    j.timeout,
-    j.retry,
-    j.idempotency_key,
-    j.parent_id,
-    j.trace,
-    j.created_at,
-    ('dead'::text COLLATE "C") AS state,
-    o.run,
-    o.attempt,
-    o.crashes,
-    NULL::timestamp with time zone AS due_at,
-    NULL::uuid AS worker_id,
-    NULL::timestamp with time zone AS claimed_at,
-    NULL::timestamp with time zone AS deadline,
-    o.finished_at,
-    o.result
-   FROM (jobforge.jobs j
-     JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
-  WHERE (o.state = 'dead'::text)
-UNION ALL
- SELECT j.id,
-    j.tenant_id,
-    j.queue,
-    j.type,
-    j.priority,
-    j.payload,
-    j.run_at,
-    j.max_attempts,
-    j.timeout,
-    j.retry,
-    j.idempotency_key,
-    j.parent_id,
-    j.trace,
-    j.created_at,
-    ('canceled'::text COLLATE "C") AS state,
-    o.run,
-    o.attempt,
-    o.crashes,
-    NULL::timestamp with time zone AS due_at,
-    NULL::uuid AS worker_id,
-    NULL::timestamp with time zone AS claimed_at,
-    NULL::timestamp with time zone AS deadline,
-    o.finished_at,
-    o.result
-   FROM (jobforge.jobs j
-     JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
-  WHERE (o.state = 'canceled'::text);
+ SELECT id,
+    tenant_id,
+    queue,
+    type,
+    priority,
+    payload,
+    run_at,
+    max_attempts,
+    timeout,
+    retry,
+    idempotency_key,
+    parent_id,
+    trace,
+    created_at,
+    state,
+    run,
+    attempt,
+    crashes,
+    due_at,
+    worker_id,
+    claimed_at,
+    deadline,
+    finished_at,
+    result
+   FROM ( SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('queued'::text COLLATE "C") AS state,
+            r.run,
+            r.attempt,
+            r.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('scheduled'::text COLLATE "C") AS text,
+            s.run,
+            s.attempt,
+            s.crashes,
+            s.run_at,
+            NULL::uuid,
+            NULL::timestamp with time zone,
+            NULL::timestamp with time zone,
+            NULL::timestamp with time zone,
+            NULL::json
+           FROM (jobforge.jobs j
+             JOIN jobforge.scheduled s ON (((s.tenant_id = j.tenant_id) AND (s.job_id = j.id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('running'::text COLLATE "C") AS text,
+            l.run,
+            l.attempt,
+            l.crashes,
+            NULL::timestamp with time zone,
+            l.worker_id,
+            l.claimed_at,
+            l.deadline,
+            NULL::timestamp with time zone,
+            NULL::json
+           FROM (jobforge.jobs j
+             JOIN jobforge.leases l ON (((l.job_id = j.id) AND (l.tenant_id = j.tenant_id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('succeeded'::text COLLATE "C") AS text,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone,
+            NULL::uuid,
+            NULL::timestamp with time zone,
+            NULL::timestamp with time zone,
+            o.finished_at,
+            o.result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'succeeded'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('dead'::text COLLATE "C") AS text,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone,
+            NULL::uuid,
+            NULL::timestamp with time zone,
+            NULL::timestamp with time zone,
+            o.finished_at,
+            o.result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'dead'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('canceled'::text COLLATE "C") AS text,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone,
+            NULL::uuid,
+            NULL::timestamp with time zone,
+            NULL::timestamp with time zone,
+            o.finished_at,
+            o.result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'canceled'::text)) every_job
+  WHERE (( SELECT row_security_active('jobforge.jobs'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
 alter view jobforge.all_jobs owner to jobforge_owner;
 grant select on view jobforge.all_jobs to jobforge_admin;
 grant select on view jobforge.all_jobs to jobforge_app;
-comment on view jobforge.all_jobs is 'Every job with its state, under the policies of who asks.';
+comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
+
+CREATE OR REPLACE FUNCTION jobforge.act_for(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    perform set_config('jobforge.tenant_id', p_tenant_id, true), set_config('request.jwt.claims', '', true);
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain') then
+        perform set_config('jobforge.tenant_token', jobforge.new_token(p_tenant_id, now() + interval '1 minute'), true);
+    end if;
+end
+$function$
+;
+alter function jobforge.act_for owner to jobforge_owner;
+grant execute on function jobforge.act_for to jobforge_admin;
+comment on function jobforge.act_for is 'Act for a tenant in the rest of this transaction.';
+
+CREATE OR REPLACE FUNCTION jobforge.add_tenant_key(p_key_id text, p_secret bytea)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_secret bytea := case when length(p_secret) > 64 then sha256(p_secret) else p_secret end;
+    v_inner  bytea := decode(repeat('36', 64), 'hex');
+    v_outer  bytea := decode(repeat('5c', 64), 'hex');
+begin
+    if p_key_id is null or p_key_id !~ '^[A-Za-z0-9_-]+$' or length(p_key_id) > 40 then
+        raise exception 'jobforge: a key id is 1 to 40 of A-Z a-z 0-9 _ -'
+            using errcode = 'JF003', hint = 'Name it after the day on which it was made.';
+    end if;
+    if p_secret is null or length(p_secret) < 32 then
+        raise exception 'jobforge: a key has at least 32 bytes' using errcode = 'JF003', hint = 'Use 32 random bytes.';
+    end if;
+    for i in 0 .. length(v_secret) - 1 loop
+        v_inner := set_byte(v_inner, i, get_byte(v_secret, i) # 54);
+        v_outer := set_byte(v_outer, i, get_byte(v_secret, i) # 92);
+    end loop;
+    insert into jobforge.tenant_keys (key_id, inner_pad, outer_pad, created_at)
+    values (p_key_id, v_inner, v_outer, jobforge.now());
+exception when unique_violation then
+    raise exception 'jobforge: there is a key % already', p_key_id
+        using errcode = 'JF003', hint = 'Give the new key another id; an id stays with its key for ever.';
+end
+$function$
+;
+alter function jobforge.add_tenant_key owner to jobforge_owner;
+comment on function jobforge.add_tenant_key is 'Make a key known that signs tenant tokens. For jobforge_owner.';
 
 CREATE OR REPLACE FUNCTION jobforge.audit()
  RETURNS TABLE(job_id uuid, fault text)
@@ -555,7 +704,8 @@ begin
         return;
     end if;
     for i in 1 .. 100 loop
-        delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+        delete from jobforge.scheduled s
+         where s.tenant_id = v_job.tenant_id and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
         if not found then
             delete from jobforge.ready r
              where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
@@ -710,6 +860,40 @@ $function$
 alter function jobforge.check_number owner to jobforge_owner;
 comment on function jobforge.check_number is 'Whether a JSON value is a number between two bounds.';
 
+CREATE OR REPLACE FUNCTION jobforge.check_quota(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_quota   integer := (select t.max_waiting from jobforge.tenants t where t.tenant_id = p_tenant_id);
+    v_queue   text collate "C" := '';
+    v_waiting integer;
+begin
+    if v_quota is null then
+        return;
+    end if;
+    select count(*) into v_waiting
+      from (select from jobforge.scheduled s where s.tenant_id = p_tenant_id limit v_quota + 1) s;
+    while v_waiting <= v_quota loop
+        -- the index begins with the queue: from one to the next, however many jobs of others there are
+        select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
+        exit when v_queue is null;
+        v_waiting := v_waiting + (select count(*) from (
+            select from jobforge.ready r where r.queue = v_queue and r.tenant_id = p_tenant_id
+             limit v_quota + 1 - v_waiting) q);
+    end loop;
+    if v_waiting > v_quota then
+        raise exception 'jobforge: the tenant''s quota of % waiting jobs is used up', v_quota
+            using errcode = 'JF007', hint = 'Wait until some have run; or an administrator raises it: limit_tenant.';
+    end if;
+end
+$function$
+;
+alter function jobforge.check_quota owner to jobforge_owner;
+comment on function jobforge.check_quota is 'Raises JF007 where a tenant has more waiting jobs than its quota.';
+
 CREATE OR REPLACE FUNCTION jobforge.check_retry(p_retry jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -746,8 +930,25 @@ $function$
 alter function jobforge.check_retry owner to jobforge_owner;
 comment on function jobforge.check_retry is 'Whether a retry policy is well formed.';
 
+CREATE OR REPLACE FUNCTION jobforge.check_tenant(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_tenant_id is null or length(p_tenant_id) not between 1 and 200 then
+        raise exception 'jobforge: a tenant has 1 to 200 characters, this one has %', coalesce(length(p_tenant_id), 0)
+            using errcode = 'JF003', hint = 'Use a shorter identifier, such as the tenant''s key.';
+    end if;
+end
+$function$
+;
+alter function jobforge.check_tenant owner to jobforge_owner;
+comment on function jobforge.check_tenant is 'Raises JF003 for what cannot be a tenant.';
+
 CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer DEFAULT 10, p_queue_limits integer[] DEFAULT NULL::integer[], p_cursors text[] DEFAULT NULL::text[], p_alive interval DEFAULT '00:00:30'::interval)
- RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text)
+ RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text, tenant_token text)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -761,10 +962,14 @@ AS $function$
 #variable_conflict use_column
 declare
     v_now     timestamptz := jobforge.now();
+    v_plain   boolean := exists (select from jobforge.settings s where s.tenancy = 'plain');
+    v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
     v_limit   integer := p_limit;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
     v_after   text collate "C";    -- the ring goes on behind this tenant
-    v_tenants text[];              -- the next ones on it
+    v_tenants text[];              -- the next ones on it, without those that are paused
+    v_met     integer;             -- how many they are with them
+    v_last    text collate "C";    -- and the last of these
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer;             -- passages of the ring's end since a job was found
     v_taken   integer;
@@ -794,12 +999,14 @@ begin
                  where ring.place < v_left and ring.tenant_id is not null
                    and not (ring.wrapped and ring.tenant_id >= v_after)
             )
-            select array_agg(ring.tenant_id order by ring.place)
-                   filter (where ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after)),
-                   bool_or(ring.wrapped)
-              into v_tenants, v_wrapped
-              from ring where ring.place > 0;
-            exit when v_tenants is null;  -- nobody has work here
+            select array_agg(m.tenant_id order by m.place) filter (where m.met and not (v_paused and exists (
+                       select from jobforge.tenants t where t.tenant_id = m.tenant_id and t.paused_at is not null))),
+                   count(*) filter (where m.met),
+                   (array_agg(m.tenant_id order by m.place desc) filter (where m.met))[1], bool_or(m.wrapped)
+              into v_tenants, v_met, v_last, v_wrapped
+              from (select ring.*, ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after) as met
+                      from ring where ring.place > 0) m;
+            exit when v_met = 0;  -- nobody has work here
 
             return query
             with picked as materialized (
@@ -827,15 +1034,16 @@ begin
             )
             select c.job_id, c.tenant_id, c.queue, c.type, c.priority, c.payload::text, c.run + 1, c.attempt + 1,
                    c.max_attempts, c.crashes, c.token, v_now, c.deadline, c.timeout, c.run_at, c.created_at,
-                   c.idempotency_key, c.parent_id, c.trace::text
+                   c.idempotency_key, c.parent_id, c.trace::text,
+                   case when not v_plain then jobforge.new_token(c.tenant_id, c.deadline) end
               from claimed c order by c.place, c.priority, c.job_id;
             get diagnostics v_taken = row_count;
             v_left := v_left - v_taken;
             v_limit := v_limit - v_taken;
-            v_after := v_tenants[cardinality(v_tenants)];
+            v_after := v_last;
             v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
             -- a full circle without a job: these were all there are, or the ring's end came by often enough
-            exit when v_taken = 0 and (cardinality(v_tenants) < v_left or v_dry >= 3);
+            exit when v_taken = 0 and (v_met < v_left or v_dry >= 3);
         end loop;
     end loop;
 end
@@ -916,17 +1124,51 @@ grant execute on function jobforge.complete_jobs to jobforge_app;
 grant execute on function jobforge.complete_jobs to jobforge_worker;
 comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
 
+CREATE OR REPLACE FUNCTION jobforge.count_tenant(p_tenant_id text)
+ RETURNS TABLE(relation text, rows bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        select 'jobs', count(*) from jobforge.jobs j where j.tenant_id = p_tenant_id
+        union all select 'ready', count(*) from jobforge.ready r where r.tenant_id = p_tenant_id
+        union all select 'scheduled', count(*) from jobforge.scheduled s where s.tenant_id = p_tenant_id
+        union all select 'leases', count(*) from jobforge.leases l where l.tenant_id = p_tenant_id
+        union all select 'outcomes', count(*) from jobforge.outcomes o where o.tenant_id = p_tenant_id
+        union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
+        union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
+        union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
+        union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
+end
+$function$
+;
+alter function jobforge.count_tenant owner to jobforge_owner;
+grant execute on function jobforge.count_tenant to jobforge_admin;
+comment on function jobforge.count_tenant is 'How many rows each table has of a tenant.';
+
 CREATE OR REPLACE FUNCTION jobforge.current_tenant()
  RETURNS text
  LANGUAGE plpgsql
- STABLE PARALLEL SAFE
+ STABLE PARALLEL SAFE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
     v_setting text := nullif(current_setting('jobforge.tenant_id', true), '');
     v_claims  text := nullif(current_setting('request.jwt.claims', true), '');
     v_claim   jsonb;
+    v_tenant  text;
 begin
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain') then
+        v_tenant := jobforge.token_tenant(nullif(current_setting('jobforge.tenant_token', true), ''));
+        if v_setting <> v_tenant then
+            raise exception 'jobforge: the setting jobforge.tenant_id and the tenant token name different tenants'
+                using errcode = 'JF002', hint = 'Set the token alone, or both for the same tenant.';
+        end if;
+        return v_tenant;
+    end if;
     if v_claims is null then
         return v_setting;
     end if;
@@ -995,6 +1237,9 @@ begin
             perform pg_notify('jobforge', v_queue);
         end if;
     end if;
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
+    end if;
     return query select v_id, true, false;
 end
 $function$
@@ -1003,6 +1248,29 @@ alter function jobforge.enqueue_job owner to jobforge_owner;
 grant execute on function jobforge.enqueue_job to jobforge_admin;
 grant execute on function jobforge.enqueue_job to jobforge_app;
 comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
+
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_notify boolean DEFAULT true)
+ RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_names  constant text[] := array['jobforge.tenant_id', 'jobforge.tenant_token', 'request.jwt.claims'];
+    v_before text[] := array(select coalesce(current_setting(n, true), '') from unnest(v_names) n);
+begin
+    perform jobforge.act_for(p_tenant_id);
+    return query
+        select * from jobforge.enqueue_job(p_type, p_payload, p_tenant_id, p_queue, p_priority, p_run_at, p_delay,
+                                           p_idempotency_key, p_max_attempts, p_retry, p_timeout, p_trace, p_parent_id,
+                                           p_notify);
+    perform set_config(v_names[i], v_before[i], true) from generate_series(1, 3) i;
+end
+$function$
+;
+alter function jobforge.enqueue_job_for owner to jobforge_owner;
+grant execute on function jobforge.enqueue_job_for to jobforge_admin;
+comment on function jobforge.enqueue_job_for is 'Enqueue one job for a tenant; for administrators.';
 
 CREATE OR REPLACE FUNCTION jobforge.enqueue_jobs(p_jobs json, p_tenant_id text DEFAULT NULL::text, p_notify boolean DEFAULT true)
  RETURNS TABLE("position" integer, id uuid, created boolean, payload_differs boolean)
@@ -1069,6 +1337,9 @@ begin
       into v_positions, v_ids, v_created
       from item left join fresh on fresh.id = item.id cross join woken;
 
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
+    end if;
     if true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
@@ -1095,6 +1366,37 @@ alter function jobforge.enqueue_jobs owner to jobforge_owner;
 grant execute on function jobforge.enqueue_jobs to jobforge_admin;
 grant execute on function jobforge.enqueue_jobs to jobforge_app;
 comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
+
+CREATE OR REPLACE FUNCTION jobforge.export_tenant(p_tenant_id text, p_cursor uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
+ RETURNS TABLE(job_id uuid, record text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        select a.id,
+               json_build_object('job', a,
+                   'attempts', (select coalesce(json_agg(t order by t.run), '[]') from jobforge.all_attempts t
+                                 where t.job_id = a.id and t.tenant_id = p_tenant_id),
+                   'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
+                                            where c.job_id = a.id and c.tenant_id = p_tenant_id))::text
+          from (select j.id from jobforge.jobs j
+                 where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
+                 order by j.id limit p_limit) page
+         cross join lateral (
+               select * from jobforge.all_jobs every_job where every_job.id = page.id and every_job.tenant_id = p_tenant_id) a
+         order by a.id;
+end
+$function$
+;
+alter function jobforge.export_tenant owner to jobforge_owner;
+grant execute on function jobforge.export_tenant to jobforge_admin;
+comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as one JSON object for each.';
 
 CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)
  RETURNS SETOF jobforge.all_jobs
@@ -1233,6 +1535,30 @@ $function$
 alter function jobforge.keep_alive owner to jobforge_owner;
 comment on function jobforge.keep_alive is 'A claim is a sign of life.';
 
+CREATE OR REPLACE FUNCTION jobforge.limit_tenant(p_tenant_id text, p_max_waiting integer)
+ RETURNS SETOF jobforge.tenants
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    if p_max_waiting not between 0 and 10000000 then
+        raise exception 'jobforge: p_max_waiting must be between 0 and 10000000'
+            using errcode = 'JF003', hint = 'Pass NULL for no quota.';
+    end if;
+    return query
+        insert into jobforge.tenants (tenant_id, max_waiting) values (p_tenant_id, p_max_waiting)
+        on conflict (tenant_id) do update set max_waiting = excluded.max_waiting
+        returning *;
+    delete from jobforge.tenants t where t.tenant_id = p_tenant_id and t.paused_at is null and t.max_waiting is null;
+end
+$function$
+;
+alter function jobforge.limit_tenant owner to jobforge_owner;
+grant execute on function jobforge.limit_tenant to jobforge_admin;
+comment on function jobforge.limit_tenant is 'Give a tenant a quota of waiting jobs, or none.';
+
 CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
@@ -1279,6 +1605,35 @@ grant execute on function jobforge.list_jobs to jobforge_admin;
 grant execute on function jobforge.list_jobs to jobforge_app;
 comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; newest first, in pages.';
 
+CREATE OR REPLACE FUNCTION jobforge.list_tenants()
+ RETURNS TABLE(tenant_id text, queued bigint, scheduled bigint, running bigint, paused_at timestamp with time zone, max_waiting integer)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+    return query
+        select coalesce(c.tenant_id, t.tenant_id), coalesce(c.queued, 0), coalesce(c.scheduled, 0), coalesce(c.running, 0),
+               t.paused_at, t.max_waiting
+          from (select p.tenant_id, sum(p.queued)::bigint as queued, sum(p.scheduled)::bigint as scheduled,
+                       sum(p.running)::bigint as running
+                  from (select r.tenant_id, count(*) as queued, 0 as scheduled, 0 as running
+                          from jobforge.ready r group by r.tenant_id
+                        union all
+                        select s.tenant_id, 0, count(*), 0 from jobforge.scheduled s group by s.tenant_id
+                        union all
+                        select l.tenant_id, 0, 0, count(*) from jobforge.leases l group by l.tenant_id) p
+                 group by p.tenant_id) c
+          full join jobforge.tenants t on t.tenant_id = c.tenant_id
+         order by 1;
+end
+$function$
+;
+alter function jobforge.list_tenants owner to jobforge_owner;
+grant execute on function jobforge.list_tenants to jobforge_admin;
+comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
+
 CREATE OR REPLACE FUNCTION jobforge.new_job_id(p_at timestamp with time zone)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -1296,6 +1651,25 @@ $function$
 ;
 alter function jobforge.new_job_id owner to jobforge_owner;
 comment on function jobforge.new_job_id is 'A UUIDv7 for a moment.';
+
+CREATE OR REPLACE FUNCTION jobforge.new_token(p_tenant_id text, p_expires timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_key     jobforge.tenant_keys;
+    v_expires text := ceil(extract(epoch from p_expires))::bigint;
+begin
+    select * into v_key from jobforge.tenant_keys k where k.retired_at is null order by k.created_at desc, k.key_id limit 1;
+    return v_key.key_id || '.' || v_expires || '.'
+        || jobforge.token_mac(v_key, v_key.key_id || '.' || v_expires || '.' || p_tenant_id) || '.' || p_tenant_id;
+end
+$function$
+;
+alter function jobforge.new_token owner to jobforge_owner;
+comment on function jobforge.new_token is 'A token for a tenant, signed with the newest key.';
 
 CREATE OR REPLACE FUNCTION jobforge.now()
  RETURNS timestamp with time zone
@@ -1377,6 +1751,25 @@ $function$
 alter function jobforge.parse_results owner to jobforge_owner;
 comment on function jobforge.parse_results is 'The items of complete_jobs, with the fault of each bad one.';
 
+CREATE OR REPLACE FUNCTION jobforge.pause_tenant(p_tenant_id text)
+ RETURNS SETOF jobforge.tenants
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        insert into jobforge.tenants (tenant_id, paused_at) values (p_tenant_id, jobforge.now())
+        on conflict (tenant_id) do update set paused_at = coalesce(tenants.paused_at, excluded.paused_at)
+        returning *;
+end
+$function$
+;
+alter function jobforge.pause_tenant owner to jobforge_owner;
+grant execute on function jobforge.pause_tenant to jobforge_admin;
+comment on function jobforge.pause_tenant is 'Let claims pass a tenant over.';
+
 CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1386,10 +1779,10 @@ declare
     v_moved integer;
 begin
     with due as (
-        select s.job_id from jobforge.scheduled s where s.run_at <= jobforge.now()
+        select s.ctid from jobforge.scheduled s where s.run_at <= jobforge.now()
          order by s.run_at, s.job_id limit p_limit for update skip locked
-    ), gone as (
-        delete from jobforge.scheduled s using due where s.job_id = due.job_id returning s.*
+    ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+        delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
     ), moved as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
@@ -1404,6 +1797,63 @@ $function$
 ;
 alter function jobforge.promote_due owner to jobforge_owner;
 comment on function jobforge.promote_due is 'Scheduled jobs that are due become queued.';
+
+CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_jobs uuid[];
+    v_gone uuid[];
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    perform jobforge.check_limit(p_limit);
+    v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
+    if v_jobs = '{}' then
+        delete from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id;
+        delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+        return 0;
+    end if;
+
+    with batch as materialized (
+        select j.id, j.queue, j.priority from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
+    ), scheduled as (
+        delete from jobforge.scheduled s using batch b where s.tenant_id = p_tenant_id and s.job_id = b.id
+    ), ready as (
+        delete from jobforge.ready r using batch b
+         where r.queue = b.queue and r.tenant_id = p_tenant_id and r.priority = b.priority and r.job_id = b.id
+    ), held as materialized (  -- the order in which completions lock them
+        select l.job_id from jobforge.leases l where l.job_id = any (v_jobs) order by l.job_id for update
+    ), leases as (
+        delete from jobforge.leases l using held h where l.job_id = h.job_id
+    )
+    delete from jobforge.outcomes o where o.job_id = any (v_jobs);
+
+    v_gone := array(
+        select u.id from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
+         where not exists (select from jobforge.scheduled s where s.tenant_id = p_tenant_id and s.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and r.tenant_id = p_tenant_id
+                                                           and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.leases l where l.job_id = u.id)
+           and not exists (select from jobforge.outcomes o where o.job_id = u.id));
+    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
+    delete from jobforge.idempotency_keys k using jobforge.jobs j
+     where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
+    delete from jobforge.jobs j where j.id = any (v_gone);
+    return cardinality(v_jobs);
+end
+$function$
+;
+alter function jobforge.purge_tenant owner to jobforge_owner;
+grant execute on function jobforge.purge_tenant to jobforge_admin;
+comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
 CREATE OR REPLACE FUNCTION jobforge.require_read_committed()
  RETURNS void
@@ -1434,15 +1884,17 @@ begin
     if v_tenant is null then
         raise exception 'jobforge: this transaction has no tenant'
             using errcode = 'JF001',
-                  hint = 'Set one in this transaction: select set_config(''jobforge.tenant_id'', ''<tenant>'', true);';
+                  hint = case when exists (select from jobforge.settings s where s.tenancy = 'plain')
+                      then 'Set one in this transaction: select set_config(''jobforge.tenant_id'', ''<tenant>'', true);'
+                      else 'Tenancy is signed. Set a token in this transaction: '
+                           'select set_config(''jobforge.tenant_token'', ''<token>'', true);' end;
     end if;
     if p_tenant_id <> v_tenant then
         raise exception 'jobforge: the tenant of the call is not the tenant of this transaction'
             using errcode = 'JF002', hint = 'Leave p_tenant_id out, or set the transaction''s tenant to it.';
     end if;
     if length(v_tenant) > 200 then
-        raise exception 'jobforge: a tenant has 1 to 200 characters, this one has %', length(v_tenant)
-            using errcode = 'JF003', hint = 'Use a shorter identifier, such as the tenant''s key.';
+        perform jobforge.check_tenant(v_tenant);
     end if;
     return v_tenant;
 end
@@ -1471,7 +1923,7 @@ begin
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
-    delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+    delete from jobforge.scheduled s where s.tenant_id = v_tenant and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
     if not found then
         delete from jobforge.ready r
          where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
@@ -1537,6 +1989,53 @@ alter function jobforge.rescue_expired_jobs owner to jobforge_owner;
 grant execute on function jobforge.rescue_expired_jobs to jobforge_admin;
 grant execute on function jobforge.rescue_expired_jobs to jobforge_worker;
 comment on function jobforge.rescue_expired_jobs is 'Take back the leases of dead workers and passed deadlines.';
+
+CREATE OR REPLACE FUNCTION jobforge.resume_tenant(p_tenant_id text)
+ RETURNS SETOF jobforge.tenants
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_queue text collate "C" := '';
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query update jobforge.tenants t set paused_at = null where t.tenant_id = p_tenant_id returning t.*;
+    delete from jobforge.tenants t where t.tenant_id = p_tenant_id and t.max_waiting is null;
+    loop
+        select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
+        exit when v_queue is null;
+        perform pg_notify('jobforge', v_queue)
+          from (select from jobforge.ready r where r.queue = v_queue and r.tenant_id = p_tenant_id limit 1) waiting;
+    end loop;
+end
+$function$
+;
+alter function jobforge.resume_tenant owner to jobforge_owner;
+grant execute on function jobforge.resume_tenant to jobforge_admin;
+comment on function jobforge.resume_tenant is 'Let a paused tenant''s jobs be claimed again.';
+
+CREATE OR REPLACE FUNCTION jobforge.retire_tenant_key(p_key_id text, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform from jobforge.settings for update;  -- of two who retire the last two keys one waits
+    update jobforge.tenant_keys k set retired_at = least(k.retired_at, coalesce(p_at, jobforge.now())) where k.key_id = p_key_id;
+    if not found then
+        raise exception 'jobforge: there is no key %', p_key_id using errcode = 'JF003', hint = 'See: jobforge tenancy.';
+    end if;
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain')
+       and not exists (select from jobforge.tenant_keys k where k.retired_at is null) then
+        raise exception 'jobforge: this is the last key, and tenancy is signed'
+            using errcode = 'JF008', hint = 'Add the next key first, and give it to the application.';
+    end if;
+end
+$function$
+;
+alter function jobforge.retire_tenant_key owner to jobforge_owner;
+comment on function jobforge.retire_tenant_key is 'Refuse the tokens of a key. For jobforge_owner.';
 
 CREATE OR REPLACE FUNCTION jobforge.retry_delay(p_retry jsonb, p_attempt integer)
  RETURNS interval
@@ -1639,13 +2138,15 @@ alter function jobforge.ring_start owner to jobforge_owner;
 comment on function jobforge.ring_start is 'A random place on a queue''s ring of tenants.';
 
 CREATE OR REPLACE FUNCTION jobforge.schema_version()
- RETURNS TABLE(revision text, serves text)
+ RETURNS TABLE(revision text, serves text, tenancy text)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-    return query select v.version_num::text, '0002'::text from jobforge.alembic_version v;
+    return query
+        select v.version_num::text, '0002'::text, coalesce((select s.tenancy from jobforge.settings s), 'signed')
+          from jobforge.alembic_version v;
 end
 $function$
 ;
@@ -1748,6 +2249,56 @@ $function$
 alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
+CREATE OR REPLACE FUNCTION jobforge.token_mac(p_key jobforge.tenant_keys, p_signed text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return encode(sha256(p_key.outer_pad || sha256(p_key.inner_pad || convert_to(p_signed, 'UTF8'))), 'hex');
+end
+$function$
+;
+alter function jobforge.token_mac owner to jobforge_owner;
+comment on function jobforge.token_mac is 'The signature of a tenant token, in hex.';
+
+CREATE OR REPLACE FUNCTION jobforge.token_tenant(p_token text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_key_id  text := split_part(p_token, '.', 1);
+    v_expires text := split_part(p_token, '.', 2);
+    v_mac     text := split_part(p_token, '.', 3);
+    v_tenant  text := substr(p_token, length(v_key_id) + length(v_expires) + length(v_mac) + 4);
+    v_key     jobforge.tenant_keys;
+begin
+    if p_token is null then
+        return null;
+    end if;
+    select * into v_key from jobforge.tenant_keys k
+     where k.key_id = v_key_id and (k.retired_at is null or k.retired_at > now());
+    if not found or v_tenant = '' or v_expires ~ '[^0-9]' or length(v_expires) not between 1 and 11
+       or sha256(convert_to(v_mac, 'UTF8'))
+          <> sha256(convert_to(jobforge.token_mac(v_key, v_key_id || '.' || v_expires || '.' || v_tenant), 'UTF8'))
+    then
+        raise exception 'jobforge: the tenant token is not valid'
+            using errcode = 'JF006', hint = 'Sign it with a key that this database knows: jobforge tenancy.';
+    end if;
+    if to_timestamp(v_expires::bigint) <= now() then
+        raise exception 'jobforge: the tenant token had expired when this transaction began'
+            using errcode = 'JF006', hint = 'Sign a new one for each transaction.';
+    end if;
+    return v_tenant;
+end
+$function$
+;
+alter function jobforge.token_tenant owner to jobforge_owner;
+comment on function jobforge.token_tenant is 'The tenant that a token names; raises JF006 for a bad one.';
+
 CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
  RETURNS TABLE(step text, moved integer)
  LANGUAGE plpgsql
@@ -1774,3 +2325,24 @@ alter function jobforge.upkeep owner to jobforge_owner;
 grant execute on function jobforge.upkeep to jobforge_admin;
 grant execute on function jobforge.upkeep to jobforge_worker;
 comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers; in bounded steps.';
+
+CREATE OR REPLACE FUNCTION jobforge.use_tenancy(p_tenancy text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_tenancy is null or p_tenancy not in ('plain', 'signed') then
+        raise exception 'jobforge: tenancy is plain or signed' using errcode = 'JF003', hint = 'Pass one of the two.';
+    end if;
+    insert into jobforge.settings (tenancy) values (p_tenancy)
+    on conflict (only_row) do update set tenancy = excluded.tenancy;  -- also the lock that retire_tenant_key waits for
+    if p_tenancy = 'signed' and not exists (select from jobforge.tenant_keys k where k.retired_at is null) then
+        raise exception 'jobforge: signed tenancy needs a key'
+            using errcode = 'JF008', hint = 'Add one, and give it to the application: jobforge tenancy --add-key.';
+    end if;
+end
+$function$
+;
+alter function jobforge.use_tenancy owner to jobforge_owner;
+comment on function jobforge.use_tenancy is 'Switch to plain or signed tenancy. For jobforge_owner.';

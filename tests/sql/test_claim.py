@@ -76,6 +76,7 @@ def test_a_claim_gives_all_that_a_worker_needs_and_the_job_is_running(sql: Sql) 
         "idempotency_key": "k",
         "parent_id": parent,
         "trace": '{"traceparent": "x"}',
+        "tenant_token": None,
     }
     standing = sql.job(job)
     assert standing["state"] == "running"

@@ -301,7 +301,7 @@ def test_every_function_pins_its_search_path_and_has_a_comment(shared: Sql) -> N
 def test_every_table_forces_row_level_security(shared: Sql) -> None:
     rows = shared.look(
         "select relname, relrowsecurity and relforcerowsecurity as walled from pg_class "
-        "where relnamespace = 'jobforge'::regnamespace and relkind = 'r' and relname <> 'alembic_version'"
+        "where relnamespace = 'jobforge'::regnamespace and relkind = 'r'"
     )
-    assert len(rows) == 9
+    assert len(rows) == 13
     assert [row["relname"] for row in rows if not row["walled"]] == []

@@ -14,7 +14,8 @@ begin
         return;
     end if;
     for i in 1 .. 100 loop
-        delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+        delete from jobforge.scheduled s
+         where s.tenant_id = v_job.tenant_id and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
         if not found then
             delete from jobforge.ready r
              where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority

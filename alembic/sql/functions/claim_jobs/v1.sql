@@ -7,8 +7,10 @@
 --   p_cursors       per queue the tenant after which to go on: the tenant of the last row that the previous claim
 --                   returned for that queue. NULL: a random place.
 --   p_alive         the worker lives so long without a heartbeat
--- Fewer rows than asked for: nothing more can be claimed now (unless 10,000 jobs came due since the last claim). The payload comes as text, so that a payload that
--- one language cannot decode spoils that one job only. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
+-- Paused tenants are steps on the ring that give nothing. Fewer rows than asked for: nothing more can be claimed now
+-- (unless 10,000 jobs came due since the last claim). The payload comes as text, so that a payload that one language
+-- cannot decode spoils that job only. Where tenancy is signed each job comes with a token of its tenant, good for as
+-- long as the lease. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
 create or replace function jobforge.claim_jobs(
     p_worker_id    uuid,
     p_queues       text[],
@@ -20,7 +22,8 @@ create or replace function jobforge.claim_jobs(
 ) returns table (
     job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer,
     max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamptz, deadline timestamptz,
-    timeout interval, run_at timestamptz, created_at timestamptz, idempotency_key text, parent_id uuid, trace text
+    timeout interval, run_at timestamptz, created_at timestamptz, idempotency_key text, parent_id uuid, trace text,
+    tenant_token text
 )
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -36,10 +39,14 @@ as $$
 #variable_conflict use_column
 declare
     v_now     timestamptz := jobforge.now();
+    v_plain   boolean := exists (select from jobforge.settings s where s.tenancy = 'plain');
+    v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
     v_limit   integer := p_limit;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
     v_after   text collate "C";    -- the ring goes on behind this tenant
-    v_tenants text[];              -- the next ones on it
+    v_tenants text[];              -- the next ones on it, without those that are paused
+    v_met     integer;             -- how many they are with them
+    v_last    text collate "C";    -- and the last of these
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer;             -- passages of the ring's end since a job was found
     v_taken   integer;
@@ -69,12 +76,14 @@ begin
                  where ring.place < v_left and ring.tenant_id is not null
                    and not (ring.wrapped and ring.tenant_id >= v_after)
             )
-            select array_agg(ring.tenant_id order by ring.place)
-                   filter (where ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after)),
-                   bool_or(ring.wrapped)
-              into v_tenants, v_wrapped
-              from ring where ring.place > 0;
-            exit when v_tenants is null;  -- nobody has work here
+            select array_agg(m.tenant_id order by m.place) filter (where m.met and not (v_paused and exists (
+                       select from jobforge.tenants t where t.tenant_id = m.tenant_id and t.paused_at is not null))),
+                   count(*) filter (where m.met),
+                   (array_agg(m.tenant_id order by m.place desc) filter (where m.met))[1], bool_or(m.wrapped)
+              into v_tenants, v_met, v_last, v_wrapped
+              from (select ring.*, ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after) as met
+                      from ring where ring.place > 0) m;
+            exit when v_met = 0;  -- nobody has work here
 
             return query
             with picked as materialized (
@@ -102,15 +111,16 @@ begin
             )
             select c.job_id, c.tenant_id, c.queue, c.type, c.priority, c.payload::text, c.run + 1, c.attempt + 1,
                    c.max_attempts, c.crashes, c.token, v_now, c.deadline, c.timeout, c.run_at, c.created_at,
-                   c.idempotency_key, c.parent_id, c.trace::text
+                   c.idempotency_key, c.parent_id, c.trace::text,
+                   case when not v_plain then jobforge.new_token(c.tenant_id, c.deadline) end
               from claimed c order by c.place, c.priority, c.job_id;
             get diagnostics v_taken = row_count;
             v_left := v_left - v_taken;
             v_limit := v_limit - v_taken;
-            v_after := v_tenants[cardinality(v_tenants)];
+            v_after := v_last;
             v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
             -- a full circle without a job: these were all there are, or the ring's end came by often enough
-            exit when v_taken = 0 and (cardinality(v_tenants) < v_left or v_dry >= 3);
+            exit when v_taken = 0 and (v_met < v_left or v_dry >= 3);
         end loop;
     end loop;
 end

@@ -62,6 +62,9 @@ begin
             perform pg_notify('jobforge', v_queue);
         end if;
     end if;
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
+    end if;
     return query select v_id, true, false;
 end
 $$;

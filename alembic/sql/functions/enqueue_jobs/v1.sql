@@ -65,6 +65,9 @@ begin
       into v_positions, v_ids, v_created
       from item left join fresh on fresh.id = item.id cross join woken;
 
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
+    end if;
     if true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for

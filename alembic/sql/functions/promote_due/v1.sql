@@ -8,10 +8,10 @@ declare
     v_moved integer;
 begin
     with due as (
-        select s.job_id from jobforge.scheduled s where s.run_at <= jobforge.now()
+        select s.ctid from jobforge.scheduled s where s.run_at <= jobforge.now()
          order by s.run_at, s.job_id limit p_limit for update skip locked
-    ), gone as (
-        delete from jobforge.scheduled s using due where s.job_id = due.job_id returning s.*
+    ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+        delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
     ), moved as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone

@@ -9,15 +9,17 @@ begin
     if v_tenant is null then
         raise exception 'jobforge: this transaction has no tenant'
             using errcode = 'JF001',
-                  hint = 'Set one in this transaction: select set_config(''jobforge.tenant_id'', ''<tenant>'', true);';
+                  hint = case when exists (select from jobforge.settings s where s.tenancy = 'plain')
+                      then 'Set one in this transaction: select set_config(''jobforge.tenant_id'', ''<tenant>'', true);'
+                      else 'Tenancy is signed. Set a token in this transaction: '
+                           'select set_config(''jobforge.tenant_token'', ''<token>'', true);' end;
     end if;
     if p_tenant_id <> v_tenant then
         raise exception 'jobforge: the tenant of the call is not the tenant of this transaction'
             using errcode = 'JF002', hint = 'Leave p_tenant_id out, or set the transaction''s tenant to it.';
     end if;
     if length(v_tenant) > 200 then
-        raise exception 'jobforge: a tenant has 1 to 200 characters, this one has %', length(v_tenant)
-            using errcode = 'JF003', hint = 'Use a shorter identifier, such as the tenant''s key.';
+        perform jobforge.check_tenant(v_tenant);
     end if;
     return v_tenant;
 end

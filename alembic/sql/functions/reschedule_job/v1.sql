@@ -20,7 +20,7 @@ begin
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
-    delete from jobforge.scheduled s where s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
+    delete from jobforge.scheduled s where s.tenant_id = v_tenant and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
     if not found then
         delete from jobforge.ready r
          where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority

@@ -1,15 +1,17 @@
 -- Due later: delays, retries, snoozes. Two indexes, at the rate of retries and not of jobs: run_at moves with each
--- retry, so it cannot be part of a key that is known from jobs.
+-- retry, so it cannot be part of a key that is known from jobs. The key begins with the tenant, so that its scheduled
+-- jobs are listed and counted without a look at anybody else's.
 create table jobforge.scheduled (
-    job_id    uuid             primary key,
+    tenant_id text collate "C" not null,
+    job_id    uuid             not null,
     run_at    timestamptz      not null,
     queue     text collate "C" not null,
-    tenant_id text collate "C" not null,
     priority  smallint         not null,
     type      text collate "C" not null,
     run       integer          not null,
     attempt   integer          not null,
-    crashes   integer          not null
+    crashes   integer          not null,
+    primary key (tenant_id, job_id)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index scheduled_due on jobforge.scheduled (run_at, job_id);
 

@@ -1,0 +1,22 @@
+-- How much there is of a tenant, table by table: what an export would write and a purge would delete.
+create or replace function jobforge.count_tenant(p_tenant_id text) returns table (relation text, "rows" bigint)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        select 'jobs', count(*) from jobforge.jobs j where j.tenant_id = p_tenant_id
+        union all select 'ready', count(*) from jobforge.ready r where r.tenant_id = p_tenant_id
+        union all select 'scheduled', count(*) from jobforge.scheduled s where s.tenant_id = p_tenant_id
+        union all select 'leases', count(*) from jobforge.leases l where l.tenant_id = p_tenant_id
+        union all select 'outcomes', count(*) from jobforge.outcomes o where o.tenant_id = p_tenant_id
+        union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
+        union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
+        union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
+        union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
+end
+$$;
+
+grant execute on function jobforge.count_tenant(text) to jobforge_admin;
+comment on function jobforge.count_tenant(text) is 'How many rows each table has of a tenant.';

@@ -1,0 +1,31 @@
+-- Everything that is kept of a tenant's jobs, oldest first, in pages: one JSON object for each job, with its state, its
+-- result and its attempts; lease tokens are in none. Pass the last job_id of a page as the next p_cursor.
+create or replace function jobforge.export_tenant(
+    p_tenant_id text, p_cursor uuid default null, p_limit integer default 1000
+) returns table (job_id uuid, record text)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- everything is met by key
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        select a.id,
+               json_build_object('job', a,
+                   'attempts', (select coalesce(json_agg(t order by t.run), '[]') from jobforge.all_attempts t
+                                 where t.job_id = a.id and t.tenant_id = p_tenant_id),
+                   'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
+                                            where c.job_id = a.id and c.tenant_id = p_tenant_id))::text
+          from (select j.id from jobforge.jobs j
+                 where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
+                 order by j.id limit p_limit) page
+         cross join lateral (
+               select * from jobforge.all_jobs every_job where every_job.id = page.id and every_job.tenant_id = p_tenant_id) a
+         order by a.id;
+end
+$$;
+
+grant execute on function jobforge.export_tenant to jobforge_admin;
+comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as one JSON object for each.';

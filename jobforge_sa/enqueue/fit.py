@@ -1,0 +1,46 @@
+"""Whether an engine's database can be worked with, and keeps tenants apart: looked at once for each engine."""
+
+from __future__ import annotations
+
+import warnings
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine
+
+from jobforge_sa.db import calls, failures
+from jobforge_sa.errors import RowSecurityOff, RowSecurityOffWarning, TokensUncheckedWarning
+from jobforge_sa.tenant import Named, SignedTenant
+
+_unbound: WeakKeyDictionary[Engine, RowSecurityOff | None] = WeakKeyDictionary()  # engines that were looked at
+
+
+def look(connection: Connection, *, strict: bool, tenant: Named | None = None) -> None:
+    """Look at the database of a connection, unless that was done for its engine.
+
+    Args:
+        connection: One of the engine's; its role is taken for that of all.
+        strict: Raise where row level security does not bind the login; otherwise it is said once.
+        tenant: The tenant that is about to be set; one that is signed wants a database that checks.
+
+    Raises:
+        SchemaMismatch: the schema does not fit this code. RowSecurityOff: it is strict, and nothing binds the login.
+    """
+    if connection.engine not in _unbound:
+        _first_look(connection, strict, tenant)
+    weakness = _unbound[connection.engine]
+    if strict and weakness is not None:
+        raise weakness
+
+
+def _first_look(connection: Connection, strict: bool, tenant: Named | None) -> None:
+    row = connection.execute(calls.SCHEMA_VERSION).one_or_none()
+    mismatch = failures.mismatch(*(row[:2] if row else (None, None)))
+    if mismatch is not None:
+        raise mismatch
+    _, _, tenancy, bound, login = row or ("", "", "", True, "")
+    weakness = None if bound else RowSecurityOff(f'no row level security binds the login "{login}"')
+    _unbound[connection.engine] = weakness
+    if weakness is not None and not strict:
+        warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=6)
+    if isinstance(tenant, SignedTenant) and tenancy != "signed":
+        warnings.warn(TokensUncheckedWarning(), stacklevel=6)
