@@ -26,7 +26,7 @@ class Reader:
     def __init__(self, session: Session, tenant: str | None) -> None:
         self.session = session
         self.jobs = Jobs(session, tenant=tenant)
-        self.sees_all = tenant is None and _became_admin(session)
+        self.sees_all = tenant is None and become_admin(session)
         self.tenant = tenant
         self._now: dt.datetime | None = None
 
@@ -80,7 +80,7 @@ def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
         yield Reader(session, tenant)
 
 
-def _became_admin(session: Session) -> bool:
+def become_admin(session: Session) -> bool:
     """Act as jobforge_admin where the login may: one that is in jobforge_app as well would see nothing (its wall)."""
     version: Any = getattr(session.connection().dialect, "server_version_info", None) or (0,)
     may = func.pg_has_role(_ROLES.c.oid, "SET" if version >= (16,) else "MEMBER")
