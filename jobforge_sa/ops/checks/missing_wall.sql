@@ -2,7 +2,8 @@
 -- policy holds whatever is added; a table that the application reaches and that has none is one mistake from open.
 select 'error' as level, c.oid::regclass::text as object,
        'jobforge_app reaches it, and no restrictive policy holds it to its tenant' as detail,
-       format('create policy %I on %s as restrictive to jobforge_app using (tenant_id = (select jobforge.current_tenant()))'
+       format('drop policy if exists %1$I on %2$s; create policy %1$I on %2$s as restrictive to jobforge_app'
+              ' using (tenant_id = (select jobforge.current_tenant()))'
               ' with check (tenant_id = (select jobforge.current_tenant()));', c.relname || '_wall', c.oid::regclass) as remedy
   from pg_class c
   join pg_roles app on app.rolname = 'jobforge_app'
