@@ -309,6 +309,16 @@ def test_a_fault_of_the_connection_is_found_by_its_check_alone_and_cured_by_its_
         cured(connection, CONNECTION, mutant, findings)
 
 
+def test_the_cure_of_a_readable_token_leaves_the_other_columns_readable(shared: Database) -> None:
+    may = sa.text("select has_column_privilege('jobforge_app', 'jobforge.attempts', :name, 'select')")
+    with undone(shared) as connection:
+        run(connection, "grant select on jobforge.attempts to jobforge_app")
+        (finding,) = found(connection, SCHEMA, "jf_stranger")
+        run(connection, finding.remedy)
+        assert connection.scalar(may, {"name": "token"}) is False
+        assert connection.scalar(may, {"name": "error"}) is True
+
+
 def cured(connection: sa.Connection, checks: tuple[Check, ...], mutant: Mutant, findings: list[Finding]) -> None:
     """Do what the remedies say, and look again."""
     for finding in findings:
