@@ -75,6 +75,7 @@ OPEN = [
     ),
     Mutant("missing_wall", "dropped", "drop policy jobs_wall on jobforge.jobs"),
     Mutant("missing_wall", "select_only", "drop policy jobs_wall on jobforge.jobs; create policy jobs_wall on jobforge.jobs as restrictive for select to jobforge_app using (tenant_id = (select jobforge.current_tenant()))"),
+    Mutant("missing_wall", "of_others", "alter policy jobs_wall on jobforge.jobs to jobforge_admin"),
     Mutant("missing_wall", "new_table", table(TENANT) + "grant select on jobforge.extra to jobforge_app"),
     Mutant("missing_wall", "one_column", table(TENANT) + "grant select (job_id) on jobforge.extra to jobforge_app"),
     Mutant("tenantless_table", "new_table", table("n integer") + "grant select on jobforge.extra to jobforge_app"),
@@ -92,6 +93,7 @@ POLICIES = [
     Mutant("fail_open_policy", "coalesce", f"{JOBS_TENANT} (tenant_id = coalesce((select jobforge.current_tenant()), tenant_id))"),
     Mutant("fail_open_policy", "distinct", f"{JOBS_TENANT} (tenant_id is not distinct from (select jobforge.current_tenant()))"),
     Mutant("fail_open_policy", "bare_setting", f"{JOBS_TENANT} (tenant_id = (select current_setting('jobforge.tenant_id', true)))"),
+    Mutant("fail_open_policy", "not", f"{JOBS_TENANT} (not tenant_id = (select jobforge.current_tenant()))"),
     Mutant("fail_open_policy", "worker", "create policy extra on jobforge.jobs for select to jobforge_worker using (true)"),
     Mutant("fail_open_policy", "wall_check", "alter policy jobs_wall on jobforge.jobs with check (true)"),
     Mutant("unwrapped_tenant_call", "bare", f"{JOBS_TENANT} (tenant_id = jobforge.current_tenant())", "warning"),
@@ -143,7 +145,7 @@ GRANTS = [
     Mutant("schema_create_grant", "app", "grant create on schema jobforge to jobforge_app"),
     Mutant("readable_secret", "lease", "grant select (token) on jobforge.leases to jobforge_admin"),
     Mutant("readable_secret", "attempts", "grant select on jobforge.attempts to jobforge_app"),
-    Mutant("readable_secret", "key", table("kid text, inner_pad bytea", "tenant_keys") + "grant select (kid) on jobforge.tenant_keys to jobforge_admin"),
+    Mutant("readable_secret", "key", "drop table if exists jobforge.tenant_keys cascade;" + table("kid text, inner_pad bytea", "tenant_keys") + "grant select (kid) on jobforge.tenant_keys to jobforge_admin"),
     Mutant("readable_secret", "view", """
         set local role jobforge_owner;
         create view jobforge.extra with (security_invoker = true) as select token as lease_token from jobforge.leases;
@@ -359,30 +361,48 @@ def test_a_login_with_all_roles_hears_of_each_danger(shared: Database) -> None:
     assert all("SQL injection" in one.detail for one in findings)
 
 
-def test_a_prepared_transaction_that_nobody_ended_is_found() -> None:
+@pytest.fixture
+def cluster() -> Iterator[EmbeddedServer]:
+    """A server of its own, with a database "app"."""
     server = EmbeddedServer(settings={"max_prepared_transactions": "2"})
     try:
         server.start()
     except ServerError as error:
         pytest.skip(f"needs a server of its own: {error}")
-    try:
-        engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        migrate.upgrade(engine)
+    engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("create database app")
+    yield server
+    server.stop()
+
+
+def test_what_a_migrator_that_is_no_superuser_made_is_sound(cluster: EmbeddedServer) -> None:
+    superuser = sa.create_engine(cluster.url_for("app"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with superuser.connect() as connection:
+        run(connection, "create role migrator login createrole; alter database app owner to migrator")
+    engine = sa.create_engine(cluster.url_for("app", "migrator"), poolclass=sa.NullPool)
+    migrate.upgrade(engine)
+
+    findings = [one for one in doctor.examine(engine).findings if one.level != Level.UNSEEN]
+    assert [(one.name, one.level) for one in findings] == [("owner_login", Level.NOTE)]
+
+
+def test_a_prepared_transaction_that_nobody_ended_is_found(cluster: EmbeddedServer) -> None:
+    engine = sa.create_engine(cluster.url_for("app"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        run(connection, "begin; select set_config('jobforge.tenant_id', 'a', true)")
+        run(connection, "select jobforge.enqueue_job('t', p_notify => false)")
+        run(connection, "prepare transaction 'it''s lost'")
+    (check,) = (one for one in CONNECTION if one.name == "orphaned_transaction")
+    for restart in (False, True):
+        if restart:
+            cluster.restart()
         with engine.connect() as connection:
-            run(connection, "begin; select set_config('jobforge.tenant_id', 'a', true)")
-            run(connection, "select jobforge.enqueue_job('t', p_notify => false)")
-            run(connection, "prepare transaction 'it''s lost'")
-        (check,) = (one for one in CONNECTION if one.name == "orphaned_transaction")
-        for restart in (False, True):
-            if restart:
-                server.restart()
-            with engine.connect() as connection:
-                run(connection, "set search_path = pg_catalog, pg_temp")
-                (finding,) = doctor.run(connection, check)
-                assert finding.level == Level.NOTE  # it may yet be ended: it is not a minute old
-                assert "jobs, ready" in finding.detail
-        with engine.connect() as connection:
-            run(connection, finding.remedy)
-            assert doctor.run(connection, check) == []
-    finally:
-        server.stop()
+            run(connection, "set search_path = pg_catalog, pg_temp")
+            (finding,) = doctor.run(connection, check)
+            assert finding.level == Level.NOTE  # it may yet be ended: it is not a minute old
+            assert "jobs, ready" in finding.detail
+    with engine.connect() as connection:
+        run(connection, finding.remedy)
+        assert doctor.run(connection, check) == []

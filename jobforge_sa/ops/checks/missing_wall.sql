@@ -13,5 +13,5 @@ select 'error' as level, c.oid::regclass::text as object,
    and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id')
    and not exists (
        select from pg_policy p
-        where p.polrelid = c.oid and not p.polpermissive and p.polcmd = '*' and p.polroles && array[app.oid, 0::oid]
+        where p.polrelid = c.oid and not p.polpermissive and p.polcmd = '*' and app.oid = any (p.polroles)
           and pg_get_expr(p.polqual, p.polrelid) ~ 'tenant_id = .*current_tenant\(\)');

@@ -5,7 +5,8 @@ select 'warning' as level, format('login %I', session_user) as object,
            case when r.rolsuper then 'it is a superuser: ' else 'it has BYPASSRLS: ' end,
            'NOT protected: what it reads from the tables itself',
            case when r.rolsuper then ' or writes to them, and the lease tokens' end,
-           '. Still protected: functions demand the tenant and touch no other''s jobs',
+           '. Still protected: functions demand the tenant to enqueue, cancel, retry and reschedule,'
+           ' and touch no other''s jobs',
            case when views.names is not null then format('; %s filter by the tenant, where one is set', views.names) end,
            '.') as detail,
        case when r.rolsuper
