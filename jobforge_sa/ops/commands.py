@@ -11,7 +11,18 @@ import typer
 
 from jobforge_sa.db.url import shown
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import application, database, job_list, job_page, logs, migration, records, screen
+from jobforge_sa.ops import (
+    application,
+    database,
+    doctor,
+    doctor_page,
+    job_list,
+    job_page,
+    logs,
+    migration,
+    records,
+    screen,
+)
 from jobforge_sa.ops.reader import reading
 from jobforge_sa.types import JobState
 
@@ -21,7 +32,7 @@ EPILOG = """\
 [bold]Database:[/bold] --url, else JOBFORGE_DATABASE_URL, else DATABASE_URL: postgresql://user:password@host/database
 
 [bold]Exit status:[/bold] [bold]0[/bold] all is well.
-[bold]1[/bold] worker --once, and an attempt failed.
+[bold]1[/bold] worker --once, and an attempt failed; doctor, and something is wrong.
 [bold]2[/bold] an argument, the configuration, the database or the job asked for is not as it should be: see stderr.
 [bold]3[/bold] worker, and handlers were still running when the grace was over: their jobs went back to the queue.
 [bold]130[/bold] interrupted."""
@@ -116,6 +127,21 @@ def worker(
     if once:
         log.info("%s", application.sum_up(process.outcomes))
     raise typer.Exit(status)
+
+
+@app.command("doctor")
+def examine(
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one finding each.")] = False,
+) -> None:
+    """Look for what is wrong, or weaker than it should be; changes nothing. Exit 1 on an error."""
+    report = doctor.examine(database.engine(url))
+    if as_json:
+        for finding in report.findings:
+            typer.echo(records.line(records.finding(finding)))
+    else:
+        screen.show(screen.console(), *doctor_page.parts(report))
+    raise typer.Exit(report.status)
 
 
 @jobs.command("list")

@@ -28,7 +28,7 @@ class Reader:
 
     def __init__(self, session: Session, tenant: str | None) -> None:
         self.session = session
-        admin = _became_admin(session)
+        admin = become_admin(session)
         if admin and tenant is not None:
             session.execute(calls.ACT_FOR, {"tenant_id": name_of(tenant)})
         self.jobs = Jobs(session, tenant=None if admin or tenant is None else _proved(tenant))
@@ -91,7 +91,7 @@ def _proved(tenant: str) -> Tenant:
     return TenantKey.from_environment().tenant(tenant) if os.environ.get(KEY_VARIABLE) else tenant
 
 
-def _became_admin(session: Session) -> bool:
+def become_admin(session: Session) -> bool:
     """Act as jobforge_admin where the login may: one that is in jobforge_app as well would see nothing (its wall)."""
     version: Any = getattr(session.connection().dialect, "server_version_info", None) or (0,)
     may = func.pg_has_role(_ROLES.c.oid, "SET" if version >= (16,) else "MEMBER")

@@ -1,4 +1,4 @@
-"""Jobs and attempts as JSON: the same keys always, ISO times in UTC, durations in seconds."""
+"""Jobs, attempts and findings as JSON: the same keys always, ISO times in UTC, durations in seconds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import times
+from jobforge_sa.ops.doctor import Finding
 from jobforge_sa.types import JobInfo
 
 _ATTEMPT = ("run", "attempt", "outcome", "worker_id", "claimed_at", "finished_at", "run_ms", "error")
@@ -23,6 +24,11 @@ def job(info: JobInfo) -> dict[str, Any]:
 def attempt(one: Attempt) -> dict[str, Any]:
     """An ended run, under the names of `Attempt`, without those of its job."""
     return {name: getattr(one, name) for name in _ATTEMPT}
+
+
+def finding(one: Finding) -> dict[str, Any]:
+    """What the doctor found, under the names of `Finding`."""
+    return dataclasses.asdict(one)
 
 
 def line(record: Mapping[str, Any]) -> str:

@@ -44,10 +44,10 @@ def console() -> Console:
 
 
 def show(target: Console, *parts: RenderableType) -> None:
-    """Print them; in a pipe without the blanks that fill a table's cells."""
+    """Print them; in a pipe without the blanks that fill a table's cells. A text that says no_wrap stays one line."""
     if target.is_terminal:
         for part in parts:
-            target.print(part)
+            target.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
         return
     with target.capture() as captured:
         for part in parts:

@@ -1,0 +1,25 @@
+-- Who gets to run SQL as a login may do all that its roles may. Where one login serves several purposes, a hole in one of
+-- them, such as SQL injection in the web application, opens the others too.
+with login as (
+    select r.oid, case when current_setting('server_version_num')::int >= 160000 then 'usage, set' else 'member' end as may
+      from pg_roles r where r.rolname = session_user and not r.rolsuper
+), holds as (
+    select login.oid,
+           exists (select from pg_roles r where r.rolname = 'jobforge_app' and pg_has_role(login.oid, r.oid, may)) as app,
+           exists (select from pg_roles r where r.rolname = 'jobforge_worker' and pg_has_role(login.oid, r.oid, may)) as worker,
+           exists (select from pg_roles r where r.rolname = 'jobforge_admin' and pg_has_role(login.oid, r.oid, may)) as admin
+      from login
+)
+select 'warning' as level, format('login %I', session_user) as object, said.detail,
+       format('create role %1$s login password ''...''; grant jobforge_%1$s to %1$s; revoke jobforge_%1$s from %2$I;',
+              said.role, session_user) as remedy
+  from holds
+ cross join lateral (values
+       (app and worker, 'worker', 'it is in jobforge_app and jobforge_worker: SQL injection in the web application could'
+                                  ' claim, read and complete the jobs of all tenants'),
+       (app and admin, 'admin', 'it is in jobforge_app and jobforge_admin: SQL injection in the web application could'
+                                ' become the admin, and read the jobs of all tenants'),
+       (worker and admin and not app, 'admin', 'it is in jobforge_worker and jobforge_admin: a handler that runs foreign SQL'
+                                               ' could read the jobs of all tenants, not only those it has claimed')
+       ) said(applies, role, detail)
+ where said.applies;

@@ -1,0 +1,22 @@
+-- A lease's token is the right to end that run, and a tenant key the right to be any tenant. Who reads one completes
+-- other people's jobs, or signs a tenant of his choice.
+with readable as (
+    select c.oid, c.relname, r.oid as reader, r.rolname, a.attnum, a.attname,
+           a.attname ~ '(^|_)(token|secret)s?$' or c.relname = 'tenant_keys' as secret
+      from pg_class c
+      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      join pg_roles r on r.rolname in ('jobforge_app', 'jobforge_worker', 'jobforge_admin')
+     where c.relnamespace = to_regnamespace('jobforge') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+       and has_column_privilege(r.oid, c.oid, a.attnum, 'select')
+)
+select 'error' as level, oid::regclass::text as object,
+       format('%I may read %s', rolname, string_agg(quote_ident(attname), ', ' order by attnum) filter (where secret)) as detail,
+       case when has_table_privilege(reader, oid, 'select')  -- to revoke that takes the rights on columns too
+            then concat(format('revoke select on %s from %I;', oid::regclass, rolname),
+                        ' grant select (' || string_agg(quote_ident(attname), ', ' order by attnum) filter (where not secret)
+                            || format(') on %s to %I;', oid::regclass, rolname))
+            else format('revoke select (%s) on %s from %I;', string_agg(quote_ident(attname), ', ' order by attnum)
+                                                             filter (where secret), oid::regclass, rolname) end as remedy
+  from readable
+ group by oid, reader, rolname
+having bool_or(secret);

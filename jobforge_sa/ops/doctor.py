@@ -1,0 +1,202 @@
+"""Look for what is wrong, or weaker than it should be: in the schema, the roles, the connection, the server.
+
+Each check is one query in `checks/`, named after the fault that it finds; those about who is connected, and to what,
+stand in `checks/connection/`. They read the catalog only, so that any login may run them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, column, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from jobforge_sa.db import calls, failures
+from jobforge_sa.errors import SchemaMismatch
+from jobforge_sa.ops import database
+from jobforge_sa.ops.reader import become_admin
+
+_HERE = Path(__file__).parent
+_MANY = 20  # jobs that the auditor complains of; the rest is of the same kind
+_PATIENCE = "60s"  # for the auditor, who reads all jobs
+_AUDITED = "whether each job stands in exactly one place"
+
+
+class Level(StrEnum):
+    """How bad it is; the worst comes first."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+    UNSEEN = "unseen"  # no fault: something that this login cannot look at
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault: where, what, and the SQL or the command that cures it."""
+
+    name: str
+    level: Level
+    object: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A query that gives one row for each fault."""
+
+    name: str
+    why: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who looked, and at what."""
+
+    database: str
+    login: str
+    superuser: bool
+    server: str
+    roles: tuple[str, ...]
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that was found, the worst first."""
+
+    subject: Subject
+    findings: tuple[Finding, ...]
+
+    def of(self, level: Level) -> list[Finding]:
+        """The findings of one level."""
+        return [finding for finding in self.findings if finding.level == level]
+
+    @property
+    def status(self) -> int:
+        """The command's exit status: 1 where something is wrong, not merely weak."""
+        return 1 if self.of(Level.ERROR) else 0
+
+
+@cache
+def checks(group: str = "") -> tuple[Check, ...]:
+    """The checks of the schema, or those of the group "connection"."""
+    return tuple(_read(file) for file in sorted((_HERE / "checks" / group).glob("*.sql")))
+
+
+def run(connection: Connection, check: Check) -> list[Finding]:
+    """Ask for the faults of one kind. The search_path must be `pg_catalog, pg_temp`: names are shown by it."""
+    rows = connection.exec_driver_sql(check.query, execution_options={"no_parameters": True})
+    return [Finding(check.name, Level(level), where, detail, remedy) for level, where, detail, remedy in rows]
+
+
+def pin(connection: Connection) -> None:
+    """Set the search_path that the checks need, for this transaction; nobody else's functions are met on it."""
+    connection.execute(select(func.pg_catalog.set_config("search_path", "pg_catalog, pg_temp", True)))
+
+
+def why(name: str) -> str:
+    """What the fault allows, or nothing for one that is found by no check."""
+    known = {check.name: check.why for check in (*checks(), *checks("connection"))}
+    return known.get(name, "")
+
+
+def examine(target: Engine) -> Report:
+    """Run all checks in one transaction, which cannot write.
+
+    Raises:
+        ServerUnavailable: there is no database. SchemaMismatch: there is no schema jobforge in it.
+    """
+    options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
+        connection = session.connection()
+        pin(connection)
+        asked = connection.exec_driver_sql(_read(_HERE / "doctor.sql").query).mappings().one()
+        if not asked["migrated"]:
+            raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
+        revision, found = _revision(connection, asked["login"])
+        for check in (*checks("connection"), *checks()):
+            found += _tried(connection, check)
+        if not asked["sees_sessions"]:
+            found.append(_unseen("old_snapshot", "sessions of other logins", "pg_read_all_stats"))
+        if "jobforge_admin" not in asked["roles"]:
+            found.append(_unseen("audit", _AUDITED, "jobforge_admin"))
+        elif revision is not None:
+            found += _audit(session)
+    found.sort(key=lambda one: (list(Level).index(one.level), one.name, one.object))
+    return Report(_subject(asked, revision), tuple(found))
+
+
+def _read(file: Path) -> Check:
+    """The comment at the top of a file says what its fault allows."""
+    text = file.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    top = next(number for number, line in enumerate(lines) if not line.startswith("-- "))
+    return Check(file.stem, " ".join(line.removeprefix("-- ") for line in lines[:top]), text)
+
+
+def _subject(asked: Mapping[Any, Any], revision: str | None) -> Subject:
+    return Subject(
+        database=asked["database"],
+        login=asked["login"],
+        superuser=asked["superuser"],
+        server=asked["server"],
+        roles=tuple(asked["roles"]),
+        revision=revision,
+    )
+
+
+def _tried(connection: Connection, check: Check) -> list[Finding]:
+    """Run a check; where the database refuses, say so, and let the others go on."""
+    try:
+        with connection.begin_nested():
+            return run(connection, check)
+    except DBAPIError as error:
+        return [Finding(check.name, Level.UNSEEN, "the catalog", _said(error), "")]
+
+
+def _revision(connection: Connection, login: str) -> tuple[str | None, list[Finding]]:
+    """The schema's revision, and whether it fits this code."""
+    try:
+        with connection.begin_nested():
+            revision, serves = connection.execute(calls.SCHEMA_VERSION).one()
+    except DBAPIError as error:
+        better = failures.translate(error, role="jobforge_app", login=login)
+        level = Level.ERROR if isinstance(better, SchemaMismatch) else Level.UNSEEN
+        message, cure = (better.message, better.cure) if better is not None else (_said(error), "")
+        return None, [Finding("schema_version", level, "schema jobforge", message, cure)]
+    mismatch = failures.mismatch(revision, serves)
+    if mismatch is None:
+        return revision, []
+    return revision, [Finding("schema_version", Level.ERROR, "schema jobforge", mismatch.message, mismatch.cure)]
+
+
+def _audit(session: Session) -> list[Finding]:
+    """Ask the auditor, as the admin."""
+    faults = func.jobforge.audit().table_valued(column("job_id"), column("fault"))
+    try:
+        with session.begin_nested():
+            become_admin(session)
+            session.execute(select(func.set_config("statement_timeout", _PATIENCE, True)))
+            rows = session.execute(select(faults).limit(_MANY)).all()
+    except DBAPIError as error:
+        return [Finding("audit", Level.UNSEEN, _AUDITED, _said(error), "")]
+    return [
+        Finding("audit", Level.ERROR, f"job {job_id}", fault, f"jobforge jobs show {job_id}") for job_id, fault in rows
+    ]
+
+
+def _unseen(name: str, what: str, role: str) -> Finding:
+    return Finding(name, Level.UNSEEN, what, f"a login that is a member of {role} can", "jobforge doctor --url URL")
+
+
+def _said(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

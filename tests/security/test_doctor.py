@@ -1,0 +1,190 @@
+"""`jobforge doctor`: what it says to whom, how it looks, and how it leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from rich.console import Console
+
+from jobforge_sa.db import migrate
+from jobforge_sa.ops import doctor, doctor_page, screen
+from jobforge_sa.ops.doctor import Check, Finding, Level, Report, Subject
+from tests.acceptance.cli import inside, jobforge, refused
+from tests.fix_postgres import Database
+
+LOGINS = ("jf_app", "jf_worker", "jf_admin", "jf_one")
+
+
+def dba(database: Database, *statements: str) -> None:
+    with database.engine(isolation_level="AUTOCOMMIT").connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+@pytest.fixture
+def closed(database: Database) -> Database:
+    """A database as the documentation asks for it: only its own logins come in."""
+    dba(database, f"revoke connect, temporary on database {database.name} from public")
+    dba(database, f"grant connect on database {database.name} to {', '.join(LOGINS)}")
+    return database
+
+
+def lines(database: Database, user: str, *arguments: str, status: int = 0) -> Iterator[dict[str, str]]:
+    done = inside(database.url(user), "doctor", "--json", *arguments, status=status)
+    return (json.loads(line) for line in done.stdout.splitlines())
+
+
+def faults(database: Database, user: str, status: int = 0) -> list[tuple[str, str]]:
+    found = lines(database, user, status=status)
+    return [(one["level"], one["name"]) for one in found if one["level"] != "unseen"]
+
+
+def test_to_the_admin_of_a_sound_database_all_is_well(closed: Database) -> None:
+    done = jobforge(closed.url("jf_admin"), "doctor")
+
+    headline, *rest = done.stdout.splitlines()
+    assert headline == "all is well"
+    said = dict(line.split(maxsplit=1) for line in rest if line.startswith("  ") and ":" not in line)
+    assert said["database"] == closed.name
+    assert said["login"] == "jf_admin"
+    assert said["roles"] == "jobforge_admin"
+    assert said["schema"] == migrate.head()
+    assert said["server"].startswith("Postgres 1")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("user", ["jf_app", "jf_worker"])
+def test_what_a_login_cannot_look_at_is_said(closed: Database, user: str) -> None:
+    said = inside(closed.url(user), "doctor").stdout
+
+    assert said.startswith("all is well\n")
+    unseen = said.partition("not looked at\n")[2]
+    assert "each job stands in exactly one place: a login that is a member of jobforge_admin can" in unseen
+    assert "sessions of other logins: a login that is a member of pg_read_all_stats can" in unseen
+    assert {one["name"] for one in lines(closed, user)} == {"audit", "old_snapshot"}
+
+
+def test_a_stranger_may_ask_and_hears_what_is_hidden_from_it(closed: Database) -> None:
+    dba(closed, f"grant connect on database {closed.name} to jf_stranger", "drop policy jobs_wall on jobforge.jobs")
+
+    assert faults(closed, "jf_stranger", status=1) == [("error", "missing_wall")]
+    assert {one["name"] for one in lines(closed, "jf_stranger", status=1) if one["level"] == "unseen"} == {
+        "schema_version",
+        "audit",
+        "old_snapshot",
+    }
+
+
+def test_a_superuser_hears_what_no_policy_protects_and_what_still_does(closed: Database) -> None:
+    said = inside(closed.url(), "doctor").stdout
+
+    assert said.startswith("1 warning\n")
+    assert "WARNING  row_security_inactive" in said
+    assert "NOT protected: what it reads from the tables itself" in said
+    assert "Still protected: functions demand the tenant" in said
+    assert "roles     all of them" in said
+
+
+def test_one_login_for_everything_works_and_hears_what_that_weakens(closed: Database) -> None:
+    assert faults(closed, "jf_one") == [("warning", "shared_login")] * 2
+
+
+def test_a_database_open_to_the_cluster_is_a_note(database: Database) -> None:
+    said = inside(database.url("jf_admin"), "doctor").stdout
+
+    assert said.startswith("1 note\n")
+    assert f"cure: revoke connect, temporary on database {database.name} from public;" in said
+
+
+def test_a_fault_is_status_1_and_its_cure_can_be_copied(closed: Database) -> None:
+    dba(closed, "grant select on jobforge.attempts to jobforge_app", "drop policy jobs_wall on jobforge.jobs")
+    said = jobforge(closed.url("jf_admin"), "doctor", status=1).stdout
+
+    assert said.startswith("2 errors\n")
+    cures = [line.partition("cure: ")[2] for line in said.splitlines() if "cure: " in line]
+    assert len(cures) == 2
+    dba(closed, *cures)
+    assert inside(closed.url("jf_admin"), "doctor").stdout.startswith("all is well\n")
+
+
+@pytest.mark.no_audit("the auditor shall complain")
+def test_the_auditors_complaint_is_an_error(closed: Database) -> None:
+    dba(closed, "insert into jobforge.ready values ('q', 'a', 0, gen_random_uuid(), 't', 0, 0, 0)")
+
+    assert faults(closed, "jf_admin", status=1) == [("error", "audit")]
+    assert faults(closed, "jf_one", status=1) == [("error", "audit"), *[("warning", "shared_login")] * 2]
+    assert faults(closed, "jf_app") == []
+
+
+def test_json_has_the_same_names_in_each_line(closed: Database) -> None:
+    dba(closed, "alter table jobforge.jobs no force row level security")
+    found = list(lines(closed, "jf_app", status=1))
+
+    assert [one["level"] for one in found] == ["error", "unseen", "unseen"]
+    assert all(list(one) == ["name", "level", "object", "detail", "remedy"] for one in found)
+    assert found[0]["object"] == "jobforge.jobs"
+    assert found[0]["remedy"].startswith("alter table jobforge.jobs enable row level security;")
+
+
+@pytest.mark.parametrize("before", ["nothing", "base"])
+def test_without_the_schema_there_is_nothing_to_examine(bare_database: Database, before: str) -> None:
+    if before == "base":
+        migrate.upgrade(bare_database.engine())
+        migrate.downgrade(bare_database.engine(), "base")
+
+    refused(inside(bare_database.url(), "doctor", status=2), "revision base", "jobforge migrate")
+
+
+def test_without_a_database_there_is_nothing_to_examine(admin_url: sa.URL) -> None:
+    refused(inside(admin_url.set(database="jobforge_no_such"), "doctor", status=2), "no connection")
+
+
+def test_an_older_schema_is_an_error_and_is_examined_all_the_same(bare_database: Database) -> None:
+    migrate.upgrade(bare_database.engine(), "0001")
+    dba(bare_database, "drop policy jobs_wall on jobforge.jobs")
+
+    found = list(lines(bare_database, "postgres", status=1))
+    assert [one["name"] for one in found if one["level"] == "error"] == ["missing_wall", "schema_version"]
+    assert any("jobforge migrate" in one["remedy"] for one in found)
+
+
+def test_names_in_the_catalog_are_not_obeyed_by_the_terminal(closed: Database) -> None:
+    dba(closed, 'create policy "\x1b[2Jgone\n" on jobforge.jobs using (true)')
+    said = inside(closed.url("jf_admin"), "doctor", status=1).stdout
+
+    assert "foreign_policy" in said
+    assert "\x1b" not in said
+    assert "\x1b" not in inside(closed.url("jf_admin"), "doctor", "--json", status=1).stdout
+
+
+def test_a_check_that_the_database_refuses_stops_no_other(closed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Check("broken", "", "select 1 / 0")
+    ours = doctor.checks()
+    monkeypatch.setattr(doctor, "checks", lambda group="": (broken,) if group else ours)
+    dba(closed, "drop policy jobs_wall on jobforge.jobs")
+
+    report = doctor.examine(closed.engine("jf_admin"))
+    assert [one.name for one in report.of(Level.ERROR)] == ["missing_wall"]
+    assert [one.detail for one in report.of(Level.UNSEEN) if one.name == "broken"] == ["division by zero"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_terminal_wraps_what_is_read_and_never_what_is_copied(width: int) -> None:
+    remedy = "create policy a on b using (true); " * 5
+    report = Report(
+        Subject("shop", "app", False, "18.1", ("jobforge_app",), "0002"),
+        (Finding("open_table", Level.ERROR, "jobforge.jobs", "row level security is off " * 9, remedy),),
+    )
+    paper = io.StringIO()
+    target = Console(file=paper, width=width, force_terminal=True, highlight=False, markup=False, emoji=False)
+    target.no_color = True
+    screen.show(target, *doctor_page.parts(report))
+
+    written = [Console(width=1000).render_str(line).plain for line in paper.getvalue().splitlines()]
+    (cure,) = (line for line in written if "cure: " in line)
+    assert remedy.strip() in cure
+    assert written[0].startswith("1 error") or "1 error" in written[0]

@@ -1,0 +1,408 @@
+"""Each check finds the fault that it is made for, alone, and its remedy cures it; of a healthy schema none complains."""
+
+# ruff: noqa: E501  a fault is a line
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+
+from jobforge_sa.db import migrate
+from jobforge_sa.ops import doctor
+from jobforge_sa.ops.doctor import Check, Finding, Level
+from jobforge_sa.testing.server import EmbeddedServer, ServerError
+from tests.fix_postgres import Database
+from tests.support import one_database
+
+HISTORY = [script.revision for script in ScriptDirectory(str(migrate.script_location())).walk_revisions()][::-1]
+SCHEMA, CONNECTION = doctor.checks(), doctor.checks("connection")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault, made by a superuser in a transaction that is rolled back."""
+
+    check: str
+    variant: str
+    sql: str
+    level: str = "error"
+    login: str = "jf_stranger"  # who looks for it
+    beside: str = ""  # run by that login in a connection of its own, left open
+    swap: tuple[str, str] = (" ", " ")  # in the check's text, for what no test can have or wait for
+    remedy_runs: bool = True
+    also: tuple[str, ...] = ()  # checks that must find what follows from it
+
+    def __str__(self) -> str:
+        return f"{self.check}-{self.variant}"
+
+
+def table(columns: str, name: str = "extra") -> str:
+    """A table as our revisions make them, but for the policies of the application."""
+    return f"""
+        set local role jobforge_owner;
+        create table jobforge.{name} ({columns});
+        alter table jobforge.{name} enable row level security;
+        alter table jobforge.{name} force row level security;
+        create policy {name}_owner on jobforge.{name} to jobforge_owner using (current_user = 'jobforge_owner');
+        comment on table jobforge.{name} is 'More.';"""
+
+
+def function(body: str, kind: str = "language plpgsql security definer") -> str:
+    """A function as our revisions make them."""
+    return f"""
+        set local role jobforge_owner;
+        create function jobforge.extra(p_n integer) returns integer {kind}
+        set search_path = pg_catalog, pg_temp as $${body}$$;
+        comment on function jobforge.extra is 'More.';"""
+
+
+SOUND = "begin return p_n; end"
+TENANT = 'tenant_id text collate "C" not null, job_id uuid not null'
+JOBS_TENANT = "alter policy jobs_tenant on jobforge.jobs using"
+
+OPEN = [
+    Mutant("open_table", "not_forced", "alter table jobforge.jobs no force row level security"),
+    Mutant("open_table", "disabled", "alter table jobforge.leases disable row level security"),
+    Mutant(
+        "open_table",
+        "new",
+        "set local role jobforge_owner; create table jobforge.extra (n int); comment on table jobforge.extra is 'x'",
+    ),
+    Mutant("missing_wall", "dropped", "drop policy jobs_wall on jobforge.jobs"),
+    Mutant("missing_wall", "select_only", "drop policy jobs_wall on jobforge.jobs; create policy jobs_wall on jobforge.jobs as restrictive for select to jobforge_app using (tenant_id = (select jobforge.current_tenant()))"),
+    Mutant("missing_wall", "of_others", "alter policy jobs_wall on jobforge.jobs to jobforge_admin"),
+    Mutant("missing_wall", "new_table", table(TENANT) + "grant select on jobforge.extra to jobforge_app"),
+    Mutant("missing_wall", "one_column", table(TENANT) + "grant select (job_id) on jobforge.extra to jobforge_app"),
+    Mutant("tenantless_table", "new_table", table("n integer") + "grant select on jobforge.extra to jobforge_app"),
+    Mutant("tenantless_table", "workers", "grant select on jobforge.workers to jobforge_app"),
+    Mutant("tenantless_table", "one_column", "grant select (name) on jobforge.workers to jobforge_app"),
+    Mutant("tenantless_table", "version", "grant select on jobforge.alembic_version to jobforge_app"),
+    Mutant("unlogged_table", "ready", "alter table jobforge.ready set unlogged"),
+]  # fmt: skip
+
+POLICIES = [
+    Mutant("foreign_policy", "public", "create policy extra on jobforge.jobs using (true)"),
+    Mutant("foreign_policy", "stranger", "create policy extra on jobforge.workers to jf_stranger using (true)"),
+    Mutant("fail_open_policy", "true", f"{JOBS_TENANT} (true)"),
+    Mutant("fail_open_policy", "or_null", f"{JOBS_TENANT} (tenant_id = (select jobforge.current_tenant()) or (select jobforge.current_tenant()) is null)"),
+    Mutant("fail_open_policy", "coalesce", f"{JOBS_TENANT} (tenant_id = coalesce((select jobforge.current_tenant()), tenant_id))"),
+    Mutant("fail_open_policy", "distinct", f"{JOBS_TENANT} (tenant_id is not distinct from (select jobforge.current_tenant()))"),
+    Mutant("fail_open_policy", "bare_setting", f"{JOBS_TENANT} (tenant_id = (select current_setting('jobforge.tenant_id', true)))"),
+    Mutant("fail_open_policy", "not", f"{JOBS_TENANT} (not tenant_id = (select jobforge.current_tenant()))"),
+    Mutant("fail_open_policy", "worker", "create policy extra on jobforge.jobs for select to jobforge_worker using (true)"),
+    Mutant("fail_open_policy", "wall_check", "alter policy jobs_wall on jobforge.jobs with check (true)"),
+    Mutant("unwrapped_tenant_call", "bare", f"{JOBS_TENANT} (tenant_id = jobforge.current_tenant())", "warning"),
+    Mutant("unwrapped_tenant_call", "beside", "alter policy jobs_wall on jobforge.jobs with check (tenant_id = (select jobforge.current_tenant()) and tenant_id = jobforge.current_tenant())", "warning"),
+    Mutant("competing_policies", "select", "create policy extra on jobforge.jobs for select to jobforge_app using (tenant_id = (select jobforge.current_tenant()))", "warning"),
+    Mutant("competing_policies", "all", "create policy extra on jobforge.jobs to jobforge_admin using (true)", "warning"),
+    Mutant("inherited_owner_policy", "true", "alter policy jobs_owner on jobforge.jobs using (true)", "warning"),
+    Mutant("inherited_owner_policy", "or", "alter policy jobs_owner on jobforge.jobs with check (current_user = 'jobforge_owner' or priority = 0)", "warning"),
+]  # fmt: skip
+
+FUNCTIONS = [
+    Mutant("unpinned_search_path", "reset", "alter function jobforge.audit() reset all"),
+    Mutant("unpinned_search_path", "empty", "alter function jobforge.audit() set search_path = ''"),
+    Mutant("unpinned_search_path", "pg_catalog", "alter function jobforge.audit() set search_path = pg_catalog"),
+    Mutant("unpinned_search_path", "invoker", "alter function jobforge.settle set search_path = public", "warning"),
+    Mutant("public_function", "granted", "grant execute on function jobforge.settle to public"),
+    Mutant("public_function", "default", function(SOUND, "language plpgsql") + "grant execute on function jobforge.extra to public"),
+    Mutant("dynamic_sql", "definer", function("begin execute 'select 1'; return 1; end")),
+    Mutant("dynamic_sql", "behind_a_comment", function("begin perform '--'; execute 'select 1'; return 1; end")),
+    Mutant("dynamic_sql", "xml", function("select length(query_to_xml('select 1', true, true, '')::text)", "language sql"), "warning"),
+    Mutant("unasked_tenant", "new", function(SOUND) + "grant execute on function jobforge.extra to jobforge_app"),
+    Mutant("unasked_tenant", "in_a_comment", function("begin -- current_tenant()\n return p_n; end") + "grant execute on function jobforge.extra to jobforge_app"),
+    Mutant("unasked_tenant", "audit", "grant execute on function jobforge.audit() to jobforge_app"),
+    Mutant("definer_language", "internal", """
+        create function jobforge.extra(integer) returns integer language internal security definer
+        set search_path = pg_catalog, pg_temp as 'int4abs';
+        comment on function jobforge.extra is 'More.'; alter function jobforge.extra owner to jobforge_owner;
+        revoke execute on function jobforge.extra from public"""),
+    Mutant("leakproof_function", "public", "create function public.spy(text) returns boolean language plpgsql leakproof as $$ begin raise notice '%', $1; return true; end $$", "warning"),
+]  # fmt: skip
+
+GRANTS = [
+    Mutant("foreign_grant", "public_schema", "grant usage on schema jobforge to public"),
+    Mutant("foreign_grant", "public_table", "grant select on jobforge.workers to public; revoke select on jobforge.workers from public; grant update (name) on jobforge.workers to jf_stranger"),
+    Mutant("foreign_grant", "stranger_table", "grant select, insert on jobforge.jobs to jf_stranger"),
+    Mutant("foreign_grant", "stranger_column", "grant select (token) on jobforge.leases to jf_stranger"),
+    Mutant("foreign_grant", "stranger_function", "grant execute on function jobforge.claim_jobs to jf_stranger"),
+    Mutant("foreign_grant", "stranger_option", "grant execute on function jobforge.claim_jobs to jf_stranger with grant option"),
+    Mutant("foreign_grant", "public_type", "grant usage on type jobforge.ended_run to public"),
+    Mutant("foreign_grant", "stranger_schema", "grant usage, create on schema jobforge to jf_stranger"),
+    Mutant("grant_option", "function", "grant execute on function jobforge.claim_jobs to jobforge_worker with grant option"),
+    Mutant("grant_option", "table", "grant select on jobforge.jobs to jobforge_app with grant option"),
+    Mutant("grant_option", "column", "grant select (run) on jobforge.leases to jobforge_app with grant option"),
+    Mutant("grant_option", "schema", "grant usage on schema jobforge to jobforge_app with grant option"),
+    *(Mutant("write_grant", right, f"grant {right} on jobforge.jobs to jobforge_app")
+      for right in ("insert", "update", "delete", "truncate", "references", "trigger")),
+    Mutant("write_grant", "column", "grant update (priority) on jobforge.jobs to jobforge_admin"),
+    Mutant("write_grant", "worker", "grant delete on jobforge.leases to jobforge_worker"),
+    Mutant("schema_create_grant", "app", "grant create on schema jobforge to jobforge_app"),
+    Mutant("readable_secret", "lease", "grant select (token) on jobforge.leases to jobforge_admin"),
+    Mutant("readable_secret", "attempts", "grant select on jobforge.attempts to jobforge_app"),
+    Mutant("readable_secret", "key", "drop table if exists jobforge.tenant_keys cascade;" + table("kid text, inner_pad bytea", "tenant_keys") + "grant select (kid) on jobforge.tenant_keys to jobforge_admin"),
+    Mutant("readable_secret", "view", """
+        set local role jobforge_owner;
+        create view jobforge.extra with (security_invoker = true) as select token as lease_token from jobforge.leases;
+        comment on view jobforge.extra is 'More.'; grant select on jobforge.extra to jobforge_worker"""),
+    Mutant("open_default_privileges", "functions", "alter default privileges for role jobforge_owner grant execute on functions to public"),
+    Mutant("open_default_privileges", "types", "alter default privileges for role jobforge_owner grant usage on types to public"),
+    Mutant("open_default_privileges", "tables", "alter default privileges for role jobforge_owner in schema jobforge grant select on tables to jobforge_app"),
+    Mutant("open_default_privileges", "other_creator", "alter default privileges in schema jobforge grant select on tables to public"),
+]  # fmt: skip
+
+ROLES = [
+    *(Mutant("overpowered_role", power, f"alter role jobforge_app {power}", level)
+      for power, level in (("login", "warning"), ("bypassrls", "error"), ("createrole", "error"),
+                           ("createdb", "warning"), ("replication", "warning"))),
+    Mutant("overpowered_role", "superuser", "alter role jobforge_app superuser", also=("readable_secret", "tenantless_table", "unasked_tenant")),
+    Mutant("missing_role", "renamed", "alter role jobforge_worker rename to jf_gone", remedy_runs=False, also=("foreign_grant",)),
+    Mutant("role_membership", "each_other", "grant jobforge_worker to jobforge_app"),
+    Mutant("role_membership", "read_all", "grant pg_read_all_data to jobforge_admin"),
+    Mutant("standing_tenant", "role", "alter role jf_app set jobforge.tenant_id = 'a'", "warning"),
+    Mutant("standing_tenant", "both", "do $$ begin execute format('alter role jf_app in database %I set jobforge.tenant_id = %L', current_database(), 'a'); end $$", "warning"),
+    Mutant("standing_tenant", "database", "do $$ begin execute format('alter database %I set request.jwt.claims = %L', current_database(), '{}'); end $$", "warning"),
+]  # fmt: skip
+
+OBJECTS = [
+    Mutant("unwalled_view", "reset", "alter view jobforge.all_jobs reset (security_invoker)"),
+    Mutant("unwalled_view", "off", "alter view jobforge.all_jobs set (security_invoker = off)"),
+    Mutant("unwalled_view", "materialized", "set local role jobforge_owner; create materialized view jobforge.extra as select 1 as n; comment on materialized view jobforge.extra is 'x'"),
+    Mutant("enum_column", "state", "set local role jobforge_owner; create type jobforge.mood as enum ('a'); comment on type jobforge.mood is 'x';" + table("mood jobforge.mood"), "warning"),
+    Mutant("unindexed_foreign_key", "none", table(f"{TENANT}, foreign key (tenant_id, job_id) references jobforge.jobs (tenant_id, id)"), "warning"),
+    Mutant("unindexed_foreign_key", "second", table(f"{TENANT}, n integer, foreign key (tenant_id, job_id) references jobforge.jobs (tenant_id, id)") + "create index on jobforge.extra (n, tenant_id, job_id)", "warning"),
+    Mutant("tenantless_foreign_key", "job", table(f"{TENANT}, foreign key (job_id) references jobforge.jobs (id)") + "create index on jobforge.extra (job_id)"),
+    Mutant("foreign_owner", "table", "alter table jobforge.jobs owner to postgres; grant select on jobforge.jobs to jobforge_owner; revoke select on jobforge.jobs from jobforge_owner"),
+    Mutant("foreign_owner", "view", "alter view jobforge.all_jobs owner to jf_stranger"),
+    Mutant("foreign_owner", "function", "alter function jobforge.audit() owner to jf_stranger"),
+    Mutant("foreign_owner", "type", "alter type jobforge.ended_run owner to jf_stranger"),
+    Mutant("foreign_owner", "schema", "alter schema jobforge owner to jf_stranger"),
+    Mutant("unknown_object", "view", "set local role jobforge_owner; create view jobforge.extra with (security_invoker = true) as select 1 as n", "warning"),
+    Mutant("unknown_object", "function", function(SOUND) + "comment on function jobforge.extra is null", "warning"),
+    Mutant("unknown_object", "table", table("n integer") + "comment on table jobforge.extra is null", "warning"),
+    Mutant("unknown_object", "type", "set local role jobforge_owner; create domain jobforge.extra as text", "warning"),
+    Mutant("stray_object", "definer", """
+        create function public.extra() returns bigint language sql security definer set search_path = pg_catalog, pg_temp
+        as 'select count(*) from jobforge.jobs'; alter function public.extra owner to jobforge_owner"""),
+    Mutant("stray_object", "table", "create table public.extra (n integer); alter table public.extra owner to jobforge_owner", "warning"),
+    Mutant("trigger", "insert", """
+        create function public.spy() returns trigger language plpgsql as $$ begin return new; end $$;
+        create trigger spy before insert on jobforge.jobs for each row execute function public.spy()"""),
+    Mutant("rewrite_rule", "insert", "create rule spy as on insert to jobforge.jobs do also notify spy"),
+    Mutant("published_table", "all", "create publication spy for all tables", "warning"),
+    Mutant("published_table", "schema", "create publication spy for tables in schema jobforge", "warning"),
+    Mutant("published_table", "table", "create publication spy for table jobforge.jobs, jobforge.leases", "warning"),
+]  # fmt: skip
+
+MUTANTS = [*OPEN, *POLICIES, *FUNCTIONS, *GRANTS, *ROLES, *OBJECTS]
+
+NUMBER = "current_setting('server_version_num')::int"
+CONNECTION_MUTANTS = [
+    Mutant("row_security_inactive", "superuser", "", "warning", login="postgres", remedy_runs=False),
+    Mutant("row_security_inactive", "bypass", "alter role jf_admin bypassrls", "warning", login="jf_admin"),
+    Mutant("shared_login", "app_worker", "grant jobforge_worker to jf_app", "warning", login="jf_app", remedy_runs=False),
+    Mutant("shared_login", "app_admin", "grant jobforge_admin to jf_app", "warning", login="jf_app", remedy_runs=False),
+    Mutant("shared_login", "worker_admin", "grant jobforge_admin to jf_worker", "warning", login="jf_worker", remedy_runs=False),
+    Mutant("owner_login", "app", "grant jobforge_owner to jf_app", "warning", login="jf_app"),
+    Mutant("owner_login", "migrator", "grant jobforge_owner to jf_stranger", "note", remedy_runs=False),
+    Mutant("owner_login", "createrole", "alter role jf_app createrole", "warning", login="jf_app", swap=(NUMBER, "150018")),
+    Mutant("open_database", "default", "do $$ begin execute format('grant connect on database %I to public', current_database()); end $$", "note"),
+    *(Mutant("outdated_server", number, "", "warning", swap=(NUMBER, number), remedy_runs=False)
+      for number in ("150013", "150008", "160009", "160004", "170005", "170000")),
+    Mutant("old_snapshot", "minutes", "", "note", beside="begin isolation level repeatable read; select 1", swap=("interval '5 minutes'", "interval '0'"), remedy_runs=False),
+    Mutant("asynchronous_commit", "off", "set local synchronous_commit = off", "warning", remedy_runs=False),
+]  # fmt: skip
+APART = {"orphaned_transaction"}  # needs a server that allows prepared transactions
+
+
+@pytest.fixture(scope="module")
+def shared(admin_url: sa.URL, template: str) -> Iterator[Database]:
+    with one_database(admin_url, template) as database:
+        yield database
+
+
+@contextmanager
+def undone(database: Database) -> Iterator[sa.Connection]:
+    """A superuser's transaction that never commits."""
+    engine = sa.create_engine(database.url(), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        doctor.pin(connection)
+        yield connection
+        connection.rollback()
+
+
+def run(connection: sa.Connection, sql: str) -> None:
+    if sql:
+        connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
+def found(
+    connection: sa.Connection, checks: tuple[Check, ...], login: str, mutant: Mutant | None = None
+) -> list[Finding]:
+    """What a login finds, whoever the connection was before."""
+    run(connection, f"reset role; set local session authorization {login}")
+    findings: list[Finding] = []
+    for check in checks:
+        query = check.query.replace(*mutant.swap) if mutant and mutant.check == check.name else check.query
+        findings += doctor.run(connection, Check(check.name, check.why, query))
+    run(connection, "reset session authorization")
+    return findings
+
+
+@pytest.mark.parametrize("login", ["postgres", "jf_stranger"])
+@pytest.mark.parametrize("revision", HISTORY)
+def test_the_schema_is_sound_at_each_revision_up_and_down(
+    template: str, bare_database: Database, revision: str, login: str
+) -> None:
+    before = HISTORY[HISTORY.index(revision) - 1] if revision != HISTORY[0] else "base"
+    with bare_database.engine().connect() as connection:
+        for move, to in (
+            (migrate.upgrade, revision),
+            (migrate.downgrade, before),
+            (migrate.upgrade, revision),
+            (migrate.upgrade, "head"),
+        ):
+            move(connection, to)
+            doctor.pin(connection)
+            assert found(connection, SCHEMA, login) == [], f"after {move.__name__} to {to}"
+
+
+@pytest.mark.parametrize("login", ["jf_app", "jf_worker", "jf_admin", "jf_stranger"])
+def test_the_connection_of_a_login_for_one_purpose_is_sound(shared: Database, login: str) -> None:
+    with undone(shared) as connection:
+        run(connection, f"revoke connect on database {shared.name} from public")
+        assert found(connection, CONNECTION, login) == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_a_fault_of_the_schema_is_found_by_its_check_alone_and_cured_by_its_remedy(
+    shared: Database, mutant: Mutant
+) -> None:
+    with undone(shared) as connection:
+        run(connection, mutant.sql)
+        findings = found(connection, SCHEMA, mutant.login)
+        assert {(one.name, one.level) for one in findings if one.name not in mutant.also} == {
+            (mutant.check, mutant.level)
+        }, findings
+        assert {one.name for one in findings} == {mutant.check, *mutant.also}
+        cured(connection, SCHEMA, mutant, findings)
+
+
+@pytest.mark.parametrize("mutant", CONNECTION_MUTANTS, ids=str)
+def test_a_fault_of_the_connection_is_found_by_its_check_alone_and_cured_by_its_remedy(
+    shared: Database, mutant: Mutant
+) -> None:
+    beside = sa.create_engine(shared.url(mutant.login), poolclass=sa.NullPool)
+    with beside.connect() as other, undone(shared) as connection:
+        if mutant.beside:
+            other.exec_driver_sql("rollback")
+            run(other, mutant.beside)
+        run(connection, "rollback; begin")  # it is younger than what stands beside it
+        doctor.pin(connection)
+        run(connection, f"revoke connect on database {shared.name} from public")
+        run(connection, mutant.sql)
+        findings = found(connection, CONNECTION, mutant.login, mutant)
+        assert {(one.name, one.level) for one in findings} == {(mutant.check, mutant.level)}, findings
+        cured(connection, CONNECTION, mutant, findings)
+
+
+def test_the_cure_of_a_readable_token_leaves_the_other_columns_readable(shared: Database) -> None:
+    may = sa.text("select has_column_privilege('jobforge_app', 'jobforge.attempts', :name, 'select')")
+    with undone(shared) as connection:
+        run(connection, "grant select on jobforge.attempts to jobforge_app")
+        (finding,) = found(connection, SCHEMA, "jf_stranger")
+        run(connection, finding.remedy)
+        assert connection.scalar(may, {"name": "token"}) is False
+        assert connection.scalar(may, {"name": "error"}) is True
+
+
+def cured(connection: sa.Connection, checks: tuple[Check, ...], mutant: Mutant, findings: list[Finding]) -> None:
+    """Do what the remedies say, and look again."""
+    for finding in findings:
+        assert finding.object
+        assert finding.detail
+        assert finding.remedy
+        if mutant.remedy_runs and finding.name == mutant.check:
+            run(connection, finding.remedy)
+    if mutant.remedy_runs:
+        assert found(connection, checks, mutant.login, mutant) == []
+
+
+def test_each_check_has_a_mutant() -> None:
+    assert {check.name for check in SCHEMA} == {mutant.check for mutant in MUTANTS}
+    assert {check.name for check in CONNECTION} == {mutant.check for mutant in CONNECTION_MUTANTS} | APART
+
+
+@pytest.mark.parametrize("check", [*SCHEMA, *CONNECTION], ids=lambda check: check.name)
+def test_each_check_says_what_its_fault_allows(check: Check) -> None:
+    assert len(check.why) > 80
+    assert check.query.count(";") >= 1
+    assert max(len(line) for line in check.query.splitlines()) <= 130
+
+
+@pytest.mark.parametrize("number", ["150014", "160010", "170006", "180000"])
+def test_a_server_with_the_cure_is_not_blamed(shared: Database, number: str) -> None:
+    cured = Mutant("outdated_server", number, "", swap=(NUMBER, number))
+    with undone(shared) as connection:
+        run(connection, f"revoke connect on database {shared.name} from public")
+        assert found(connection, CONNECTION, "jf_admin", cured) == []
+
+
+def test_a_login_with_all_roles_hears_of_each_danger(shared: Database) -> None:
+    with undone(shared) as connection:
+        run(connection, f"revoke connect on database {shared.name} from public")
+        findings = found(connection, CONNECTION, "jf_one")
+    assert [(one.name, one.level) for one in findings] == [("shared_login", Level.WARNING)] * 2
+    assert all("SQL injection" in one.detail for one in findings)
+
+
+@pytest.fixture
+def cluster() -> Iterator[EmbeddedServer]:
+    """A server of its own, with a database "app"."""
+    server = EmbeddedServer(settings={"max_prepared_transactions": "2"})
+    try:
+        server.start()
+    except ServerError as error:
+        pytest.skip(f"needs a server of its own: {error}")
+    engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("create database app")
+    yield server
+    server.stop()
+
+
+def test_what_a_migrator_that_is_no_superuser_made_is_sound(cluster: EmbeddedServer) -> None:
+    superuser = sa.create_engine(cluster.url_for("app"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with superuser.connect() as connection:
+        run(connection, "create role migrator login createrole; alter database app owner to migrator")
+    engine = sa.create_engine(cluster.url_for("app", "migrator"), poolclass=sa.NullPool)
+    migrate.upgrade(engine)
+
+    findings = [one for one in doctor.examine(engine).findings if one.level != Level.UNSEEN]
+    assert [(one.name, one.level) for one in findings] == [("owner_login", Level.NOTE)]
+
+
+def test_a_prepared_transaction_that_nobody_ended_is_found(cluster: EmbeddedServer) -> None:
+    engine = sa.create_engine(cluster.url_for("app"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        run(connection, "begin; select set_config('jobforge.tenant_id', 'a', true)")
+        run(connection, "select jobforge.enqueue_job('t', p_notify => false)")
+        run(connection, "prepare transaction 'it''s lost'")
+    (check,) = (one for one in CONNECTION if one.name == "orphaned_transaction")
+    for restart in (False, True):
+        if restart:
+            cluster.restart()
+        with engine.connect() as connection:
+            run(connection, "set search_path = pg_catalog, pg_temp")
+            (finding,) = doctor.run(connection, check)
+            assert finding.level == Level.NOTE  # it may yet be ended: it is not a minute old
+            assert "jobs, ready" in finding.detail
+    with engine.connect() as connection:
+        run(connection, finding.remedy)
+        assert doctor.run(connection, check) == []
