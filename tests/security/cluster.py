@@ -1,4 +1,4 @@
-"""A cluster of a test's own, for what belongs to the cluster and not to a database: roles, logins, rights to connect."""
+"""A cluster of a test's own, for what belongs to a cluster and not to a database: roles, logins, who may connect."""
 
 from __future__ import annotations
 

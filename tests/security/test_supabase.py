@@ -1,4 +1,4 @@
-"""On Supabase, as far as its roles go: PostgREST logs in as authenticator, becomes a role, and names the JWT's claims."""
+"""On Supabase, as far as its roles go: PostgREST logs in as authenticator, becomes a role and names the claims."""
 
 from __future__ import annotations
 
