@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -105,4 +106,5 @@ def _configure(binary: str, database: Database, directory: Path, size: int) -> P
 def _ready(process: subprocess.Popen[bytes], directory: Path) -> bool:
     if process.poll() is not None:
         raise AssertionError(f"pgbouncer ended: {(directory / 'log').read_text()}")
-    return (directory / f".s.PGSQL.{PORT}").exists()
+    with socket.socket(socket.AF_UNIX) as client:  # the file is there a moment before anybody listens
+        return client.connect_ex(str(directory / f".s.PGSQL.{PORT}")) == 0

@@ -7,6 +7,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -249,6 +250,28 @@ def test_statements_that_psycopg_prepares_collide_unless_it_is_told_not_to(sql: 
     six_times(**TOLD["psycopg"])
     with pytest.raises(sa.exc.ProgrammingError, match="already exists"):
         six_times()
+
+
+def test_a_prepared_statement_may_run_in_place_of_another_and_set_a_tenant(sql: Sql) -> None:
+    """Why it is worse than an error: both are called _pg3_0, each on its own server connection, and then one moves."""
+    setting, reading = "select set_config('jobforge.tenant_id', %s, true)", "select %s::text || ' is what I asked for'"
+    with pgbouncer(sql.database, size=2) as bouncer, ExitStack() as clients:
+        first, second, third, fourth = (clients.enter_context(bouncer.connect("jf_app")) for _ in range(4))
+        first.prepare_threshold = second.prepare_threshold = 5  # psycopg's default
+        with first.transaction(), second.transaction():
+            for _ in range(6):
+                first.execute(setting, ["a"])
+                second.execute(reading, ["b"])
+            home = who(first)[0]
+        for connection in (third, fourth):  # both server connections are taken, then one is let go
+            connection.execute("begin")
+        (third if who(third)[0] == home else fourth).rollback()
+
+        with second.transaction():
+            assert second.execute(reading, ["b"]).fetchone() == ("b",)
+            assert second.execute(WHO, prepare=False).fetchone() == (home, "b")
+        for connection in (third, fourth):
+            connection.rollback()
 
 
 def test_a_setting_of_the_session_would_reach_the_next_client_and_the_next_user_of_a_pool(
