@@ -45,7 +45,7 @@ with ours as (
            format('jobforge.%I', relname), 'pg_class'::regclass, c.oid, relowner,
            coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner))
       from pg_class c join ours on relnamespace = ours.oid
-     where relkind in ('r', 'p', 'f', 'v', 'm', 'S') and relname <> 'alembic_version'
+     where relkind in ('r', 'p', 'f', 'v', 'm', 'S')
     union all
     select 'type', format('jobforge.%I', typname), 'pg_type'::regclass, t.oid, typowner,
            coalesce(typacl, acldefault('T', typowner))

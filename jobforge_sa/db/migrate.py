@@ -157,12 +157,13 @@ def run(host: MigrationContext, direction: Direction, revision: str, frm: str | 
 @contextmanager
 def entered(context: MigrationContext) -> Iterator[None]:
     """Hold the lock and be `jobforge_owner`, so that all objects are its; then be again who we were."""
-    from jobforge_sa.db.ddl import run_script
+    from jobforge_sa.db.ddl import read_sql, run_script
 
     run_script(context, _ENTER)
     _bootstrap(context)
     run_script(context, _BECOME_OWNER)
     _check_owner(context)
+    run_script(context, read_sql("privileges"))
     yield
     run_script(context, _SWEEP)
     run_script(context, _LEAVE)

@@ -167,7 +167,7 @@ def _revision(connection: Connection, login: str) -> tuple[str | None, list[Find
     """The schema's revision, and whether it fits this code."""
     try:
         with connection.begin_nested():
-            revision, serves = connection.execute(calls.SCHEMA_VERSION).one()
+            revision, serves, *_ = connection.execute(calls.SCHEMA_VERSION).one()
     except DBAPIError as error:
         better = failures.translate(error, role="jobforge_app", login=login)
         level = Level.ERROR if isinstance(better, SchemaMismatch) else Level.UNSEEN

@@ -226,7 +226,6 @@ def test_a_migrators_dump_comes_back_without_any_superuser_and_works(
     check_that_it_works(cluster, back)
 
 
-@pytest.mark.xfail(reason="only the first revision closes the default privileges; an upgrade does not look at them")
 def test_an_upgrade_closes_what_the_dump_of_the_schema_left_open(cluster: Cluster, back: str, tmp_path: Path) -> None:
     dump(cluster, "migrator", *OWNER, "--format=custom", f"--file={tmp_path / 'ours'}")
     cluster.run(f"grant create on database {back} to jobforge_owner", database=back, user="migrator")

@@ -36,6 +36,17 @@ create type jobforge.ended_run as (
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
 
+create table jobforge.alembic_version (
+    version_num character varying(32) not null,
+    constraint alembic_version_pkc PRIMARY KEY (version_num)
+);
+alter table jobforge.alembic_version owner to jobforge_owner;
+alter table jobforge.alembic_version enable row level security;
+alter table jobforge.alembic_version force row level security;
+create policy alembic_version_owner on jobforge.alembic_version as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+
 create table jobforge.attempts (
     job_id uuid not null,
     run integer not null,
@@ -443,16 +454,16 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.parent_id,
             j.trace,
             j.created_at,
-            ('scheduled'::text COLLATE "C") AS text,
+            ('scheduled'::text COLLATE "C") AS state,
             s.run,
             s.attempt,
             s.crashes,
-            s.run_at,
-            NULL::uuid,
-            NULL::timestamp with time zone,
-            NULL::timestamp with time zone,
-            NULL::timestamp with time zone,
-            NULL::json
+            s.run_at AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.scheduled s ON (((s.tenant_id = j.tenant_id) AND (s.job_id = j.id))))
         UNION ALL
@@ -470,16 +481,16 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.parent_id,
             j.trace,
             j.created_at,
-            ('running'::text COLLATE "C") AS text,
+            ('running'::text COLLATE "C") AS state,
             l.run,
             l.attempt,
             l.crashes,
-            NULL::timestamp with time zone,
+            NULL::timestamp with time zone AS due_at,
             l.worker_id,
             l.claimed_at,
             l.deadline,
-            NULL::timestamp with time zone,
-            NULL::json
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.leases l ON (((l.job_id = j.id) AND (l.tenant_id = j.tenant_id))))
         UNION ALL
@@ -497,14 +508,14 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.parent_id,
             j.trace,
             j.created_at,
-            ('succeeded'::text COLLATE "C") AS text,
+            ('succeeded'::text COLLATE "C") AS state,
             o.run,
             o.attempt,
             o.crashes,
-            NULL::timestamp with time zone,
-            NULL::uuid,
-            NULL::timestamp with time zone,
-            NULL::timestamp with time zone,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
             o.finished_at,
             o.result
            FROM (jobforge.jobs j
@@ -525,14 +536,14 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.parent_id,
             j.trace,
             j.created_at,
-            ('dead'::text COLLATE "C") AS text,
+            ('dead'::text COLLATE "C") AS state,
             o.run,
             o.attempt,
             o.crashes,
-            NULL::timestamp with time zone,
-            NULL::uuid,
-            NULL::timestamp with time zone,
-            NULL::timestamp with time zone,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
             o.finished_at,
             o.result
            FROM (jobforge.jobs j
@@ -553,14 +564,14 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.parent_id,
             j.trace,
             j.created_at,
-            ('canceled'::text COLLATE "C") AS text,
+            ('canceled'::text COLLATE "C") AS state,
             o.run,
             o.attempt,
             o.crashes,
-            NULL::timestamp with time zone,
-            NULL::uuid,
-            NULL::timestamp with time zone,
-            NULL::timestamp with time zone,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
             o.finished_at,
             o.result
            FROM (jobforge.jobs j

@@ -1,7 +1,4 @@
--- Closed by default. The default privileges hold for everything that jobforge_owner will ever create, also for
--- the functions of later revisions; "in schema" would not do: it can only add to the built-in grants to PUBLIC.
-alter default privileges for role jobforge_owner revoke execute on functions from public;
-alter default privileges for role jobforge_owner revoke usage on types from public;
+-- Closed by default; the default privileges are closed by every migration, see privileges.sql.
 revoke all on schema jobforge from public;
 grant usage on schema jobforge to jobforge_app, jobforge_worker, jobforge_admin;
 comment on schema jobforge is 'Background jobs that commit with your data. Owned by jobforge_sa''s Alembic revisions.';
