@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import traceback
 from dataclasses import dataclass
 
 import pydantic
@@ -12,9 +11,9 @@ import pydantic_core
 
 from jobforge_sa.tasks import faults
 from jobforge_sa.types import Cancel, Discard, Done, Outcome, Release, Retry, Snooze
+from jobforge_sa.worker import errortext
 from jobforge_sa.worker.run import Run
 
-MAX_TEXT = 5_000  # characters of a message and of a traceback: 6 bytes each at worst, the database takes 64 kB
 MAX_RESULT_BYTES = 262_144
 MAX_DELAY = dt.timedelta(days=3650)
 
@@ -83,16 +82,16 @@ def of_error(error: BaseException) -> Ending:
         case Release():
             return RELEASED
         case Retry(after=dt.timedelta() as after):
-            return Ending("failed", error=_described("Retry", _text(error)), delay=_seconds(after))
+            return Ending("failed", error=_described("Retry", errortext.message(error)), delay=_seconds(after))
         case Retry(after=None):
-            return Ending("failed", error=_described("Retry", _text(error)))
+            return Ending("failed", error=_described("Retry", errortext.message(error)))
         case Snooze() | Retry():
             return Ending("failed", error=_described("TypeError", f"{type(error).__name__} takes a timedelta"))
         case Discard():
-            return Ending("failed", error=_described("Discard", _text(error)), final=True)
+            return Ending("failed", error=_described("Discard", errortext.message(error)), final=True)
         case Cancel():
-            return Ending("canceled", error=_described("Cancel", _text(error)))
-    return Ending("failed", error=_described(type(error).__name__, _text(error), _traceback(error)))
+            return Ending("canceled", error=_described("Cancel", errortext.message(error)))
+    return Ending("failed", error=_described(type(error).__name__, errortext.message(error), errortext.trace(error)))
 
 
 def _seconds(delay: dt.timedelta) -> float:
@@ -113,27 +112,7 @@ def refused(reason: str) -> Ending:
 
 
 def _described(kind: str, message: str, trace: str | None = None) -> dict[str, str]:
-    error = {"type": _clean(kind)[:200], "message": _clean(message)}
+    error = {"type": errortext.clean(kind)[:200], "message": errortext.clean(message)}
     if trace:
-        error["traceback"] = _clean(trace)
+        error["traceback"] = errortext.clean(trace)
     return error
-
-
-def _clean(text: str) -> str:
-    """Text that Postgres stores: no NUL, no half surrogate pairs, and not more than anybody reads."""
-    text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT // 2]}\n…\n{text[-MAX_TEXT // 2 :]}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException as broken:  # an exception whose __str__ raises is still an exception
-        return f"<str() of it raised {type(broken).__name__}>"
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error, limit=-20, chain=True))
-    except BaseException:
-        return f"<no traceback: formatting it failed>\n{type(error).__name__}"

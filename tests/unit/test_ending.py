@@ -17,7 +17,8 @@ from jobforge_sa.context import ClaimedJob
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.types import Cancel, Discard, Done, Outcome, Retry, Snooze
 from jobforge_sa.worker import ending as endings
-from jobforge_sa.worker.ending import MAX_TEXT, Ending
+from jobforge_sa.worker.ending import Ending
+from jobforge_sa.worker.errortext import MAX_TEXT
 from jobforge_sa.worker.run import Run
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -1,0 +1,86 @@
+"""What of an error is kept: text that Postgres can store, that somebody reads, and that gives no secret away.
+
+An error is stored with its job, shown by the command line and logged, and its tenant may read it. So values that
+look like secrets, the parameters of SQL statements and the rows that Postgres quotes are left out. A secret that
+looks like nothing in particular cannot be told from other text: keep it out of messages.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+
+import pydantic
+from sqlalchemy.exc import StatementError
+
+from jobforge_sa.tasks import faults
+
+MAX_TEXT = 5_000  # characters of a message and of a traceback: 6 bytes each at worst, the database takes 64 kB
+GONE = "***"
+
+_MAX_LOOKED_AT = 8 * MAX_TEXT  # a message of 10 MB is cut before anybody looks for secrets in it
+_CAUSES = 50  # links of a chain of causes
+
+_NAME = r"password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|cookie"
+_QUOTED = r"""'[^'\n]{1,2000}'|"[^"\n]{1,2000}"|(?!\*\*\*|bearer|basic)[^\s,;&)}\]'"]{1,2000}"""
+_PEM = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,9000}?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+# every quantifier is bounded, or cannot give back what it took, so that no text makes them slow
+_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.MULTILINE), instead)
+    for pattern, instead in (
+        (rf"(?s:{_PEM})", GONE),
+        (r"(://[^\s/:@]{0,200}):[^\s/@]{1,500}@", rf"\1:{GONE}@"),  # user:password@host
+        (r"\b(bearer|basic)\s{1,5}[\w.~+/=-]{8,}", rf"\1 {GONE}"),
+        (rf"""(\b[\w-]{{0,40}}(?:{_NAME})[\w-]{{0,40}}['"]?\s{{0,5}}[:=]\s{{0,5}})(?:{_QUOTED})""", rf"\1{GONE}"),
+        (r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*", GONE),  # a JWT
+        (r"\b[\w-]{1,40}\.\d{9,11}\.[0-9a-f]{64}\.", f"{GONE}."),  # a tenant token of ours
+        (r"\b(?:sk|pk|rk|whsec|gh[pousr]|github_pat|glpat|xox[abprs])[_-][\w-]{16,}|\bAKIA[0-9A-Z]{16}\b", GONE),
+        (r"^(DETAIL:\s.{0,40}?row contains )(?s:\(.{0,9000}?\))\.$", rf"\1({GONE})."),
+        (r"^(DETAIL:\s{1,5}Key \(.{0,500}?\)=)(?s:\(.{0,9000}?\))(?= )", rf"\1({GONE})"),
+        (r"\binput_value=(?s:.{0,1000}?), (?=input_type=)", f"input_value={GONE}, "),  # pydantic's
+    )
+)
+
+
+def message(error: BaseException) -> str:
+    """What an error says of itself."""
+    _hide_parameters(error)
+    try:
+        return faults(error) if isinstance(error, pydantic.ValidationError) else str(error)
+    except BaseException as broken:  # an exception whose __str__ raises is still an exception
+        return f"<str() of it raised {type(broken).__name__}>"
+
+
+def trace(error: BaseException) -> str:
+    """Where it came from, the newest 20 frames of each cause. Lines of source, no values of variables."""
+    _hide_parameters(error)
+    try:
+        return "".join(traceback.format_exception(error, limit=-20, chain=True))
+    except BaseException:
+        return f"<no traceback: formatting it failed>\n{type(error).__name__}"
+
+
+def clean(text: str) -> str:
+    """Text that Postgres stores: no NUL, no half surrogate pairs, no secrets, and not more than anybody reads."""
+    text = _cut(text, _MAX_LOOKED_AT).encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return _cut(text, MAX_TEXT)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit // 2]}\n…\n{text[-limit // 2 :]}"
+
+
+def _hide_parameters(error: BaseException) -> None:
+    """SQLAlchemy prints a statement's parameters; from here on these errors do not."""
+    left: list[BaseException | None] = [error]
+    for _ in range(_CAUSES):
+        if not left:
+            return
+        one = left.pop()
+        if one is None:
+            continue
+        if isinstance(one, StatementError):
+            one.hide_parameters = True
+        left += [one.__cause__, one.__context__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
