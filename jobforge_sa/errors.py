@@ -24,7 +24,8 @@ The tree::
     UserWarning
     └── SecurityWarning
         ├── RowSecurityOffWarning      the login is bound by no policy
-        └── TokensUncheckedWarning     tenants are signed, and the database does not look
+        ├── TokensUncheckedWarning     tenants are signed, and the database does not look
+        └── PreparedBehindPoolerWarning  statements are prepared through a pooler
 """
 
 from __future__ import annotations
@@ -137,6 +138,17 @@ class TokensUncheckedWarning(SecurityWarning):
         super().__init__(
             "this database does not check the tokens of tenants: its tenancy is plain\n"
             "  cure: once all applications sign, an owner runs: jobforge tenancy signed"
+        )
+
+
+class PreparedBehindPoolerWarning(SecurityWarning):
+    """Statements are prepared through a pooler: in transaction mode another client's may run in place of one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a pooler stands between this engine and Postgres, and psycopg prepares statements: in transaction mode "
+            "another client's statement may run in place of one of this application's, its tenant set by that\n"
+            "  cure: create_engine(url, connect_args={'prepare_threshold': None})"
         )
 
 

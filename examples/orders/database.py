@@ -55,7 +55,8 @@ def operator(engine: Engine) -> Iterator[Session]:
 
 def application(url: URL) -> Engine:
     """The application's engine: it acts as a role of its own, so that row level security binds it."""
-    return engine_for(url.update_query_dict({"options": f"-c role={ROLE}"}), pool_size=20)
+    acting = url.update_query_dict({"options": f"-c role={ROLE}"})
+    return engine_for(acting.render_as_string(hide_password=False), pool_size=20)
 
 
 def make_role(connection: Connection) -> None:

@@ -152,9 +152,9 @@ LIST_JOBS = Call(
     _JOB,
 )
 FITS: Final = "select revision, serves from jobforge.schema_version()"
-# beside it: does the database look at tokens, do policies bind this login, who is it
+# beside it: does the database look at tokens, do policies bind this login, who is it, which process of the server's
 SCHEMA_VERSION = text(
-    "select revision, serves, tenancy, row_security_active('jobforge.jobs'), current_user "
+    "select revision, serves, tenancy, row_security_active('jobforge.jobs'), current_user, pg_backend_pid() "
     "from jobforge.schema_version()"
 )
 
@@ -184,3 +184,4 @@ select signal, lease_token from jobforge.heartbeat_jobs(
 UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
 MAY_WORK: Final = "select has_function_privilege('jobforge.upkeep(uuid,integer)', 'execute'), current_user"
 LISTEN: Final = "listen jobforge"
+HOW_IT_STANDS: Final = "select current_setting('default_transaction_isolation'), pg_backend_pid()"

@@ -7,8 +7,13 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
-from jobforge_sa.db import calls, failures
-from jobforge_sa.errors import RowSecurityOff, RowSecurityOffWarning, TokensUncheckedWarning
+from jobforge_sa.db import calls, failures, pooler
+from jobforge_sa.errors import (
+    PreparedBehindPoolerWarning,
+    RowSecurityOff,
+    RowSecurityOffWarning,
+    TokensUncheckedWarning,
+)
 from jobforge_sa.tenant import Named, SignedTenant
 
 _unbound: WeakKeyDictionary[Engine, RowSecurityOff | None] = WeakKeyDictionary()  # engines that were looked at
@@ -37,10 +42,13 @@ def _first_look(connection: Connection, strict: bool, tenant: Named | None) -> N
     mismatch = failures.mismatch(*(row[:2] if row else (None, None)))
     if mismatch is not None:
         raise mismatch
-    _, _, tenancy, bound, login = row or ("", "", "", True, "")
+    _, _, tenancy, bound, login, backend_pid = row or ("", "", "", True, "", 0)
     weakness = None if bound else RowSecurityOff(f'no row level security binds the login "{login}"')
     _unbound[connection.engine] = weakness
     if weakness is not None and not strict:
         warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=6)
     if isinstance(tenant, SignedTenant) and tenancy != "signed":
         warnings.warn(TokensUncheckedWarning(), stacklevel=6)
+    driver = connection.connection.driver_connection
+    if pooler.prepares(driver) and pooler.stands_between(driver, backend_pid):
+        warnings.warn(PreparedBehindPoolerWarning(), stacklevel=6)

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobforge_sa.db import failures, migrate
+from jobforge_sa.db import failures, migrate, pooler
 from jobforge_sa.errors import ConfigurationError, JobForgeError
 
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
@@ -28,7 +28,9 @@ def engine(url: str | None, *, name: str = "jobforge", **options: Any) -> Engine
     if "connect_timeout" not in target.query:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
     pool = {} if "pool_size" in options else {"poolclass": NullPool}
-    return create_engine(target, connect_args=arguments, **pool, **options)
+    made = create_engine(target, connect_args=arguments, **pool, **options)
+    pooler.tame(made)
+    return made
 
 
 def require(target: Engine, role: str) -> None:

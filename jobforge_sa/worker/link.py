@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
+from jobforge_sa.db import calls, pooler
 from jobforge_sa.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -73,9 +74,11 @@ class Link:
         connection: psycopg.Connection[Any] = fairy.dbapi_connection  # type: ignore[assignment]
         connection.rollback()
         connection.autocommit = True
-        row = connection.execute("show default_transaction_isolation").fetchone()
-        if row is not None and row[0] != "read committed":  # only then: a pooler would hand the setting on
+        isolation, backend_pid = connection.execute(calls.HOW_IT_STANDS).fetchone() or ("", 0)
+        if isolation != "read committed":  # only then: a pooler would hand the setting on
             connection.execute("set default_transaction_isolation = 'read committed'")
+        if pooler.stands_between(connection, backend_pid):
+            connection.prepare_threshold = None
         return fairy
 
 
@@ -93,7 +96,9 @@ def own_engine(engine: Any, slots: int) -> Engine:
             "the worker needs a way to a Postgres",
             cure="pass create_engine('postgresql+psycopg://...') or its URL",
         )
-    return create_engine(url.set(drivername="postgresql+psycopg"), pool_size=slots)  # a session for each handler
+    own = create_engine(url.set(drivername="postgresql+psycopg"), pool_size=slots)  # a session for each handler
+    pooler.tame(own)
+    return own
 
 
 def backoff(failures: int) -> float:

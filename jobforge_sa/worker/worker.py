@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Engine
 
+from jobforge_sa.db import pooler
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.worker import ending as endings
@@ -245,6 +246,7 @@ class Worker:
             self._async_engine = create_async_engine(
                 self._session_engine.url.set(drivername="postgresql+psycopg"), pool_size=sum(self.queues.values())
             )
+            pooler.tame(self._async_engine.sync_engine)
         return self._async_engine
 
     async def _close_async(self) -> None:

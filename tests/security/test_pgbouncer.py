@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import re
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, Worker, bind_tenant
-from jobforge_sa.errors import TenantRequired
+from jobforge_sa.errors import PreparedBehindPoolerWarning, TenantRequired
 from jobforge_sa.models import Job
 from tests.security.pgbouncer import Pgbouncer, pgbouncer
 from tests.support import Sql, one_database, refused
@@ -212,7 +213,6 @@ def test_a_worker_does_its_jobs_and_no_tenant_of_theirs_reaches_another_client(s
     assert {found for *_, found in seen} == {None}
 
 
-@pytest.mark.xfail(reason="the engine of async handlers is made from the URL alone: connect_args do not reach it")
 def test_async_handlers_work_too_where_the_workers_engine_was_told_not_to_prepare(sql: Sql, bouncer: Pgbouncer) -> None:
     engine, forge = through(bouncer, "jf_one"), JobForge(tenant="a")
 
@@ -231,6 +231,51 @@ def test_async_handlers_work_too_where_the_workers_engine_was_told_not_to_prepar
             worker.drain(timeout=10)
     engine.dispose()
     assert worker.outcomes == {"succeeded": 1}
+
+
+@pytest.mark.parametrize("way", ["url", "async engine"])
+def test_a_worker_that_makes_its_own_engine_finds_the_pooler_and_prepares_nothing(
+    sql: Sql, bouncer: Pgbouncer, way: str
+) -> None:
+    forge, url = JobForge(tenant="a"), through(bouncer, "jf_one").url
+
+    @forge.task(max_attempts=1)
+    def store(ctx: Context, payload: Number) -> None:
+        for _ in range(6):
+            ctx.session.execute(STORE, {"n": payload.n})
+
+    @forge.task(max_attempts=1)
+    async def store_too(ctx: AsyncContext, payload: Number) -> None:
+        for _ in range(6):
+            await ctx.session.execute(STORE, {"n": payload.n})
+
+    engine = through(bouncer, "jf_one")
+    with Session(engine) as session, session.begin():
+        for n in range(20):
+            Jobs(session).enqueue(store, Number(n=n))
+            Jobs(session).enqueue(store_too, Number(n=n))
+    engine.dispose()
+    given = url.render_as_string(hide_password=False) if way == "url" else create_async_engine(url)
+    with Worker(given, forge, listen=False) as worker:
+        assert worker.drain(timeout=20)
+    assert worker.outcomes == {"succeeded": 40}
+
+
+@pytest.mark.parametrize("threshold", [5, None])
+def test_an_application_that_prepares_through_a_pooler_is_warned_once(
+    sql: Sql, bouncer: Pgbouncer, threshold: int | None
+) -> None:
+    engine = sa.create_engine(through(bouncer, "jf_app").url, connect_args={"prepare_threshold": threshold})
+    told = warnings.catch_warnings(record=True)
+    with told as heard, engine.connect() as connection:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            Jobs(connection, tenant="a").list()
+    engine.dispose()
+    assert [type(one.message) for one in heard] == [PreparedBehindPoolerWarning] * (threshold is not None)
+    with warnings.catch_warnings(record=True) as heard, sql.database.engine("jf_app").connect() as direct:
+        Jobs(direct, tenant="a").list()
+    assert heard == []
 
 
 # --- the dangers, shown ------------------------------------------------------------------------------------
