@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, Table, inspect, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, TextClause, inspect, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.sql import visitors
@@ -18,18 +18,20 @@ from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
 from jobforge_sa.types import Tenant
 
 Rows = Counter[str]  # by what they say, for not every value can be hashed
+Statement: TypeAlias = "Select[Any] | CompoundSelect[Any] | TextClause"
 Look = dict[str, Rows]  # by who looks
 
 NOBODY = ("a connection that never had a tenant", "a transaction with an empty tenant")
 
 
 class Target:
-    """What is to be isolated: a mapped class, by the keys of its rows, or any select."""
+    """What is to be isolated: a mapped class, by the keys of its rows, or any select, union or text()."""
 
-    def __init__(self, target: type[Any] | Select[Any]) -> None:
+    def __init__(self, target: type[Any] | Statement) -> None:
         self.table: Table | None = None  # of a class
         self.keys: Sequence[ColumnElement[Any]] = ()
-        if isinstance(target, Select):
+        self.statement: Statement
+        if not isinstance(target, type):
             self.name, self.statement = "the select", target
         else:
             mapper: Mapper[Any] = inspect(target)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, Select
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, object_session
 
@@ -23,7 +23,7 @@ from jobforge_sa.db.tenant import tenant_id
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.testing import _policy, _reading
 from jobforge_sa.testing._calling import Call, Deed
-from jobforge_sa.testing._reading import Target, who
+from jobforge_sa.testing._reading import Statement, Target, who
 from jobforge_sa.testing._sessions import Sessions
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, said
 from jobforge_sa.testing._writing import Attack
@@ -64,13 +64,13 @@ class Isolation:
         """A session without a tenant, for a block; undone at the end."""
         return self._sessions.of(None)
 
-    def assert_isolated(self, target: type[Any] | Select[Any], *, make: Make | None = None) -> None:
+    def assert_isolated(self, target: type[Any] | Statement, *, make: Make | None = None) -> None:
         """Assert that neither tenant is shown the other's rows, and that without a tenant there are none.
 
         Of a mapped class also that neither can insert a row for the other, change or delete one, or give its own away.
 
         Args:
-            target: A mapped class, or a select.
+            target: A mapped class, or a select, union or text().
             make: Gives a new object, or a list, of the tenant that it is called with. They are committed, and deleted
                 in the end. Without it both tenants must have committed rows. A select that counts or sums needs it.
 

@@ -328,10 +328,12 @@ def test_rows_that_an_open_transaction_holds_are_an_error_and_no_hang(shop: Shop
         sa.select(Order.total).where(Order.total > 5),
         sa.select(sa.func.count(), sa.func.sum(Order.total)).select_from(Order),
         sa.select(Order).options(sa.orm.joinedload(Order.lines)),
+        sa.union(sa.select(Order.id), sa.select(Order.total)),
+        sa.text("select array_agg(id) from shop.orders"),
     ],
-    ids=["entities", "columns", "counts", "joined"],
+    ids=["entities", "columns", "counts", "joined", "union", "text"],
 )
-def test_a_query_over_an_isolated_table_passes_and_over_an_open_one_fails(shop: Shop, query: sa.Select[Any]) -> None:
+def test_a_query_over_an_isolated_table_passes_and_over_an_open_one_fails(shop: Shop, query: Any) -> None:
     shop.walled(FOR_ALL).isolation().assert_isolated(query, make=order)
 
     shop.sql("create policy reports on shop.orders for select using (true)")
