@@ -9,15 +9,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobforge_sa.context import AsyncContext, Context
-from jobforge_sa.enqueue.jobs import Jobs
-from jobforge_sa.enqueue.tenant import bind_tenant
-from jobforge_sa.tasks import JobForge, Task
-from jobforge_sa.tenant import TenantKey
-from jobforge_sa.types import Cancel, Delays, Discard, Done, Enqueued, Exponential, JobState, Retry, Snooze
-
 if TYPE_CHECKING:
+    from jobforge_sa.context import AsyncContext, Context
     from jobforge_sa.enqueue.aio import AsyncJobs
+    from jobforge_sa.enqueue.jobs import Jobs
+    from jobforge_sa.enqueue.tenant import bind_tenant
+    from jobforge_sa.tasks import JobForge, Task
+    from jobforge_sa.tenant import TenantKey
+    from jobforge_sa.types import Cancel, Delays, Discard, Done, Enqueued, Exponential, JobState, Retry, Snooze
     from jobforge_sa.worker.worker import Worker
 
 __all__ = [
@@ -41,13 +40,30 @@ __all__ = [
     "bind_tenant",
 ]
 
-_LATE = {"AsyncJobs": "jobforge_sa.enqueue.aio", "Worker": "jobforge_sa.worker.worker"}
+_HOME = {
+    "jobforge_sa.context": ("AsyncContext", "Context"),
+    "jobforge_sa.enqueue.aio": ("AsyncJobs",),
+    "jobforge_sa.enqueue.jobs": ("Jobs",),
+    "jobforge_sa.enqueue.tenant": ("bind_tenant",),
+    "jobforge_sa.tasks": ("JobForge", "Task"),
+    "jobforge_sa.tenant": ("TenantKey",),
+    "jobforge_sa.types": (
+        "Cancel", "Delays", "Discard", "Done", "Enqueued", "Exponential", "JobState", "Retry", "Snooze",
+    ),
+    "jobforge_sa.worker.worker": ("Worker",),
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Load late what not everybody needs: a web process loads no thread code, and greenlet may be missing."""
-    if name in _LATE:
-        from importlib import import_module
+    """Load what is asked for: a web process loads no thread code, and a run of pytest no SQLAlchemy for our plugin."""
+    for module, names in _HOME.items():
+        if name in names:
+            from importlib import import_module
 
-        return getattr(import_module(_LATE[name]), name)
+            value = globals()[name] = getattr(import_module(module), name)
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

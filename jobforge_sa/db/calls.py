@@ -161,9 +161,12 @@ SCHEMA_VERSION = text(
 ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as text))")
 
 # a handler's session, in the handler's own transaction
-COMPLETE_IN_SESSION = text("select answer, reason from jobforge.complete_jobs(cast(:results as json))")
+COMPLETE_IN_SESSION = text(
+    "select answer, reason, jobforge.current_tenant() from jobforge.complete_jobs(cast(:results as json))"
+)
 HOLD_LEASE = text(
-    "select held from jobforge.heartbeat_job(cast(:job_id as uuid), cast(:lease_token as uuid))"
+    "select held, jobforge.current_tenant() "
+    "from jobforge.heartbeat_job(cast(:job_id as uuid), cast(:lease_token as uuid))"
 ).bindparams(bindparam("job_id", type_=Uuid()), bindparam("lease_token", type_=Uuid()))
 
 # the worker's, through psycopg. The commit of a claim need not wait for the disk: a claim that a crash forgets is a

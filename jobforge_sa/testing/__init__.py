@@ -1,1 +1,1 @@
-"""For tests: a Postgres without Docker and without root."""
+"""For tests: a Postgres without Docker and without root, and assertions that tenants are apart."""

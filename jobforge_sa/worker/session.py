@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa.db import calls
 from jobforge_sa.enqueue.jobs import ORIGIN, Origin
 from jobforge_sa.enqueue.tenant import TENANT, TenantSession
-from jobforge_sa.errors import LeaseLost
+from jobforge_sa.errors import LeaseLost, TenantConflict
 from jobforge_sa.tenant import SignedTenant
 from jobforge_sa.worker.run import Run
 
@@ -49,12 +49,18 @@ def _complete_or_hold(session: Session) -> None:
     connection = session.connection()
     if item is None:
         values = {"job_id": run.job.id, "lease_token": run.job.lease_token}
-        held = connection.execute(calls.HOLD_LEASE, values).scalar_one()
+        held, tenant = connection.execute(calls.HOLD_LEASE, values).one()
     else:
-        answer, reason = connection.execute(calls.COMPLETE_IN_SESSION, {"results": f"[{item}]"}).one()
+        answer, reason, tenant = connection.execute(calls.COMPLETE_IN_SESSION, {"results": f"[{item}]"}).one()
         if answer == "refused":
             raise CompletionRefused(reason)
         held = answer == "done"
+    if tenant != run.job.tenant_id:
+        raise TenantConflict(
+            f"the handler's session ends under the tenant {tenant!r}, its job is {run.job.tenant_id!r}'s; "
+            "its work is rolled back",
+            cure="leave jobforge.tenant_id as it is in a handler",
+        )
     if not held:
         run.signals.lost = True
         raise LeaseLost(f"job {run.job.id}: the lease of run {run.job.run} is gone; its work is rolled back")

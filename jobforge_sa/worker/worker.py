@@ -53,6 +53,9 @@ class Worker:
         listen: Wake by NOTIFY. Off where a pooler stands between (pgbouncer in transaction mode).
         session_engine: Where the handlers' sessions connect; the same database, perhaps as another role.
             Default: `engine`.
+        async_session_engine: Where those of async handlers do. Default: an engine made from the URL of the other one;
+            give another where that was made with `connect_args` or has events, such as one that sets a role. Its
+            connections live on the worker's loop: share it with nothing else.
         grace: How long `stop` lets running handlers go on.
 
     Use it as a context manager, `with Worker(engine, forge): ...`; or `start()` and `stop()`; or `run()` in a process
@@ -70,6 +73,7 @@ class Worker:
         poll: dt.timedelta = dt.timedelta(seconds=1),
         listen: bool = True,
         session_engine: Engine | None = None,
+        async_session_engine: AsyncEngine | None = None,
         grace: dt.timedelta = dt.timedelta(seconds=30),
     ) -> None:
         self.id = uuid.uuid4()
@@ -84,7 +88,7 @@ class Worker:
         )
         self._grace = grace.total_seconds()
         self._session_engine = session_engine or self._engine
-        self._async_engine: AsyncEngine | None = None
+        self._async_given = self._async_engine = async_session_engine
         self._count = threading.Lock()
         self._running = False
 
@@ -252,7 +256,7 @@ class Worker:
     async def _close_async(self) -> None:
         if self._async_engine is not None:
             await self._async_engine.dispose()
-            self._async_engine = None
+            self._async_engine = self._async_given
 
 
 def _name() -> str:

@@ -19,6 +19,7 @@ from tests.house.markdown import README, Block
 from tests.house.source import ROOT, callers, functions, sql_functions
 
 CONTRACT = ROOT / "docs" / "sql-contract.md"
+TESTING = ROOT / "docs" / "testing.md"
 PAGES = markdown.pages()
 
 # Python blocks that no test runs: page and first line, with the reason. They must still be Python.
@@ -103,8 +104,9 @@ def python_blocks() -> list[Block]:
 
 
 def run_blocks() -> list[Block]:
-    """The blocks that tests run: here, in acceptance/test_readme.py and in acceptance/test_wheel.py."""
-    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION)]
+    """The blocks that tests run: here, in test_readme.py, in test_wheel.py and in test_plugin.py."""
+    testing = [block for block in markdown.blocks(TESTING) if block.language == "python"]
+    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *testing]
 
 
 def contract_program() -> Block:

@@ -46,6 +46,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rich": ("ops/",),
     "threading": ("worker/", "ops/", "testing/"),  # an enqueue never starts a thread
     "concurrent": ("worker/", "ops/", "testing/"),
+    "pytest": ("testing/plugin.py",),  # what the fixtures give works without it
     "psycopg": ("worker/", "ops/", "testing/"),  # an application enqueues with the driver that it has
 }
 

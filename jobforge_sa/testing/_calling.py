@@ -1,0 +1,101 @@
+"""What a call does: what it gives, what it changes, and whether it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CursorResult, Result, text
+from sqlalchemy.engine import ScalarResult
+from sqlalchemy.exc import NoResultFound
+from sqlalchemy.orm import Session
+
+from jobforge_sa.db.failures import sqlstate
+from jobforge_sa.errors import AccessDenied, ConfigurationError, JobNotFound, TenantError
+
+REFUSALS = (AccessDenied, JobNotFound, TenantError, NoResultFound, PermissionError)
+_STATES = {"42501", "P0001", "P0002"}  # no right, or a policy; `raise exception`; `select into strict` without a row
+
+# of this transaction, by whichever function or trigger, and whatever the policies hide
+_CHANGES = text(
+    "select schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del from pg_stat_xact_user_tables "
+    "where n_tup_ins + n_tup_upd + n_tup_del > 0 and schemaname !~ '^pg_temp'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a call came to."""
+
+    given: list[Any]  # what it gave, if anything
+    changed: Counter[str]  # rows, by table and verb
+    refusal: BaseException | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it might as well not have been called."""
+        return not self.given and not self.changed
+
+
+class Call:
+    """A function of the database, by its name, or of Python's, which takes a session first."""
+
+    def __init__(self, function: str | Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self._function, self._args, self._named = function, args, named
+        self.name = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
+        if isinstance(function, str) and not all(re.fullmatch(r"[a-z_][\w$.]*", name) for name in (function, *named)):
+            raise ConfigurationError(f"{function!r} is no name of a function", cure='write it as "schema.name"')
+
+    def run(self, session: Session, raises: tuple[type[BaseException], ...], may_change: Iterable[str]) -> Deed:
+        """Call it, and see what it came to."""
+        before = _changes(session)
+        try:
+            given = _given(self._call(session))
+            session.flush()
+        except Exception as error:
+            if _refuses(error) or isinstance(error, raises):
+                return Deed([], Counter(), error)
+            raise
+        changed = _changes(session) - before
+        allowed = {name.rpartition(".")[2] for name in may_change}
+        return Deed(given, Counter({one: n for one, n in changed.items() if _table(one) not in allowed}))
+
+    def _call(self, session: Session) -> Any:
+        if not isinstance(self._function, str):
+            return self._function(session, *self._args, **self._named)
+        values = {f"a{place}": value for place, value in enumerate(self._args)} | dict(self._named)
+        binds = [f":a{place}" for place in range(len(self._args))] + [f"{name} => :{name}" for name in self._named]
+        return session.execute(text(f"select * from {self._function}({', '.join(binds)})"), values)
+
+
+def _refuses(error: Exception) -> bool:
+    state = sqlstate(error) or ""
+    return isinstance(error, REFUSALS) or state in _STATES or state.startswith("JF")
+
+
+def _table(change: str) -> str:
+    return change.rpartition(" ")[2].rpartition(".")[2]
+
+
+def _changes(session: Session) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for table, *numbers in session.execute(_CHANGES):
+        for verb, number in zip(("INSERT into", "UPDATE of", "DELETE from"), numbers, strict=True):
+            found[f"{verb} {table}"] = number
+    return found
+
+
+def _given(value: Any) -> list[Any]:
+    """What there is in an answer: rows of nothing but NULL, false, 0 and '' are none."""
+    if isinstance(value, CursorResult) and not value.returns_rows:
+        return [f"{value.rowcount} rows"] if value.rowcount > 0 else []
+    if isinstance(value, Result):
+        return [tuple(row) for row in value if any(row)]
+    if isinstance(value, ScalarResult):
+        value = value.all()
+    if isinstance(value, list | tuple | set | frozenset):
+        return [one for one in value if one]
+    return [value] if value else []

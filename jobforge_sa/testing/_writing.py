@@ -1,0 +1,171 @@
+"""What a tenant can do to a table's rows of another one: insert, change, give away, delete. All of it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from jobforge_sa.db import tenant as settings
+from jobforge_sa.db.failures import sqlstate
+from jobforge_sa.tenant import Tenant, named
+from jobforge_sa.tenant import name_of as tenant_id
+from jobforge_sa.testing._policy import name_of
+from jobforge_sa.testing._reading import who
+from jobforge_sa.testing._sessions import Sessions
+from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
+
+Values = dict[str, Any]  # a row, by the names of its columns
+
+# 42501: a policy or a missing right; P0001: a trigger; 55000, 0A000: a view that takes no writes
+_REFUSED = {"42501", "P0001", "55000", "0A000"}
+_PAST = -1  # rows hit: unknown, but more than none
+_IS_TABLE = sa.text("select relkind in ('r', 'p') from pg_class where oid = to_regclass(:name)")
+_MAY_UPDATE = sa.text(
+    "select attname from pg_attribute where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped "
+    "and attgenerated = '' and attidentity <> 'a' and has_column_privilege(attrelid, attnum, 'UPDATE')"
+)
+
+
+class Attack:
+    """One tenant against another's rows of one table.
+
+    Updates and deletes go without a WHERE, and inserts without RETURNING: whatever reads a column has the policies
+    for SELECT applied too, which would hide that those for INSERT, UPDATE or DELETE are open.
+    """
+
+    def __init__(self, sessions: Sessions, name: str, table: sa.Table, tenants: tuple[Tenant, Tenant]) -> None:
+        self._sessions, self._name, self._table = sessions, name, table
+        self._me, self._other = tenants
+        # bare: of the mapped table an UPDATE may set more columns (onupdate), and those may be refused
+        columns: Sequence[sa.ColumnClause[Any]] = [sa.column(c.name, c.type) for c in table.c]
+        self._bare = sa.table(table.name, *columns, schema=table.schema)
+        with sessions.of(self._other) as session:
+            self._theirs = _one(session, table)
+        with sessions.of(self._me) as session:
+            self._mine = _one(session, table)
+            self._is_table = bool(session.scalar(_IS_TABLE, {"name": name_of(session, table)}))
+            self._may_update = set(session.scalars(_MAY_UPDATE, {"name": name_of(session, table)}))
+        self._tenant = next((c for c in table.c if self._tells(c)), None)  # the column that names the tenant
+
+    def run(self) -> None:
+        """Try everything.
+
+        Raises:
+            NotIsolated: something went through.
+        """
+        if not self._is_table:
+            return
+        with self._sessions.of(self._me) as session:
+            seen = self._count(session, self._me)
+            self._insert(session)
+            self._update(session, seen)
+            self._give(session)
+            self._delete(session, seen)
+
+    def _tells(self, column: sa.Column[Any]) -> bool:
+        values = (str(self._mine[column.name]), str(self._theirs[column.name]))
+        return values == (tenant_id(self._me), tenant_id(self._other))
+
+    def _insert(self, session: Session) -> None:
+        values = {c.name: self._theirs[c.name] for c in self._table.c if not _made_by_default(c)}
+        before = self._count(session, self._other)
+        _become(session, self._me)
+
+        def more() -> int:  # for the other, and not only stored: a trigger may have made it the tenant's own
+            return self._count(session, self._other) - before
+
+        hit = _hit(session, sa.insert(self._table).values(values).inline(), more)
+        _become(session, self._me)
+        if hit:
+            self._leak(f"can insert a row for {who(self._other)}, such as {self._key(self._theirs)}")
+
+    def _count(self, session: Session, tenant: Tenant) -> int:
+        _become(session, tenant)
+        return session.scalar(sa.select(sa.func.count()).select_from(self._table)) or 0
+
+    def _update(self, session: Session, seen: int) -> None:
+        names = [c.name for c in self._table.c if c.name in self._may_update and not (c.primary_key or c.unique)]
+        column = self._tenant.name if self._tenant is not None and self._tenant.name in self._may_update else None
+        chosen = column or next(iter(names), None)
+        if chosen is None:
+            return
+        hit = _hit(session, self._set(chosen, self._mine[chosen]))
+        if hit > seen or (hit == _PAST and chosen == column):  # its own rows cannot clash: they have that value
+            self._leak(f"sees {counted(seen)}, and its UPDATE without a WHERE hits {'more' if hit < 0 else hit}")
+        hit = _hit(session, self._set(chosen, self._mine[chosen]).where(self._is_theirs()))
+        if hit:
+            self._leak(f"can UPDATE a row of {who(self._other)}: {self._key(self._theirs)}")
+
+    def _give(self, session: Session) -> None:
+        if self._tenant is not None and _hit(session, self._set(self._tenant.name, self._theirs[self._tenant.name])):
+            self._leak(f"can make its rows {who(self._other)}'s by an UPDATE, such as {self._key(self._mine)}")
+
+    def _delete(self, session: Session, seen: int) -> None:
+        hit = _hit(session, sa.delete(self._bare))
+        if hit > seen:
+            self._leak(f"sees {counted(seen)}, and its DELETE without a WHERE hits {hit}")
+        if _hit(session, sa.delete(self._bare).where(self._is_theirs())):
+            self._leak(f"can DELETE a row of {who(self._other)}: {self._key(self._theirs)}")
+
+    def _set(self, name: str, value: object) -> sa.Update:
+        return sa.update(self._bare).values({name: value})
+
+    def _is_theirs(self) -> sa.ColumnElement[bool]:
+        return sa.and_(*(self._bare.c[c.name] == self._theirs[c.name] for c in self._table.primary_key))
+
+    def _key(self, row: Values) -> str:
+        return ", ".join(f"{c.name}={row[c.name]!r}" for c in self._table.primary_key)
+
+    def _leak(self, what: str) -> None:
+        raise NotIsolated(f"{self._name} is not isolated: {who(self._me)} {what}")
+
+
+def _become(session: Session, tenant: Tenant) -> None:
+    session.execute(settings.set_tenant(named(tenant)), settings.binds(named(tenant)))
+
+
+def _one(session: Session, table: sa.Table) -> Values:
+    row = session.execute(sa.select(table).limit(1)).one()
+    return {column.name: value for column, value in zip(table.c, row, strict=True)}
+
+
+def _made_by_default(column: sa.Column[Any]) -> bool:
+    """Whether the database or the mapping makes a value: a key of its own, so that no other row is in the way."""
+    if column.computed is not None or (column.identity is not None and column.identity.always):
+        return True
+    made = column.default is not None or column.server_default is not None
+    return column.primary_key and (made or column is column.table.autoincrement_column)
+
+
+@contextmanager
+def _undone(session: Session) -> Iterator[None]:
+    savepoint = session.begin_nested()
+    try:
+        yield
+    finally:
+        savepoint.rollback()
+
+
+def _hit(session: Session, statement: sa.Insert | sa.Update | sa.Delete, count: Callable[[], int] | None = None) -> int:
+    """How many rows it would hit, or what `count` says then: none where it is refused."""
+    try:
+        with _undone(session):
+            result: Any = session.execute(statement)
+            return count() if count is not None else int(result.rowcount)
+    except DBAPIError as error:
+        state = sqlstate(error) or ""
+        if state in _REFUSED or state.startswith("JF"):
+            return 0
+        if state.startswith("23"):  # policies are looked at before constraints
+            return _PAST
+        if state == "55P03":
+            raise ProvesNothing(
+                f"a transaction that is still open holds rows of {statement.table}\n"
+                "  cure: end the test's own transaction before this assertion"
+            ) from error
+        raise

@@ -1,0 +1,222 @@
+"""Act as a tenant, and assert that models, queries and functions of an application keep tenants apart.
+
+Made for pytest (`jobforge_sa.testing.plugin` gives it as the fixture `isolation`), and needs none of it. Works for
+tables whose policies use `jobforge.current_tenant()` or `current_setting('jobforge.tenant_id', true)`.
+
+Every assertion first looks whether it could fail at all: as a superuser, without rows of both tenants, or with an
+id that nobody has, any of them would pass, and mean nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, object_session
+
+from jobforge_sa.db.failures import sqlstate
+from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.tenant import SignedTenant, Tenant, name_of
+from jobforge_sa.testing import _policy, _reading
+from jobforge_sa.testing._calling import Call, Deed
+from jobforge_sa.testing._reading import Statement, Target, who
+from jobforge_sa.testing._sessions import Sessions
+from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, said
+from jobforge_sa.testing._writing import Attack
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["Isolation", "NotIsolated", "ProvesNothing"]
+
+Make = Callable[[Any], object]  # a tenant → a new mapped object of its own, or several
+
+
+class Isolation:
+    """Two tenants of an application, and what they must not do to each other.
+
+    Args:
+        engine: Logged in as the application is in production: no superuser, no owner of the tables.
+        tenants: The two, as the application names them; UUIDs where its tenants are such, `TenantKey.tenant(...)`
+            where they are signed.
+    """
+
+    def __init__(self, engine: Engine | AsyncEngine, tenants: tuple[Tenant, Tenant] = ("tenant-a", "tenant-b")) -> None:
+        if name_of(tenants[0]) == name_of(tenants[1]):
+            raise ConfigurationError(f"two different tenants are needed, not {tenants!r}", cure="give two")
+        self.tenants = tenants
+        self._sessions = Sessions(engine)
+
+    def as_tenant(self, tenant: Tenant, *, commit: bool = False) -> AbstractContextManager[Session]:
+        """A session of the tenant, for a block. What it does is undone at the end, its own commits included.
+
+        Args:
+            tenant: The tenant.
+            commit: Keep it. The objects can still be read behind the block.
+        """
+        return self._sessions.of(tenant, commit=commit)
+
+    def as_nobody(self) -> AbstractContextManager[Session]:
+        """A session without a tenant, for a block; undone at the end."""
+        return self._sessions.of(None)
+
+    def assert_isolated(self, target: type[Any] | Statement, *, make: Make | None = None) -> None:
+        """Assert that neither tenant is shown the other's rows, and that without a tenant there are none.
+
+        Of a mapped class also that neither can insert a row for the other, change or delete one, or give its own away.
+
+        Args:
+            target: A mapped class, or a select, union or text().
+            make: Gives a new object, or a list, of the tenant that it is called with. They are committed, and deleted
+                in the end. Without it both tenants must have committed rows. A select that counts or sums needs it.
+
+        Raises:
+            NotIsolated: it is not; the error says what was shown to whom, and the policy to write.
+            ProvesNothing: this could not have failed.
+        """
+        __tracebackhide__ = True
+        found = Target(target)
+        try:
+            with self._sessions.of(self.tenants[0]) as session:
+                _policy.require_bound(session, found.tables)
+            with ExitStack() as made:
+                self._assert_reads(found, make, made)
+                self._assert_writes(found)
+        except NotIsolated as verdict:
+            raise NotIsolated(self._explained(verdict, found)) from None
+        except ProvesNothing as verdict:  # as if raised here: the way to it is ours, and says nothing to the user
+            raise verdict.with_traceback(None) from verdict.__cause__
+
+    def assert_refuses(
+        self,
+        function: str | Callable[..., Any],
+        /,
+        *args: Any,
+        tenant: Tenant | None = None,
+        owner: Tenant | None = None,
+        raises: type[BaseException] | Sequence[type[BaseException]] = (),
+        may_change: Iterable[str] = (),
+        **named: Any,
+    ) -> None:
+        """Assert that a function, called by one tenant with what is another's, raises or does nothing.
+
+        It is called by the owner first, for whom it must give or change something; both calls are undone. To refuse is
+        to raise (42501, JF..., a plain `raise exception`, NoResultFound, PermissionError, the library's own errors), or
+        to give nothing (no rows, NULL, false, 0) and change no row of any table.
+
+        Args:
+            function: The name of one in the database, or a callable that takes a session first.
+            args: What it is called with: ids and the like of `owner`. So are `named`.
+            tenant: Who calls. Default: the first tenant.
+            owner: Whose things the arguments name. Default: the second tenant.
+            raises: Errors of the application's that are refusals too.
+            may_change: Tables that may be written all the same, such as a log of refused calls.
+
+        Raises:
+            NotIsolated: it gave or changed something. ProvesNothing: it does nothing for the owner either.
+        """
+        __tracebackhide__ = True
+        call = Call(function, args, named)
+        refusals = (raises,) if isinstance(raises, type) else tuple(raises)
+        caller, of = tenant if tenant is not None else self.tenants[0], owner if owner is not None else self.tenants[1]
+        if name_of(caller) == name_of(of):
+            raise ConfigurationError(f"{who(of)} is no foreign tenant to itself", cure="pass another owner= or tenant=")
+        try:
+            with self._sessions.of(of) as session:
+                _policy.require_bound(session, ())
+                _require_works(call.run(session, refusals, ()), call.name, of)
+            with self._sessions.of(caller) as session:
+                _require_refused(call.run(session, refusals, may_change), call.name, caller, of)
+        except (NotIsolated, ProvesNothing) as verdict:
+            raise verdict.with_traceback(None) from verdict.__cause__
+
+    # -- how ---------------------------------------------------------------------------
+
+    def _assert_reads(self, target: Target, make: Make | None, made: ExitStack) -> None:
+        seen = _reading.look(self._sessions, target, self.tenants)
+        if make is not None:
+            for tenant in self.tenants:
+                made.enter_context(self._rows(tenant, make))
+                before, seen = seen, _reading.look(self._sessions, target, self.tenants)
+                _reading.judge_growth(target, before, seen, tenant)
+        if make is None or target.keys:  # what a select shows to everybody may be meant for everybody
+            _reading.judge_rows(target, seen, self.tenants)
+
+    def _assert_writes(self, target: Target) -> None:
+        if target.table is not None:
+            one, other = self.tenants
+            for pair in ((one, other), (other, one)):
+                Attack(self._sessions, target.name, target.table, pair).run()
+
+    @contextmanager
+    def _rows(self, tenant: Tenant, make: Make) -> Iterator[None]:
+        """Rows of the tenant, for a block."""
+        objects = make(tenant.id if isinstance(tenant, SignedTenant) else tenant)
+        with self._storing(tenant), self._sessions.of(tenant, commit=True) as session:
+            session.add_all(objects if isinstance(objects, list | tuple) else [objects])
+            session.flush()
+            stored = [*session]
+        try:
+            yield
+        except BaseException:
+            self._delete(tenant, stored)
+            raise
+        if (error := self._delete(tenant, stored)) is not None:
+            warnings.warn(f"what make({name_of(tenant)!r}) stored stays in the database: {error}", stacklevel=2)
+
+    @contextmanager
+    def _storing(self, tenant: Tenant) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if sqlstate(error) != "42501":
+                raise
+            raise ProvesNothing(f"{who(tenant)} may not store its own: {error.orig}") from error
+
+    def _delete(self, tenant: Tenant, stored: list[Any]) -> DBAPIError | None:
+        try:
+            with self._sessions.of(tenant, commit=True) as session:
+                for one in stored:
+                    if object_session(one) is None:
+                        session.add(one)
+                for one in stored:
+                    session.delete(one)
+        except DBAPIError as error:
+            return error
+        return None
+
+    def _explained(self, verdict: NotIsolated, target: Target) -> str:
+        """The verdict, with why it may be so and the cure."""
+        with self._sessions.of(self.tenants[0]) as session:
+            why, cure = _policy.diagnose(session, target.tables)
+        return said(str(verdict), why=why, cure=cure)
+
+
+def _require_works(deed: Deed, name: str, owner: Tenant) -> None:
+    if deed.refusal is not None or deed.is_nothing:
+        how = f"raises {deed.refusal!r}" if deed.refusal is not None else "gives and changes nothing"
+        raise ProvesNothing(
+            said(
+                f"this would prove nothing: {name} {how} for {who(owner)} either, whose things the arguments name",
+                cure="commit them first (as_tenant(owner, commit=True)), and pass their keys",
+            )
+        )
+
+
+def _require_refused(deed: Deed, name: str, caller: Tenant, owner: Tenant) -> None:
+    if deed.refusal is not None or deed.is_nothing:
+        return
+    did = [f"gave {str(deed.given[0])[:200]}"] if deed.given else []
+    did += [f"made {number} {change}" for change, number in sorted(deed.changed.items())]
+    raise NotIsolated(
+        said(
+            f"{name} does not refuse a foreign tenant: called by {who(caller)} for what is {who(owner)}'s, it "
+            + " and ".join(did),
+            why="a SECURITY DEFINER function has the rights of its owner, and an argument can name any tenant",
+            cure="compare with jobforge.current_tenant() in the function, or make it SECURITY INVOKER",
+        )
+    )

@@ -1,0 +1,182 @@
+"""The pytest plugin, in runs of pytest of its own: what a user writes, and what the user reads when it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+import pytest
+import sqlalchemy as sa
+
+import jobforge_sa.testing.isolation  # noqa: F401 - inner runs forget what they import, in parts
+from tests.fix_postgres import Database
+from tests.house import markdown
+from tests.house.source import ROOT
+from tests.support import one_database
+
+TESTING = ROOT / "docs" / "testing.md"
+
+SHOP = """
+    from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+    class Base(DeclarativeBase): ...
+
+    class Order(Base):
+        __tablename__ = "orders"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        tenant_id: Mapped[str]
+        total: Mapped[int]
+
+    def cancel_order(session, order_id):
+        order = session.get(Order, order_id)
+        if order is not None:
+            order.total = 0
+        return order is not None
+"""
+CANCEL = (
+    "create function cancel_order(p_id int) returns boolean language plpgsql {} as "
+    "$$ begin update orders set total = 0 where id = p_id; return found; end $$"
+)
+OPEN = "alter table orders disable row level security; drop policy tenant on orders"
+
+
+@pytest.fixture(scope="module")
+def shared(admin_url: sa.URL, template: str) -> Iterator[Database]:
+    with one_database(admin_url, template) as database:
+        yield database
+
+
+@pytest.fixture
+def database(shared: Database) -> Database:
+    """An application's table, walled, and a function that is bound by its policies."""
+    run(
+        shared,
+        "drop table if exists orders cascade",
+        "drop function if exists cancel_order",
+        "create table orders (id serial primary key, tenant_id text not null, total int not null)",
+        "alter table orders enable row level security",
+        "create policy tenant on orders using (tenant_id = (select jobforge.current_tenant()))",
+        "grant all on orders, orders_id_seq to jf_app",
+        CANCEL.format("security invoker"),
+    )
+    return shared
+
+
+def run(database: Database, *statements: str) -> None:
+    with database.engine().begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, database: Database, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A user's project: the pages's conftest.py and tests, word by word."""
+    conftest, tests = [block.text for block in markdown.blocks(TESTING) if block.language == "python"]
+    monkeypatch.setenv("TEST_DATABASE_URL", database.url("jf_app").render_as_string(hide_password=False))
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(shop=SHOP, test_shop=tests)
+    pytester.makeini("[pytest]\nfilterwarnings = error")
+    return pytester
+
+
+def test_the_tests_of_the_page_pass_for_an_application_that_is_isolated(suite: pytest.Pytester) -> None:
+    suite.runpytest("-v").assert_outcomes(passed=3)
+
+
+def test_each_of_them_fails_for_one_that_is_not(suite: pytest.Pytester, database: Database) -> None:
+    run(database, OPEN)
+    result = suite.runpytest("--tb=short")
+
+    result.assert_outcomes(failed=3)
+    said = next(block.text for block in markdown.blocks(TESTING) if block.language == "text")
+    wanted = [line.replace("id=1", "id=*").replace("[", "[[]") for line in said.splitlines()]
+    result.stdout.fnmatch_lines([f"E  *{line.strip()}" for line in wanted])
+    result.stdout.fnmatch_lines(["*the select is not isolated: of a new row of tenant 'tenant-a', tenant 'tenant-b'*"])
+    result.stdout.fnmatch_lines(["*cancel_order does not refuse a foreign tenant: *gave True and made 1 UPDATE of*"])
+
+
+def test_a_function_with_its_owners_rights_is_found(suite: pytest.Pytester, database: Database) -> None:
+    run(database, "drop function cancel_order", CANCEL.format("security definer"))
+    result = suite.runpytest()
+
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["E*cancel_order does not refuse*it gave (True,) and made 1 UPDATE of public.orders"])
+
+
+def test_a_failure_points_at_the_users_line_and_at_none_of_ours(suite: pytest.Pytester, database: Database) -> None:
+    run(database, OPEN)
+    result = suite.runpytest("--tb=short", "-k", "isolated")
+
+    result.stdout.fnmatch_lines(["test_shop.py:*: in test_orders_are_isolated"])
+    assert not [line for line in result.outlines if "jobforge_sa/testing" in line or "contextlib" in line]
+
+
+def test_a_superuser_is_told_that_it_proves_nothing(
+    suite: pytest.Pytester, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DATABASE_URL", database.url().render_as_string(hide_password=False))
+    result = suite.runpytest()
+
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["E*this would prove nothing: the login * is a superuser, and no policy binds it"] * 3)
+
+
+def test_who_has_given_no_engine_reads_what_to_write(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_orders(isolation): ...")
+    result = pytester.runpytest()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*Write into conftest.py*", "*def jobforge_engine():*"])
+    assert not [line for line in result.outlines if "Traceback" in line or "plugin.py" in line]
+
+
+def test_tenants_of_the_applications_own_are_used(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        test_shop="""
+        import pytest
+        from shop import Order
+
+        @pytest.fixture
+        def jobforge_tenants():
+            return 7, 8
+
+        def test_orders(isolation):
+            isolation.assert_isolated(Order, make=lambda tenant: Order(tenant_id=str(tenant), total=1))
+            with isolation.as_tenant(8) as session:
+                session.add(Order(tenant_id="8", total=1))
+                session.flush()
+        """
+    )
+    suite.runpytest().assert_outcomes(passed=1)
+
+
+def test_the_plugin_is_found_by_its_entry_point_and_can_be_left_out(pytester: pytest.Pytester) -> None:
+    found = [one.value for one in entry_points(group="pytest11") if one.name == "jobforge"]
+    assert found == ["jobforge_sa.testing.plugin"]
+    pytester.makepyfile("def test_orders(isolation): ...")
+    result = pytester.runpytest_subprocess("-p", "no:jobforge")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*fixture 'isolation' not found"])
+
+
+def test_a_run_of_pytest_that_asks_for_nothing_loads_nothing(pytester: pytest.Pytester) -> None:
+    """It is loaded for everybody who has the package: half a second of SQLAlchemy would be theirs in every run."""
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_loaded():
+            assert "jobforge_sa.testing.plugin" in sys.modules
+            roots = {name.split(".")[0] for name in sys.modules}
+            assert roots.isdisjoint({"sqlalchemy", "pydantic", "psycopg", "alembic"})
+        """
+    )
+    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
+
+
+def test_the_assertions_need_no_pytest() -> None:
+    script = "import sys, jobforge_sa.testing.isolation; sys.exit('pytest' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
