@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
+from jobforge_sa.db import migrate
 from tests.fix_postgres import ADMIN
 from tests.support import Connection, Row, Sql, one_database
 
@@ -84,6 +85,10 @@ class Attack(Sql):
         with self._prepared():
             for statement in statements:
                 self.session(ADMIN).execute(statement.encode())
+
+    def migrate(self) -> None:
+        """What a DBA does with each release."""
+        migrate.upgrade(self.database.engine(poolclass=sa.NullPool))
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:
