@@ -172,7 +172,8 @@ def test_case_047_048_049_the_app_calls_nothing_internal_and_locks_no_table(atta
 def test_case_048_each_function_that_is_not_granted_is_refused(attacked: Attack) -> None:
     functions = attacked.look(
         "select p.oid::regproc::text as name, pronargs as arguments, "
-        "array(select r.role from unnest(%s::text[]) r (role) where has_function_privilege('jobforge_' || r.role, p.oid, 'execute')) as roles "
+        "array(select r.role from unnest(%s::text[]) r (role) "
+        "where has_function_privilege('jobforge_' || r.role, p.oid, 'execute')) as roles "
         "from pg_proc p where pronamespace = 'jobforge'::regnamespace",
         ["app", "worker", "admin"],
     )
