@@ -6,6 +6,7 @@ A superuser passes every wall, so a test that attacks as one is green whatever t
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,6 +76,11 @@ class Attack(Sql):
     def look(self, query: str, *values: object) -> list[Row]:
         with self._prepared():
             return super().look(query, *values)
+
+    def state(self, job_id: uuid.UUID) -> str:
+        """A job's state, without its payload: that one may be what Python cannot decode."""
+        (row,) = self.look("select state from jobforge.all_jobs where id = %s", job_id)
+        return str(row["state"])
 
     def clean(self) -> None:
         with self._prepared():
