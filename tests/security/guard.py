@@ -108,8 +108,10 @@ class Attack(Sql):
 @pytest.fixture(scope="module")
 def attacked(admin_url: sa.URL, template: str) -> Iterator[Attack]:
     """A database for attacks that leave nothing, or keep apart by tenant and queue."""
-    with one_database(admin_url, template) as database, Attack(database) as attack:
-        yield attack
+    with one_database(admin_url, template) as database:
+        attack = Attack(database)
+        with attack:
+            yield attack
 
 
 @pytest.fixture

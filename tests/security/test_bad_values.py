@@ -65,6 +65,8 @@ def test_case_071_a_heartbeat_that_could_not_work_is_refused_and_keeps_nobody_al
 ) -> None:
     with refused("JF003", "alive"):
         attack("heartbeat_jobs", worker_id=WORKER, alive=alive)
+    with refused("JF003", "worker_id"):
+        attack("heartbeat_jobs", worker_id=None)
     assert attack.look("select * from jobforge.workers") == []
 
 
@@ -158,8 +160,9 @@ def test_case_072_and_074_to_078_an_option_that_cannot_work_is_refused_with_its_
 def test_case_075_076_078_what_the_argument_cannot_hold_is_postgress_own_refusal(
     attacked: Attack, option: str, value: object, sqlstates: set[str]
 ) -> None:
+    given: dict[str, Any] = {option: value}
     with pytest.raises(psycopg.Error) as error:
-        attacked("enqueue_job", tenant="a", type="t", **{option: value})
+        attacked("enqueue_job", tenant="a", type="t", **given)
     assert error.value.sqlstate in sqlstates
 
 
@@ -307,9 +310,10 @@ def test_case_082_null_is_the_default_and_never_a_value(attack: Attack) -> None:
         job = attack.job(said["id"])
         assert {name: job[name] for name in job.keys() - own} == {name: plain[name] for name in plain.keys() - own}
         assert job["run_at"] == job["created_at"]
-    for function, arguments in (("enqueue_job", {"type": None}), ("enqueue_jobs", {"jobs": None})):
-        with refused("JF003"):
-            attack(function, tenant="a", **arguments)
+    with refused("JF003"):
+        attack("enqueue_job", tenant="a", type=None)
+    with refused("JF003"):
+        attack("enqueue_jobs", tenant="a", jobs=None)
     assert attack("complete_jobs", results=Json([])) == []
     with refused("JF003"):
         attack("complete_jobs", results=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_the_logins_of_the_attacks_are_bound(attacked: Attack, user: str) -> Non
 
 
 def test_the_guard_fires_for_a_superuser(attacked: Attack) -> None:
-    ways = [attacked.connect, attacked.session, attacked.url, lambda user: attacked.engine(user).connect()]
+    ways: list[Callable[[str], object]] = [attacked.connect, attacked.session, attacked.url]
+    ways.append(lambda user: attacked.engine(user).connect())
     for way in ways:
         attacked.look("select 1")  # the superuser's session is open, and still nobody attacks through it
         with pytest.raises(AssertionError, match="superuser"):

@@ -158,7 +158,7 @@ def test_case_009_010_the_tenant_is_the_setting_or_the_jwts_claim_and_never_what
     assert context(app, jwt=claims(42)) == "42"
     assert context(app, setting="a", jwt=claims("a")) == "a"
     assert context(app, setting="a", jwt=json.dumps({"role": "x"})) == "a"
-    users = [
+    users: list[dict[str, Any]] = [
         {"user_metadata": {"tenant_id": "a"}},
         {"tenant_id": "a"},
         {"user_metadata": {"app_metadata": {"tenant_id": "a"}}},
@@ -288,8 +288,9 @@ def test_case_017_018_a_key_is_of_one_tenant_and_one_type(attack: Attack) -> Non
 def test_case_019_nobody_chooses_an_id(attack: Attack) -> None:
     theirs = attack.enqueue("b", payload={"n": 1})
     for name in ("id", "job_id"):
+        given: dict[str, Any] = {name: theirs}
         with refused("42883"):
-            attack("enqueue_job", tenant="a", type="t", **{name: theirs})
+            attack("enqueue_job", tenant="a", type="t", **given)
     (said,) = attack("enqueue_jobs", tenant="a", jobs=Json([{"type": "t", "id": str(theirs), "job_id": str(theirs)}]))
 
     assert said["created"]
@@ -525,6 +526,7 @@ other = JobForge(tenant="b")
 @forge.task()
 def store(ctx: Context, payload: Number) -> None:
     """Tries to enqueue for others in each way there is."""
+    assert ctx.session.scalar(sa.text("select jobforge.current_tenant()")) == ctx.job.tenant_id == "a"
     Jobs(ctx.session).enqueue(child, payload)
     Jobs(ctx.session).enqueue_many([child.new(payload)])
     Jobs(ctx.session).enqueue(elsewhere, payload)  # the registry's own tenant is a default, not a right

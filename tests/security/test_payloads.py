@@ -258,7 +258,7 @@ def test_case_092_to_095_and_101_hostile_payloads_are_dead_at_once_and_all_good_
         assert "999999" not in json.dumps(attempt["error"])  # says what is wrong, without the values
 
 
-@pytest.mark.parametrize("ended", [False, True], ids=["095-waiting", "095-dead"])
+@pytest.mark.parametrize("ended", [False, True], ids=["waiting", "dead"])
 def test_case_092_to_095_and_101_everybody_can_read_on_with_hostile_jobs_in_the_table(
     attack: Attack, besieged: tuple[list[uuid.UUID], list[uuid.UUID]], ended: bool
 ) -> None:
@@ -457,6 +457,10 @@ def test_case_102_types_that_the_worker_does_not_know_are_left_alone_and_uncharg
     for job in unknown:
         info = attack.job(job)
         assert (info["state"], info["run"], info["attempt"]) == ("queued", 0, 0)
+    knowing = JobForge()
+    knowing.task("unknown")(anything.handler)
+    with working(attack, knowing):
+        wait_for(lambda: attack.state(unknown[0]) == "succeeded")
 
 
 def test_case_103_a_payload_is_data_and_names_no_code(attack: Attack) -> None:

@@ -100,7 +100,7 @@ REFUSED: list[tuple[str, str]] = [
 ]
 
 
-def cases(low: int, high: int) -> Any:
+def cases(low: int, high: int) -> pytest.MarkDecorator:
     chosen = [(label, text) for label, text in REFUSED if low <= int(label[:3]) <= high]
     return pytest.mark.parametrize("statement", [text for _, text in chosen], ids=[label for label, _ in chosen])
 
@@ -462,7 +462,12 @@ def test_case_069_a_flood_of_notifications_costs_a_bounded_number_of_claims(
     with Worker(attack.engine("jf_worker"), forge, poll=dt.timedelta(seconds=60)) as worker:
         claims: list[float] = []
         claim = worker._claimer._claim
-        monkeypatch.setattr(worker._claimer, "_claim", lambda *a: claims.append(time.monotonic()) or claim(*a))
+
+        def counted(*arguments: Any) -> Any:
+            claims.append(time.monotonic())
+            return claim(*arguments)
+
+        monkeypatch.setattr(worker._claimer, "_claim", counted)
         wait_for(lambda: worker._claimer._idle >= 5, 60, "the worker to fall asleep")
         before, began = len(claims), time.monotonic()
         for _ in range(2000):
