@@ -100,4 +100,4 @@ def test_where_ids_carry_numbers_they_carry_each_of_the_name() -> None:
         by_name.setdefault(name, set()).update(int(found) for found in re.findall(r"(?:^|-)(\d{3})-", label))
     assert by_name.keys() == numbered().keys()
     assert {name: found for name, found in by_name.items() if found and found != numbers(name)} == {}
-    assert sum(bool(found) for found in by_name.values()) > 15
+    assert sum(bool(found) for found in by_name.values()) > 10
