@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
 from jobforge_sa.db import migrate
-from tests.fix_postgres import ADMIN
+from jobforge_sa.testing.server import EmbeddedServer, ServerError
+from tests.fix_postgres import ADMIN, Database, _autocommit, _make_logins
 from tests.support import Connection, Row, Sql, one_database
 
 # by the catalog, for a stranger may not even name the table
@@ -120,3 +121,22 @@ def attack(attacked: Attack) -> Iterator[Attack]:
     attacked.clean()
     yield attacked
     attacked.clean()
+
+
+@contextmanager
+def cluster(**settings: str) -> Iterator[Attack]:
+    """A server of its own, for attacks on what all its databases share."""
+    server = EmbeddedServer(settings=settings)
+    try:
+        server.start()
+    except ServerError as error:
+        pytest.skip(f"needs a cluster of its own with {settings}: {error}")
+    url = sa.make_url(server.url_for(ADMIN)).set(drivername="postgresql+psycopg")
+    try:
+        with Attack(Database(url, ADMIN)) as attack:
+            attack.migrate()
+            with _autocommit(url) as admin:
+                _make_logins(admin, url.password)
+            yield attack
+    finally:
+        server.stop()

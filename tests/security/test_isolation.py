@@ -603,3 +603,32 @@ def test_case_034_what_hangs_on_another_tenants_job_is_not_found_by_its_id(attac
     assert app.execute("select job_id from jobforge.outcomes where job_id = %s", [mine]).fetchall() == [
         {"job_id": mine}
     ]
+
+
+# --- what a tenant's open transaction holds up -------------------------------------------------------------
+
+
+def canceled_late(attack: Attack, tenant: str) -> uuid.UUID:
+    """A job that waits for its retry, with a cancel that its run did not see."""
+    job = attack.enqueue(tenant)
+    (run,) = attack.claim()
+    late = attack.connect("jf_app", tenant=tenant)
+    call(late, "cancel_job", job_id=job)
+    attack.complete(run, "failed", delay=3600)
+    late.commit()
+    return job
+
+
+@pytest.mark.xfail(strict=True, reason="settle_cancels gives up at the third row that is held, and begins there again")
+def test_three_rows_that_a_tenant_holds_keep_no_other_tenants_cancels_waiting(attack: Attack) -> None:
+    held = [canceled_late(attack, "a") for _ in range(3)]
+    holder = attack.connect("jf_app", tenant="a")
+    for job in held:
+        call(holder, "reschedule_job", job_id=job, delay="2 hours")
+    theirs = [canceled_late(attack, "b") for _ in range(3)]
+    for _ in range(5):
+        attack("upkeep")
+    states = [attack.state(job) for job in theirs]
+    holder.rollback()
+
+    assert states == ["canceled"] * 3

@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ import pytest
 from psycopg.types.json import Json
 
 from jobforge_sa import Context, JobForge, Worker
-from tests.security.guard import Attack
+from tests.security.guard import Attack, cluster
 from tests.support import Connection, Row, call, item, refused, wait_for
 
 MIGRATION_LOCK = "x'6a6f62666f726765'::bigint"  # 'jobforge' in ASCII
@@ -479,6 +480,37 @@ def test_case_069_a_flood_of_notifications_costs_a_bounded_number_of_claims(
         flood = len(claims) - before
         assert flood <= 5 + (time.monotonic() - began) / 0.005  # the listener looks at most 200 times a second
         assert flood < 2000
+
+
+@pytest.fixture
+def full() -> Iterator[Attack]:
+    """A server whose queue of notifications a stranger has filled; by default that takes him 8 GB."""
+    with cluster(max_notify_queue_pages="64") as attack:  # since Postgres 17
+        hearer, stranger = attack.connect("jf_stranger"), attack.session("jf_stranger")
+        hearer.execute("listen jobforge")
+        hearer.commit()
+        hearer.execute("select 1")  # and never ends this transaction: nothing can be forgotten
+        with refused("54000", "NOTIFY"):
+            while True:
+                stranger.execute("select pg_notify('other', repeat('x', 7000))")
+        yield attack
+
+
+def test_case_069_where_the_queue_of_notifications_is_full_an_enqueue_can_do_without(full: Attack) -> None:
+    with refused("54000", "NOTIFY"):
+        full.enqueue("a")
+    job = full.enqueue("a", notify=False)
+    assert [run["job_id"] for run in full.claim()] == [job]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="promote_due always notifies, so each claim and upkeep that finds a due job fails"
+)
+def test_case_069_where_the_queue_of_notifications_is_full_workers_go_on(full: Attack) -> None:
+    due = full.enqueue("a", notify=False, delay="10 milliseconds")
+    wait_for(lambda: full.look("select 1 from jobforge.scheduled where run_at < clock_timestamp()"))
+    assert [run["job_id"] for run in full.claim()] == [due]
+    full("upkeep")
 
 
 def test_case_069_what_is_heard_says_nothing_of_a_tenant(attack: Attack) -> None:
