@@ -133,7 +133,8 @@ def cluster(**settings: str) -> Iterator[Attack]:
         pytest.skip(f"needs a cluster of its own with {settings}: {error}")
     url = sa.make_url(server.url_for(ADMIN)).set(drivername="postgresql+psycopg")
     try:
-        with Attack(Database(url, ADMIN)) as attack:
+        attack = Attack(Database(url, ADMIN))
+        with attack:
             attack.migrate()
             with _autocommit(url) as admin:
                 _make_logins(admin, url.password)

@@ -491,7 +491,7 @@ def full() -> Iterator[Attack]:
         hearer.commit()
         hearer.execute("select 1")  # and never ends this transaction: nothing can be forgotten
         with refused("54000", "NOTIFY"):
-            while True:
+            for _ in range(1000):
                 stranger.execute("select pg_notify('other', repeat('x', 7000))")
         yield attack
 
