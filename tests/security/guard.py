@@ -130,7 +130,8 @@ def cluster(**settings: str) -> Iterator[Attack]:
     try:
         server.start()
     except ServerError as error:
-        pytest.skip(f"needs a cluster of its own with {settings}: {error}")
+        cause = next((line for line in str(error).splitlines() if "FATAL" in line), str(error).partition("\n")[0])
+        pytest.skip(f"needs a cluster of its own: {cause.strip()}")
     url = sa.make_url(server.url_for(ADMIN)).set(drivername="postgresql+psycopg")
     try:
         attack = Attack(Database(url, ADMIN))
