@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.fix_postgres", "pytester"]
+pytest_plugins = ["tests.fix_postgres", "tests.security.guard", "pytester"]

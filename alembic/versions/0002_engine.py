@@ -17,6 +17,7 @@ depends_on = None
 # a function stands behind those that it needs to exist when it is created
 FUNCTIONS = (
     "schema_version",
+    "wake",
     "token_mac",
     "token_tenant",
     "new_token",

@@ -31,15 +31,13 @@ Direction = Literal["upgrade", "downgrade"]
 _log = logging.getLogger("jobforge_sa.migrations")
 
 # The caller's role and search_path are kept in the transaction itself: so it works offline too, and a
-# rollback to a savepoint undoes it together with the rest. The lock ('jobforge' in ASCII) comes before any
-# look.
+# rollback to a savepoint undoes it together with the rest.
 _ENTER = """\
 do $$
 begin
     perform set_config('jobforge.caller_role', current_setting('role'), true),
             set_config('jobforge.caller_path', current_setting('search_path'), true),
             set_config('search_path', 'pg_catalog, pg_temp', true);
-    perform pg_advisory_xact_lock(x'6a6f62666f726765'::bigint);
 end
 $$;"""
 _BECOME_OWNER = "set local role jobforge_owner;"
@@ -156,7 +154,7 @@ def run(host: MigrationContext, direction: Direction, revision: str, frm: str | 
 
 @contextmanager
 def entered(context: MigrationContext) -> Iterator[None]:
-    """Hold the lock and be `jobforge_owner`, so that all objects are its; then be again who we were."""
+    """Be `jobforge_owner`, so that all objects are its, and hold the lock of all migrations; then be who we were."""
     from jobforge_sa.db.ddl import read_sql, run_script
 
     run_script(context, _ENTER)

@@ -46,9 +46,9 @@ def _first_look(connection: Connection, strict: bool, tenant: Named | None) -> N
     weakness = None if bound else RowSecurityOff(f'no row level security binds the login "{login}"')
     _unbound[connection.engine] = weakness
     if weakness is not None and not strict:
-        warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=6)
+        warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=5)
     if isinstance(tenant, SignedTenant) and tenancy != "signed":
-        warnings.warn(TokensUncheckedWarning(), stacklevel=6)
+        warnings.warn(TokensUncheckedWarning(), stacklevel=5)
     driver = connection.connection.driver_connection
     if pooler.prepares(driver) and pooler.stands_between(driver, backend_pid):
-        warnings.warn(PreparedBehindPoolerWarning(), stacklevel=6)
+        warnings.warn(PreparedBehindPoolerWarning(), stacklevel=5)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, scoped_session
 from jobforge_sa.db import calls, failures
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit
-from jobforge_sa.enqueue.options import as_item, moment, resolve
+from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.tenant import bound_tenant
 from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
@@ -118,6 +118,8 @@ class Jobs:
         may_notify = _may_notify(connection)
         batches: dict[tuple[Named | None, bool], list[_Item]] = {}
         for position, job in enumerate(jobs):
+            if job.task.forge.strict_rls:
+                fit.look(connection, strict=True)
             batch = (self._tenant_for(job.task), job.task.forge.notify and may_notify)
             batches.setdefault(batch, []).append(_Item(job.sort_key, position, _text(job, origin)))
         answers: dict[int, Enqueued] = {}
@@ -177,16 +179,17 @@ class Jobs:
         """One page of jobs, newest first; `since` and `until` bound the time of enqueueing.
 
         Raises:
-            InvalidJob: there is no such state, the limit is not between 1 and 1000, a time has no zone.
+            InvalidJob: there is no such state, the limit is not between 1 and 1000, a time has no zone, a filter cannot
+                be stored.
         """
         values = {
-            "state": str(state) if state is not None else None,
-            "type": type.name if isinstance(type, Task) else type,
-            "queue": queue,
+            "state": word("state", state),
+            "type": type.name if isinstance(type, Task) else word("type", type),
+            "queue": word("queue", queue),
             "since": moment("since")(since) if since is not None else None,
             "until": moment("until")(until) if until is not None else None,
             "limit": limit,
-            "cursor": cursor,
+            "cursor": identifier("cursor", cursor) if cursor is not None else None,
         }
         connection = self._begin()
         with self._translated(connection):
@@ -229,6 +232,7 @@ class Jobs:
         return {items[row[0] - 1].position: Enqueued(*row[1:]) for row in rows}
 
     def _one(self, call: calls.Call, job_id: uuid.UUID, **values: object) -> JobInfo:
+        job_id = identifier("job_id", job_id)
         connection = self._begin()
         if "notify" in call.arguments:
             values["notify"] = _may_notify(connection)

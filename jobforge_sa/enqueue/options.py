@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -66,6 +67,31 @@ def _queue(value: object) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value):
         _refuse(f"{str(value)[:100]!r} is no name for a queue", "use 1 to 100 of A-Z a-z 0-9 _ . : -")
     return value
+
+
+def word(name: str, value: object) -> str | None:
+    """A filter that is compared as it is.
+
+    Raises:
+        InvalidJob: no column can hold it.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or "\x00" in value or not is_text(value):
+        raise InvalidJob(f"{name} is {value!r}", cure="pass a str without NUL")
+    return str(value)
+
+
+def identifier(name: str, value: object) -> uuid.UUID:
+    """The id of a job; its text will do.
+
+    Raises:
+        InvalidJob: it is none.
+    """
+    try:
+        return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
+    except ValueError as error:
+        raise InvalidJob(f"{name} is {str(value)[:50]!r}", cure="pass the UUID of a job") from error
 
 
 def moment(name: str, after: str = "") -> Callable[[object], dt.datetime]:

@@ -153,12 +153,16 @@ def _judged(run: Run, error: BaseException) -> Ending:
 def _say(run: Run, ending: Ending) -> None:
     """One line for a failed attempt; its text came from anywhere, so it may not forge lines of its own."""
     job, error = run.job, ending.error or {}
-    text = "".join(c if c.isprintable() else " " for c in error.get("message", "")[:200])
+    kind, text = (_one_line(error.get(name, "")) for name in ("type", "message"))
     with contextlib.suppress(Exception):  # an application's log handler that raises must not cost the job its end
         log.warning(
-            "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, error.get("type"), text,
+            "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, kind, text,
             extra={"job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt},
         )  # fmt: skip
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text[:200])
 
 
 def _closed(session: Session | None) -> None:

@@ -566,26 +566,6 @@ def test_a_bound_session_is_its_tenants_in_every_transaction_and_after_each_save
         assert tenant_in(session) == "a"
 
 
-def test_a_pooled_connection_carries_no_tenant_to_its_next_user(shared: Sql) -> None:
-    engine = shared.database.engine("jf_app", pool_size=1, max_overflow=0)
-    with Session(engine) as session:
-        bind_tenant(session, "a")
-        pid = session.scalar(sa.text("select pg_backend_pid()"))
-        session.commit()
-    with Session(engine) as session:
-        Jobs(session, tenant="a").enqueue(ship, Ship(order_id=1))
-        session.rollback()
-    with engine.connect() as connection:
-        with connection.begin():
-            Jobs(connection, tenant="a").enqueue(ship, Ship(order_id=1))
-        assert connection.scalar(sa.text("select jobforge.current_tenant()")) is None
-        connection.rollback()
-    with Session(engine) as session:
-        assert session.scalar(sa.text("select pg_backend_pid()")) == pid
-        assert tenant_in(session) is None
-        assert Jobs(session).list().jobs == []
-
-
 def test_a_session_has_one_tenant_for_its_life(engine: sa.Engine) -> None:
     with Session(engine) as session:
         bind_tenant(session, "a")

@@ -23,7 +23,6 @@ from jobforge_sa import (
     Done,
     JobForge,
     Jobs,
-    JobState,
     Retry,
     Snooze,
     Worker,
@@ -248,50 +247,6 @@ def test_a_snooze_is_not_charged(shop: Shop) -> None:
     assert (info.run, info.attempt) == (4, 1)
 
 
-def test_a_payload_that_no_longer_fits_is_dead_at_once_and_harms_no_other(shop: Shop) -> None:
-    """One bad payload in a claimed batch: five kinds of it, none retried, nineteen good ones done."""
-
-    @shop.task(retry=SOON)
-    def double(ctx: Context, payload: Number) -> int:
-        return payload.n * 2
-
-    deep, long = "[" * 5000 + "1" + "]" * 5000, "9" * 5000
-    bad = ['{"n": "x"}', "{}", '{"n": 1e400}', f'{{"n": {long}}}', f'{{"n": {deep}}}']
-    with shop.engine.begin() as c:
-        c.execute(sa.text("select set_config('jobforge.tenant_id', 'acme', true)"))
-        raw = sa.text("select id from jobforge.enqueue_job('double', cast(:p as json))")
-        bad_ids = [c.execute(raw, {"p": payload}).scalar() for payload in bad]
-    good = [shop.enqueue(double, n) for n in range(19)]
-    with shop.working() as worker:
-        for job in good:
-            shop.ended(job, "succeeded")
-        for job in bad_ids:
-            info = shop.ended(job, "dead")
-            assert (info.run, info.attempt) == (1, 1)
-            assert shop.attempts(job)[0][1]["type"] == "InvalidPayload"
-    assert worker.outcomes == {"succeeded": 19, "failed": 5}
-
-
-def test_types_that_the_worker_does_not_know_are_left_alone(shop: Shop) -> None:
-    @shop.task()
-    def known(ctx: Context, payload: Number) -> None: ...
-
-    elsewhere = JobForge(tenant="acme")
-
-    @elsewhere.task()
-    def unknown(ctx: Context, payload: Number) -> None: ...
-
-    other = shop.enqueue(unknown)
-    mine = shop.enqueue(known)
-    with shop.working() as worker:
-        shop.ended(mine, "succeeded")
-        assert worker.drain(5)
-    info = shop.get(other)
-    assert (info.state, info.run, info.attempt) == (JobState.QUEUED, 0, 0)
-    with Worker(shop.engine, elsewhere):
-        shop.ended(other, "succeeded")
-
-
 def test_a_queue_never_runs_more_than_its_slots_plain_and_async_together(shop: Shop) -> None:
     running, peak, lock = [0], [0], threading.Lock()
 
@@ -387,63 +342,6 @@ def test_a_result_that_the_database_refuses_ends_the_job_with_the_reason(shop: S
             shop.ended(job, "dead")
             assert "262144 bytes" in shop.attempts(job)[0][1]["message"]
     assert shop.effects() == []
-
-
-def test_whatever_a_handler_throws_the_worker_lives(shop: Shop) -> None:
-    class Nasty(BaseException):
-        def __str__(self) -> str:
-            raise RuntimeError("no")
-
-    throws = [SystemExit(3), KeyboardInterrupt(), Nasty(), ExceptionGroup("g", [ValueError(1)]), GeneratorExit()]
-
-    @shop.task(max_attempts=1)
-    def throw(ctx: Context, payload: Number) -> None:
-        raise throws[payload.n]
-
-    @shop.task(max_attempts=1)
-    def recurse(ctx: Context, payload: Number) -> None:
-        recurse.handler(ctx, payload)
-
-    jobs = [shop.enqueue(throw, n) for n in range(len(throws))] + [shop.enqueue(recurse)]
-    with shop.working():
-        for job in jobs:
-            shop.ended(job, "dead")
-    assert [shop.attempts(job)[0][1]["type"] for job in jobs] == [
-        "SystemExit", "KeyboardInterrupt", "Nasty", "ExceptionGroup", "GeneratorExit", "RecursionError",
-    ]  # fmt: skip
-
-
-def test_a_handler_works_for_its_tenant_and_what_it_enqueues_is_its_child(shop: Shop) -> None:
-    shop.forge.tenant = None
-    seen: list[str] = []
-
-    @shop.task()
-    def child(ctx: Context, payload: Number) -> None:
-        seen.append(f"{ctx.job.tenant_id} {ctx.job.trace}")
-
-    @shop.task()
-    def parent(ctx: Context, payload: Number) -> None:
-        ctx.session.execute(INSERT, {"n": 1})
-        Jobs(ctx.session).enqueue(child, payload)
-        Jobs(ctx.session).enqueue_many([child.new(payload)])
-
-    with shop.engine.begin() as c:
-        c.execute(sa.text("select set_config('jobforge.tenant_id', 'globex', true)"))
-        job = c.execute(
-            sa.text(
-                "select id from jobforge.enqueue_job('parent', cast(:payload as json), p_trace => cast(:trace as json))"
-            ),
-            {"payload": '{"n":1}', "trace": '{"traceparent":"t"}'},
-        ).scalar()
-    with shop.working() as worker:
-        wait_for(lambda: len(seen) == 2)
-        assert worker.drain(5)
-    with shop.admin.connect() as c:
-        rows = c.execute(sa.text("select tenant_id, parent_id from jobforge.jobs where type = 'child'")).all()
-        tenants = c.execute(sa.text("select tenant from effects")).scalars().all()
-    assert rows == [("globex", job)] * 2
-    assert seen == ['globex {"traceparent":"t"}'] * 2
-    assert tenants == ["globex"]
 
 
 def test_a_canceled_run_stops_where_it_asks(shop: Shop) -> None:

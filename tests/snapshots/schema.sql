@@ -864,7 +864,7 @@ begin
     if jsonb_typeof(p_value) is distinct from 'number' then
         return false;
     end if;
-    return p_value::numeric between p_low and p_high;
+    return p_value::numeric between p_low and p_high and scale(p_value::numeric) <= 20;
 end
 $function$
 ;
@@ -1245,7 +1245,7 @@ begin
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
         if p_notify is not false then  -- delivered at commit; Postgres sends equal ones of a transaction once
-            perform pg_notify('jobforge', v_queue);
+            perform jobforge.wake(v_queue);
         end if;
     end if;
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
@@ -1340,7 +1340,7 @@ begin
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
     ), woken as (
-        select count(pg_notify('jobforge', q.queue)) as queues
+        select count(jobforge.wake(q.queue)) as queues
           from (select distinct queue from fresh where run_at <= v_now and p_notify is not false) q
     )
     select array_agg(item.position order by item.position), array_agg(item.id order by item.position),
@@ -1799,7 +1799,7 @@ begin
         select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
         returning queue
     ), woken as (
-        select count(pg_notify('jobforge', q.queue)) from (select distinct queue from moved) q
+        select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
     )
     select count(*) into v_moved from moved cross join woken;
     return v_moved;
@@ -1952,7 +1952,7 @@ begin
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
         if p_notify is not false then
-            perform pg_notify('jobforge', v_job.queue);
+            perform jobforge.wake(v_job.queue);
         end if;
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
@@ -2016,7 +2016,7 @@ begin
     loop
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
-        perform pg_notify('jobforge', v_queue)
+        perform jobforge.wake(v_queue)
           from (select from jobforge.ready r where r.queue = v_queue and r.tenant_id = p_tenant_id limit 1) waiting;
     end loop;
 end
@@ -2098,7 +2098,7 @@ begin
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
     if p_notify is not false then
-        perform pg_notify('jobforge', v_job.queue);
+        perform jobforge.wake(v_job.queue);
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
@@ -2221,7 +2221,7 @@ begin
     ), answered as (
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
-    select count(pg_notify('jobforge', q.queue)) into v_woken from (select distinct queue from again) q;
+    select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
 end
 $function$
 ;
@@ -2232,27 +2232,42 @@ CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET lock_timeout TO '50ms'
 AS $function$
 declare
-    v_request record;
-    v_settled integer := 0;
-    v_held    integer := 0;
+    v_settled integer;
 begin
-    for v_request in
-        select c.job_id, c.tenant_id from jobforge.cancel_requests c
-         where not exists (select from jobforge.leases l where l.job_id = c.job_id)
-         limit p_limit for update skip locked
-    loop
-        begin
-            delete from jobforge.cancel_requests c where c.job_id = v_request.job_id;
-            perform jobforge.cancel_now(v_request.tenant_id, v_request.job_id);
-            v_settled := v_settled + 1;
-        exception when lock_not_available then
-            v_held := v_held + 1;
-            exit when v_held = 3;
-        end;
-    end loop;
+    with request as materialized (
+        select j.id, j.tenant_id, j.queue, j.priority
+          from (select c.job_id from jobforge.cancel_requests c
+                 where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+                 order by random() limit p_limit for update skip locked) c
+          join jobforge.jobs j on j.id = c.job_id
+    ), later as (
+        select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
+           for update of s skip locked
+    ), sooner as (
+        select w.ctid from jobforge.ready w
+          join request r on w.queue = r.queue and w.tenant_id = r.tenant_id and w.priority = r.priority and w.job_id = r.id
+           for update of w skip locked
+    ), gone (job_id, tenant_id, run, attempt, crashes) as (
+        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
+        returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
+    ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
+        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
+        returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
+    ), canceled as (
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+        select g.job_id, g.tenant_id, 'canceled', g.run, g.attempt, g.crashes, jobforge.now()
+          from (select * from gone union all select * from gone_too) g
+        returning job_id
+    ), answered as (
+        delete from jobforge.cancel_requests c using request r
+         where c.job_id = r.id
+           and (r.id in (select n.job_id from canceled n)
+                or exists (select from jobforge.outcomes o where o.job_id = r.id))
+        returning c.job_id
+    )
+    select count(*) into v_settled from answered;
     return v_settled;
 end
 $function$
@@ -2357,3 +2372,18 @@ $function$
 ;
 alter function jobforge.use_tenancy owner to jobforge_owner;
 comment on function jobforge.use_tenancy is 'Switch to plain or signed tenancy. For jobforge_owner.';
+
+CREATE OR REPLACE FUNCTION jobforge.wake(p_queue text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify('jobforge', p_queue);
+    end if;
+end
+$function$
+;
+alter function jobforge.wake owner to jobforge_owner;
+comment on function jobforge.wake is 'A hint for sleeping workers that the queue has got something.';

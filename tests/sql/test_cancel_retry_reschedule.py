@@ -457,17 +457,6 @@ def test_a_job_brought_back_or_moved_to_now_wakes_its_queue(sql: Sql) -> None:
 CALLS = ["cancel_job", "retry_job", "reschedule_job", "get_job"]
 
 
-@pytest.mark.parametrize("function", CALLS)
-@pytest.mark.parametrize("user", ["jf_app", "jf_admin", "postgres"])
-def test_another_tenants_job_looks_like_one_that_never_was(sql: Sql, function: str, user: str) -> None:
-    theirs = [sql.enqueue("b"), sql.enqueue("b", delay=HOUR), ended(sql, "failed", tenant="b"), uuid.uuid4(), None]
-    before = [sql.job(job) for job in theirs[:3] if job]
-    said = [sql(function, user=user, tenant="a", job_id=job) for job in theirs]
-
-    assert said == [[], [], [], [], []]
-    assert [sql.job(job) for job in theirs[:3] if job] == before
-
-
 @pytest.mark.parametrize("function", CALLS[:3])
 def test_without_a_tenant_nothing_is_changed(sql: Sql, function: str) -> None:
     job = ended(sql, "failed") if function == "retry_job" else sql.enqueue()

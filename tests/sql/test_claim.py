@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from psycopg.types.json import Json
 
 from tests.support import Connection, Row, Sql, call, one_database, refused
 
@@ -104,19 +103,6 @@ def test_a_claim_that_is_rolled_back_leaves_the_job_queued_and_uncharged(sql: Sq
 
     assert sql.state(job) == "queued"
     assert sql.claim_one()["run"] == 1
-
-
-def test_a_claimer_may_read_nothing_but_what_it_claimed(sql: Sql) -> None:
-    sql.enqueue()
-    for table in ("jobs", "ready", "leases", "all_jobs", "attempts", "workers", "outcomes"):
-        with refused("42501"):
-            sql.session("jf_worker").execute(f"select * from jobforge.{table}".encode())
-    for function in ("list_jobs", "audit"):
-        with refused("42501"):
-            sql(function, user="jf_worker")
-    for function in ("get_job", "cancel_job", "retry_job", "reschedule_job"):
-        with refused("42501"):
-            sql(function, user="jf_worker", job_id=uuid.uuid4())
 
 
 @pytest.mark.parametrize("user", ["jf_app", "jf_admin", "jf_stranger"])
@@ -351,26 +337,6 @@ def test_a_claim_first_moves_what_is_due(sql: Sql) -> None:
 # --- bounds ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("worker_id", None),
-        ("queues", None),
-        ("types", None),
-        *[("limit", limit) for limit in (None, 0, -1, 10_001, 10**9)],
-        *[("alive", alive) for alive in (None, "0", "-1 hour", "999 milliseconds", "25 hours", "1000 years")],
-    ],
-)
-def test_a_claim_that_could_not_work_is_refused_and_claims_nothing(sql: Sql, argument: str, value: object) -> None:
-    job = sql.enqueue()
-    given: dict[str, Any] = {argument: value}
-    with refused("JF003", argument):
-        sql.claim(**given)
-
-    assert sql.state(job) == "queued"
-    assert sql.look("select * from jobforge.workers") == []
-
-
 def test_a_claim_is_a_sign_of_life(sql: Sql) -> None:
     clock = sql.clock()
     sql.fill("a", 3)
@@ -382,10 +348,3 @@ def test_a_claim_is_a_sign_of_life(sql: Sql) -> None:
     assert sql("rescue_expired_jobs") == [{"rescue_expired_jobs": 0}]
     clock.advance(seconds=10)
     assert sql("rescue_expired_jobs") == [{"rescue_expired_jobs": 2}]
-
-
-def test_a_payload_that_no_language_can_decode_harms_that_job_alone(sql: Sql) -> None:
-    sql("enqueue_jobs", tenant="a", jobs=f'[{{"type": "t", "payload": {{"n": {"[" * 5000 + "]" * 5000}}}}}]')
-    sql("enqueue_jobs", tenant="a", jobs=Json([{"type": "t"}]))
-
-    assert len(sql.claim()) == 2

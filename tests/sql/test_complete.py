@@ -234,16 +234,6 @@ def test_a_repeated_completion_is_already_done_also_when_the_next_run_is_going_o
     assert sql.complete(again) == "done"
 
 
-def test_only_the_current_token_ends_a_run(sql: Sql) -> None:
-    run, other = running(sql), running(sql)
-    for token in (uuid.uuid4(), other["lease_token"], uuid.UUID(int=0)):
-        assert sql.complete(run | {"lease_token": token}) == "lost"
-    assert sql.complete(run | {"job_id": uuid.uuid4()}) == "lost"
-
-    assert sql.state(run["job_id"]) == sql.state(other["job_id"]) == "running"
-    assert sql.attempts(run["job_id"]) == []
-
-
 def test_a_zombie_changes_nothing_while_the_new_holder_is_running(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue()
@@ -344,17 +334,6 @@ def test_a_completion_that_is_rolled_back_leaves_the_run_going_on(sql: Sql) -> N
 
     assert sql.state(run["job_id"]) == "running"
     assert sql.complete(run) == "done"
-
-
-def test_under_another_tenant_a_token_is_worth_nothing(sql: Sql) -> None:
-    run = running(sql)
-    arguments: dict[str, Any] = {"user": "jf_app", "tenant": "b"}
-    assert sql("complete_jobs", results=Json([item(run)]), **arguments)[0]["answer"] == "lost"
-    beat = sql("heartbeat_job", job_id=run["job_id"], lease_token=run["lease_token"], **arguments)
-    assert beat[0]["held"] is False
-
-    assert sql.complete(run) == "done"
-    assert sql("complete_jobs", results=Json([item(run)]), **arguments)[0]["answer"] == "lost"
 
 
 def test_a_step_of_a_handler_holds_the_lease_until_it_is_committed(sql: Sql) -> None:

@@ -134,26 +134,6 @@ def test_pages_without_a_state_are_complete_while_jobs_change_their_state(sql: S
     assert pages(sql, work, limit=6) == jobs[::-1]
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001, 10**9, None])
-def test_a_page_has_1_to_1000_jobs(sql: Sql, limit: int | None) -> None:
-    with refused("JF003", "limit"):
-        listed(sql, limit=limit)
-
-
-@pytest.mark.parametrize("state", ["", "QUEUED", "failed", "x' or true --", "queued\n"])
-def test_a_state_that_is_none_is_refused(sql: Sql, state: str) -> None:
-    with refused("JF003", "state"):
-        listed(sql, state=state)
-
-
-def test_any_cursor_is_a_place_in_the_order(sql: Sql) -> None:
-    jobs = sql.fill("a", 3)
-
-    assert listed(sql, cursor=uuid.UUID(int=0)) == []
-    assert listed(sql, cursor=uuid.UUID(int=2**128 - 1)) == jobs[::-1]
-    assert listed(sql, cursor=jobs[1]) == [jobs[0]]
-
-
 # --- whose jobs --------------------------------------------------------------------------------------------
 
 

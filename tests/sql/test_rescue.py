@@ -311,14 +311,6 @@ def test_a_worker_that_takes_leave_with_jobs_has_them_rescued_at_once(sql: Sql) 
     assert sql.state(job) == "queued"
 
 
-@pytest.mark.parametrize("alive", ["-1 second", "1 millisecond", "2 days", None])
-def test_a_heartbeat_is_for_a_second_to_a_day(sql: Sql, alive: str | None) -> None:
-    with refused("JF003", "alive"):
-        beat(sql, alive=alive)
-    with refused("JF003", "worker_id"):
-        sql("heartbeat_jobs", worker_id=None)
-
-
 def test_a_heartbeat_of_one_run_says_how_it_stands(sql: Sql) -> None:
     sql.enqueue()
     run = sql.claim_one()
@@ -354,13 +346,6 @@ def test_upkeep_is_bounded(sql: Sql) -> None:
     clock.advance(seconds=2)
 
     assert [sql("upkeep", limit=2)[1]["moved"] for _ in range(4)] == [2, 2, 1, 0]
-
-
-@pytest.mark.parametrize("function", ["upkeep", "rescue_expired_jobs"])
-@pytest.mark.parametrize("limit", [None, 0, -1])
-def test_a_bound_that_cannot_work_is_refused(sql: Sql, function: str, limit: int | None) -> None:
-    with refused("JF003", "limit"):
-        sql(function, limit=limit)
 
 
 def test_upkeep_forgets_workers_that_are_dead_for_an_hour_and_hold_nothing(sql: Sql) -> None:

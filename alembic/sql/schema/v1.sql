@@ -1,7 +1,6 @@
 -- Closed by default; the default privileges are closed by every migration, see privileges.sql.
 revoke all on schema jobforge from public;
 grant usage on schema jobforge to jobforge_app, jobforge_worker, jobforge_admin;
-comment on schema jobforge is 'Background jobs that commit with your data. Owned by jobforge_sa''s Alembic revisions.';
 
 -- Alembic has made this one a moment ago. Migrations read it as jobforge_owner, everybody else by schema_version().
 alter table jobforge.alembic_version enable row level security;

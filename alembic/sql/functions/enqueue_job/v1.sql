@@ -59,7 +59,7 @@ begin
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
         if p_notify is not false then  -- delivered at commit; Postgres sends equal ones of a transaction once
-            perform pg_notify('jobforge', v_queue);
+            perform jobforge.wake(v_queue);
         end if;
     end if;
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then

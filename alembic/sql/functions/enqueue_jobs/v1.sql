@@ -57,7 +57,7 @@ begin
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
     ), woken as (
-        select count(pg_notify('jobforge', q.queue)) as queues
+        select count(jobforge.wake(q.queue)) as queues
           from (select distinct queue from fresh where run_at <= v_now and p_notify is not false) q
     )
     select array_agg(item.position order by item.position), array_agg(item.id order by item.position),

@@ -17,7 +17,7 @@ begin
         select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
         returning queue
     ), woken as (
-        select count(pg_notify('jobforge', q.queue)) from (select distinct queue from moved) q
+        select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
     )
     select count(*) into v_moved from moved cross join woken;
     return v_moved;

@@ -38,7 +38,7 @@ begin
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
         if p_notify is not false then
-            perform pg_notify('jobforge', v_job.queue);
+            perform jobforge.wake(v_job.queue);
         end if;
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;

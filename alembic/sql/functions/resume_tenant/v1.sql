@@ -12,7 +12,7 @@ begin
     loop
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
-        perform pg_notify('jobforge', v_queue)
+        perform jobforge.wake(v_queue)
           from (select from jobforge.ready r where r.queue = v_queue and r.tenant_id = p_tenant_id limit 1) waiting;
     end loop;
 end

@@ -56,7 +56,7 @@ begin
     ), answered as (
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
-    select count(pg_notify('jobforge', q.queue)) into v_woken from (select distinct queue from again) q;
+    select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
 end
 $$;
 

@@ -1,30 +1,46 @@
 -- Cancel requests whose run ended without seeing them: they were not committed yet, or a handler's transaction above
 -- READ COMMITTED completed under an old snapshot. What waits again is canceled now; for what has ended the request is
--- moot. A tenant's open transaction may hold the job's row: it is left for the next time, and nobody waits for it.
+-- moot. A tenant's open transaction may hold a job's row: it is passed over and left for the next time, and nobody waits
+-- for it. By chance, so that those who are held do not always stand before the others.
 create or replace function jobforge.settle_cancels(p_limit integer) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '50ms'
 as $$
 declare
-    v_request record;
-    v_settled integer := 0;
-    v_held    integer := 0;
+    v_settled integer;
 begin
-    for v_request in
-        select c.job_id, c.tenant_id from jobforge.cancel_requests c
-         where not exists (select from jobforge.leases l where l.job_id = c.job_id)
-         limit p_limit for update skip locked
-    loop
-        begin
-            delete from jobforge.cancel_requests c where c.job_id = v_request.job_id;
-            perform jobforge.cancel_now(v_request.tenant_id, v_request.job_id);
-            v_settled := v_settled + 1;
-        exception when lock_not_available then
-            v_held := v_held + 1;
-            exit when v_held = 3;
-        end;
-    end loop;
+    with request as materialized (
+        select j.id, j.tenant_id, j.queue, j.priority
+          from (select c.job_id from jobforge.cancel_requests c
+                 where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+                 order by random() limit p_limit for update skip locked) c
+          join jobforge.jobs j on j.id = c.job_id
+    ), later as (
+        select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
+           for update of s skip locked
+    ), sooner as (
+        select w.ctid from jobforge.ready w
+          join request r on w.queue = r.queue and w.tenant_id = r.tenant_id and w.priority = r.priority and w.job_id = r.id
+           for update of w skip locked
+    ), gone (job_id, tenant_id, run, attempt, crashes) as (
+        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
+        returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
+    ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
+        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
+        returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
+    ), canceled as (
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+        select g.job_id, g.tenant_id, 'canceled', g.run, g.attempt, g.crashes, jobforge.now()
+          from (select * from gone union all select * from gone_too) g
+        returning job_id
+    ), answered as (
+        delete from jobforge.cancel_requests c using request r
+         where c.job_id = r.id
+           and (r.id in (select n.job_id from canceled n)
+                or exists (select from jobforge.outcomes o where o.job_id = r.id))
+        returning c.job_id
+    )
+    select count(*) into v_settled from answered;
     return v_settled;
 end
 $$;

@@ -9,44 +9,28 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
 from jobforge_sa.tenant import TenantKey
-from tests.support import Connection, Row, Sql, call, item, one_database, refused
+from tests.security.guard import Attack
+from tests.support import Connection, call, item, refused
 
 KEY = TenantKey.generate("k1")
 STRANGE = ["a", "a.b.c", ".", "ü", "\U0001f600", "x" * 200, "a'b", "%", " "]
 
 
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
 @pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
+def signed(attack: Attack) -> Attack:
     """One job of each of two tenants, and tenancy is signed."""
-    shared.clean()
-    shared.enqueue("a")
-    shared.enqueue("b")
-    add_key(shared, KEY)
-    owner(shared, "select jobforge.use_tenancy('signed')")
-    yield shared
-    shared.clean()
+    attack.enqueue("a")
+    attack.enqueue("b")
+    add_key(attack, KEY)
+    attack.owner("select jobforge.use_tenancy('signed')")
+    return attack
 
 
-def owner(sql: Sql, statement: str, *values: object) -> list[Row]:
-    """Do something as jobforge_owner, as a migrator would."""
-    session = sql.session("postgres")
-    with session.transaction():
-        session.execute("set local role jobforge_owner")
-        return session.execute(statement.encode(), values).fetchall()
-
-
-def add_key(sql: Sql, key: TenantKey) -> None:
-    owner(sql, "select jobforge.add_tenant_key(%s, %s)", key.id, key.secret)
+def add_key(attack: Attack, key: TenantKey) -> None:
+    attack.owner("select jobforge.add_tenant_key(%s, %s)", key.id, key.secret)
 
 
 def become(connection: Connection, token: str) -> None:
@@ -58,26 +42,26 @@ def seen(connection: Connection) -> set[str]:
     return {row["tenant_id"] for row in connection.execute("select tenant_id from jobforge.jobs").fetchall()}
 
 
-def tenants_of(sql: Sql, token: str) -> set[str]:
-    with sql.session("jf_app").transaction():
-        become(sql.session("jf_app"), token)
-        return seen(sql.session("jf_app"))
+def tenants_of(signed: Attack, token: str) -> set[str]:
+    with signed.session("jf_app").transaction():
+        become(signed.session("jf_app"), token)
+        return seen(signed.session("jf_app"))
 
 
 # --- a token is needed, and is enough ----------------------------------------------------------------------
 
 
-def test_with_a_token_a_tenant_reads_and_writes_its_own(sql: Sql) -> None:
-    app = sql.connect("jf_app")
+def test_with_a_token_a_tenant_reads_and_writes_its_own(signed: Attack) -> None:
+    app = signed.connect("jf_app")
     become(app, KEY.token("a"))
     assert seen(app) == {"a"}
     (row,) = call(app, "enqueue_job", type="t")
     app.commit()
-    assert sql.job(row["id"])["tenant_id"] == "a"
+    assert signed.job(row["id"])["tenant_id"] == "a"
 
 
-def test_the_other_ways_to_name_a_tenant_count_for_nothing(sql: Sql) -> None:
-    app = sql.connect("jf_app", tenant="a")
+def test_the_other_ways_to_name_a_tenant_count_for_nothing(signed: Attack) -> None:
+    app = signed.connect("jf_app", tenant="a")
     app.execute("""select set_config('request.jwt.claims', '{"app_metadata": {"tenant_id": "a"}}', true)""")
     assert seen(app) == set()
     assert call(app, "list_jobs") == []
@@ -85,8 +69,8 @@ def test_the_other_ways_to_name_a_tenant_count_for_nothing(sql: Sql) -> None:
         call(app, "enqueue_job", type="t")
 
 
-def test_case_029_signed_an_injected_setting_switches_to_no_other_tenant(sql: Sql) -> None:
-    app = sql.connect("jf_app")
+def test_case_029_signed_an_injected_setting_switches_to_no_other_tenant(signed: Attack) -> None:
+    app = signed.connect("jf_app")
     become(app, KEY.token("a"))
     app.execute("""select set_config('request.jwt.claims', '{"app_metadata": {"tenant_id": "b"}}', true)""")
     assert seen(app) == {"a"}
@@ -99,14 +83,14 @@ def test_case_029_signed_an_injected_setting_switches_to_no_other_tenant(sql: Sq
 
 
 @pytest.mark.parametrize("tenant", STRANGE)
-def test_a_token_takes_every_tenant_as_it_stands(sql: Sql, tenant: str) -> None:
-    app = sql.connect("jf_app")
+def test_a_token_takes_every_tenant_as_it_stands(signed: Attack, tenant: str) -> None:
+    app = signed.connect("jf_app")
     become(app, KEY.token(tenant))
     assert call(app, "current_tenant")[0]["current_tenant"] == tenant
 
 
-def test_a_token_dies_with_its_transaction_and_a_savepoint_restores_it(sql: Sql) -> None:
-    app = sql.connect("jf_app")
+def test_a_token_dies_with_its_transaction_and_a_savepoint_restores_it(signed: Attack) -> None:
+    app = signed.connect("jf_app")
     become(app, KEY.token("a"))
     app.execute("savepoint s")
     become(app, KEY.token("b"))
@@ -151,8 +135,8 @@ def sign(text: str) -> str:
 
 
 @pytest.mark.parametrize("token", [token for _, token in forged()], ids=[name for name, _ in forged()])
-def test_case_030_a_token_that_is_none_is_refused_and_shows_nothing(sql: Sql, token: str) -> None:
-    app = sql.connect("jf_app")
+def test_case_030_a_token_that_is_none_is_refused_and_shows_nothing(signed: Attack, token: str) -> None:
+    app = signed.connect("jf_app")
     become(app, token)
     for statement in (
         "select * from jobforge.jobs",
@@ -165,17 +149,17 @@ def test_case_030_a_token_that_is_none_is_refused_and_shows_nothing(sql: Sql, to
             app.execute(statement.encode())
 
 
-def test_an_empty_token_is_no_tenant(sql: Sql) -> None:
-    app = sql.connect("jf_app")
+def test_an_empty_token_is_no_tenant(signed: Attack) -> None:
+    app = signed.connect("jf_app")
     become(app, "")
     assert seen(app) == set()
     with refused("JF001"):
         call(app, "enqueue_job", type="t")
 
 
-def test_a_token_that_expires_in_a_transaction_holds_until_its_end(sql: Sql) -> None:
+def test_a_token_that_expires_in_a_transaction_holds_until_its_end(signed: Attack) -> None:
     """So that a long import does not lose its tenant halfway. It is judged by when the transaction began."""
-    app = sql.connect("jf_app")
+    app = signed.connect("jf_app")
     app.execute("select 1")  # the transaction begins
     token = KEY.token("a", lifetime=1)
     become(app, token)
@@ -209,73 +193,70 @@ def test_a_token_that_expires_in_a_transaction_holds_until_its_end(sql: Sql) -> 
         "create or replace function jobforge.current_tenant() returns text language sql as $$ select 'b' $$",
     ],
 )
-def test_nobody_but_the_owner_reaches_the_keys_and_the_switch(sql: Sql, user: str, statement: str) -> None:
+def test_nobody_but_the_owner_reaches_the_keys_and_the_switch(signed: Attack, user: str, statement: str) -> None:
     with refused("42501"):
-        sql.session(user).execute(statement.encode())
+        signed.session(user).execute(statement.encode())
 
 
-def test_keys_are_rotated_without_a_gap(sql: Sql) -> None:
+def test_keys_are_rotated_without_a_gap(signed: Attack) -> None:
     new = TenantKey.generate("k2")
-    add_key(sql, new)
-    assert tenants_of(sql, KEY.token("a")) == tenants_of(sql, new.token("a")) == {"a"}
-    owner(sql, "select jobforge.retire_tenant_key('k1', now() + interval '1 hour')")
-    assert tenants_of(sql, KEY.token("a")) == {"a"}
-    owner(sql, "select jobforge.retire_tenant_key('k1')")
-    assert tenants_of(sql, new.token("b")) == {"b"}
+    add_key(signed, new)
+    assert tenants_of(signed, KEY.token("a")) == tenants_of(signed, new.token("a")) == {"a"}
+    signed.owner("select jobforge.retire_tenant_key('k1', now() + interval '1 hour')")
+    assert tenants_of(signed, KEY.token("a")) == {"a"}
+    signed.owner("select jobforge.retire_tenant_key('k1')")
+    assert tenants_of(signed, new.token("b")) == {"b"}
     with refused("JF006"):
-        tenants_of(sql, KEY.token("a"))
+        tenants_of(signed, KEY.token("a"))
     with refused("JF008", "last key"):
-        owner(sql, "select jobforge.retire_tenant_key('k2')")
-    assert tenants_of(sql, new.token("b")) == {"b"}
+        signed.owner("select jobforge.retire_tenant_key('k2')")
+    assert tenants_of(signed, new.token("b")) == {"b"}
 
 
-def test_a_retired_key_stays_retired_whatever_is_said_later(sql: Sql) -> None:
-    add_key(sql, TenantKey.generate("k2"))
-    owner(sql, "select jobforge.retire_tenant_key('k1')")
-    owner(sql, "select jobforge.retire_tenant_key('k1', now() + interval '1 year')")
+def test_a_retired_key_stays_retired_whatever_is_said_later(signed: Attack) -> None:
+    add_key(signed, TenantKey.generate("k2"))
+    signed.owner("select jobforge.retire_tenant_key('k1')")
+    signed.owner("select jobforge.retire_tenant_key('k1', now() + interval '1 year')")
     with refused("JF006"):
-        tenants_of(sql, KEY.token("a"))
+        tenants_of(signed, KEY.token("a"))
 
 
-def test_the_last_two_keys_cannot_be_retired_at_the_same_time(sql: Sql) -> None:
-    add_key(sql, TenantKey.generate("k2"))
-    one, other = sql.connect("postgres"), sql.connect("postgres")
-    for connection in (one, other):
-        connection.execute("set local role jobforge_owner")
+def test_the_last_two_keys_cannot_be_retired_at_the_same_time(signed: Attack) -> None:
+    add_key(signed, TenantKey.generate("k2"))
+    one, other = signed.migrator(), signed.migrator()
     call(one, "retire_tenant_key", key_id="k1")
-    rival = sql.waits(other, lambda: call(other, "retire_tenant_key", key_id="k2"))
+    rival = signed.waits(other, lambda: call(other, "retire_tenant_key", key_id="k2"))
     one.commit()
     with refused("JF008", "last key"):
         rival.result(timeout=10)
 
 
-def test_signed_tenancy_needs_a_key_and_keys_have_their_shape(shared: Sql) -> None:
-    shared.clean()
+def test_signed_tenancy_needs_a_key_and_keys_have_their_shape(attack: Attack) -> None:
     with refused("JF008", "needs a key"):
-        owner(shared, "select jobforge.use_tenancy('signed')")
+        attack.owner("select jobforge.use_tenancy('signed')")
     for wrong in ("", "SIGNED", "none", None):
         with refused("JF003"):
-            owner(shared, "select jobforge.use_tenancy(%s)", wrong)
+            attack.owner("select jobforge.use_tenancy(%s)", wrong)
     for key_id in ("", "a.b", "a b", "x" * 41, "ü", "k\n", None):
         with refused("JF003"):
-            owner(shared, "select jobforge.add_tenant_key(%s, %s)", key_id, b"x" * 32)
+            attack.owner("select jobforge.add_tenant_key(%s, %s)", key_id, b"x" * 32)
     for secret in (b"", b"x" * 31, None):
         with refused("JF003", "32 bytes"):
-            owner(shared, "select jobforge.add_tenant_key('k', %s)", secret)
-    add_key(shared, KEY)
+            attack.owner("select jobforge.add_tenant_key('k', %s)", secret)
+    add_key(attack, KEY)
     with refused("JF003", "already"):
-        add_key(shared, KEY)
+        add_key(attack, KEY)
 
 
 @pytest.mark.parametrize("length", [32, 63, 64, 65, 200])
-def test_secrets_of_any_length_sign_as_hmac_does(sql: Sql, length: int) -> None:
+def test_secrets_of_any_length_sign_as_hmac_does(signed: Attack, length: int) -> None:
     key = TenantKey("long", bytes(range(256))[:length] if length < 200 else bytes(range(200)))
-    add_key(sql, key)
-    assert tenants_of(sql, key.token("b")) == {"b"}
+    add_key(signed, key)
+    assert tenants_of(signed, key.token("b")) == {"b"}
 
 
-def test_a_switch_is_seen_at_once_by_sessions_that_have_planned_already(sql: Sql) -> None:
-    app = sql.session("jf_app")
+def test_a_switch_is_seen_at_once_by_sessions_that_have_planned_already(signed: Attack) -> None:
+    app = signed.session("jf_app")
 
     def look() -> set[str]:
         with app.transaction():
@@ -284,33 +265,33 @@ def test_a_switch_is_seen_at_once_by_sessions_that_have_planned_already(sql: Sql
 
     for _ in range(7):
         assert look() == set()
-    owner(sql, "select jobforge.use_tenancy('plain')")
+    signed.owner("select jobforge.use_tenancy('plain')")
     for _ in range(7):
         assert look() == {"a"}
-    owner(sql, "select jobforge.use_tenancy('signed')")
+    signed.owner("select jobforge.use_tenancy('signed')")
     assert look() == set()
 
 
-def test_without_its_row_the_setting_means_signed(sql: Sql) -> None:
+def test_without_its_row_the_setting_means_signed(signed: Attack) -> None:
     """Closed, where something got lost."""
-    sql.session("postgres").execute("delete from jobforge.settings")
+    signed.dba("delete from jobforge.settings")
     try:
-        app = sql.connect("jf_app", tenant="a")
+        app = signed.connect("jf_app", tenant="a")
         assert seen(app) == set()
         app.rollback()
         assert call(app, "schema_version")[0]["tenancy"] == "signed"
         become(app, KEY.token("a"))
         assert seen(app) == {"a"}
     finally:
-        sql.session("postgres").execute("insert into jobforge.settings (tenancy) values ('plain')")
+        signed.dba("insert into jobforge.settings (tenancy) values ('plain')")
 
 
 # --- workers and administrators ----------------------------------------------------------------------------
 
 
-def test_each_claimed_job_brings_a_token_of_its_tenant_good_for_the_lease(sql: Sql) -> None:
-    for run in sql.claim():
-        app = sql.connect("jf_app")
+def test_each_claimed_job_brings_a_token_of_its_tenant_good_for_the_lease(signed: Attack) -> None:
+    for run in signed.claim():
+        app = signed.connect("jf_app")
         become(app, run["tenant_token"])
         assert seen(app) == {run["tenant_id"]}
         assert int(run["tenant_token"].split(".")[1]) >= run["deadline"].timestamp()
@@ -319,9 +300,9 @@ def test_each_claimed_job_brings_a_token_of_its_tenant_good_for_the_lease(sql: S
         app.commit()
 
 
-def test_a_token_ends_no_run_of_another_tenant(sql: Sql) -> None:
-    runs = {run["tenant_id"]: run for run in sql.claim()}
-    app = sql.connect("jf_app")
+def test_a_token_ends_no_run_of_another_tenant(signed: Attack) -> None:
+    runs = {run["tenant_id"]: run for run in signed.claim()}
+    app = signed.connect("jf_app")
     become(app, KEY.token("a"))
     (row,) = call(app, "complete_jobs", results=Json([item(runs["b"])]))
     assert row["answer"] == "lost"
@@ -329,30 +310,29 @@ def test_a_token_ends_no_run_of_another_tenant(sql: Sql) -> None:
     assert row["held"] is False
 
 
-def test_a_worker_completes_in_batches_without_a_token(sql: Sql) -> None:
-    answers = sql("complete_jobs", results=Json([item(run) for run in sql.claim()]))
+def test_a_worker_completes_in_batches_without_a_token(signed: Attack) -> None:
+    answers = signed("complete_jobs", results=Json([item(run) for run in signed.claim()]))
     assert [row["answer"] for row in answers] == ["done", "done"]
 
 
-def test_an_administrator_acts_for_a_tenant_without_knowing_a_key(sql: Sql) -> None:
-    admin = sql.connect("jf_admin")
+def test_an_administrator_acts_for_a_tenant_without_knowing_a_key(signed: Attack) -> None:
+    admin = signed.connect("jf_admin")
     call(admin, "act_for", tenant_id="b")
     assert {row["tenant_id"] for row in call(admin, "list_jobs")} == {"b"}
     (row,) = call(admin, "enqueue_job", type="t")
     admin.commit()
-    assert sql.job(row["id"])["tenant_id"] == "b"
-    (row,) = sql("enqueue_job_for", user="jf_admin", tenant_id="a", type="t")
-    assert sql.job(row["id"])["tenant_id"] == "a"
+    assert signed.job(row["id"])["tenant_id"] == "b"
+    (row,) = signed("enqueue_job_for", user="jf_admin", tenant_id="a", type="t")
+    assert signed.job(row["id"])["tenant_id"] == "a"
 
 
-def test_under_plain_tenancy_claims_bring_no_token(shared: Sql) -> None:
-    shared.clean()
-    shared.enqueue()
-    assert shared.claim_one()["tenant_token"] is None
+def test_under_plain_tenancy_claims_bring_no_token(attack: Attack) -> None:
+    attack.enqueue()
+    assert attack.claim_one()["tenant_token"] is None
 
 
-def test_a_token_says_nothing_in_an_error(sql: Sql) -> None:
-    app = sql.connect("jf_app")
+def test_a_token_says_nothing_in_an_error(signed: Attack) -> None:
+    app = signed.connect("jf_app")
     become(app, KEY.token("a") + "x")
     with pytest.raises(psycopg.Error) as caught:
         seen(app)
