@@ -50,7 +50,7 @@ def purge(sql: Sql, tenant: str, limit: int = 1000) -> list[int]:
     """Purge to the end; what each call met."""
     met: list[int] = []
     while not met or met[-1]:
-        assert len(met) < 50
+        assert len(met) < 2000
         (row,) = sql("purge_tenant", user="jf_admin", tenant_id=tenant, limit=limit)
         met.append(row["purge_tenant"])
     return met
