@@ -199,7 +199,12 @@ OBJECTS = [
     Mutant("published_table", "table", "create publication spy for table jobforge.jobs, jobforge.leases", "warning"),
 ]  # fmt: skip
 
-MUTANTS = [*OPEN, *POLICIES, *FUNCTIONS, *GRANTS, *ROLES, *OBJECTS]
+BROAD = [
+    Mutant("broad_reader", "app", "grant pg_read_all_data to jf_app", "warning"),
+    Mutant("broad_reader", "admin", "grant pg_read_all_data to jf_admin", "warning"),
+]
+
+MUTANTS = [*OPEN, *POLICIES, *FUNCTIONS, *GRANTS, *ROLES, *OBJECTS, *BROAD]
 
 NUMBER = "current_setting('server_version_num')::int"
 CONNECTION_MUTANTS = [
