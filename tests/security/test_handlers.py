@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, Worker
+from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, TenantKey, Worker
 from jobforge_sa.errors import TenantConflict
 from jobforge_sa.tasks import Task
 from tests.fix_postgres import Database
@@ -46,12 +46,17 @@ class Number(BaseModel):
 class Shop:
     """An application whose worker, whose handlers and whose tables have three different owners."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenancy: str) -> None:
         self.database = database
         self.admin = database.engine()
+        self.key = TenantKey.generate("k1") if tenancy == "signed" else None
         with self.admin.begin() as connection:
             for statement in SCHEMA:
                 connection.exec_driver_sql(statement)
+            if self.key is not None:
+                connection.execute(sa.text("set local role jobforge_owner"))
+                signed = "select jobforge.add_tenant_key(:id, :secret), jobforge.use_tenancy('signed')"
+                connection.execute(sa.text(signed), {"id": self.key.id, "secret": self.key.secret})
         self.app = database.engine("jf_app", pool_size=1, max_overflow=0)
         self.forge = JobForge()
         self.seen: list[Any] = []
@@ -70,7 +75,8 @@ class Shop:
 
     def enqueue(self, tenant: str, task: Task[Any, Any], n: int = 1) -> Any:
         with Session(self.app) as session, session.begin():
-            return Jobs(session, tenant=tenant).enqueue(task, Number(n=n)).id
+            proved = tenant if self.key is None else self.key.tenant(tenant)
+            return Jobs(session, tenant=proved).enqueue(task, Number(n=n)).id
 
     def look(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         with self.admin.connect() as connection:
@@ -82,9 +88,9 @@ class Shop:
         return self.look("select tenant_id, n from ledger order by tenant_id, n")
 
 
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
+@pytest.fixture(params=["plain", "signed"])
+def shop(database: Database, request: pytest.FixtureRequest) -> Shop:
+    return Shop(database, request.param)
 
 
 # --- handlers, each as a plain function and as a coroutine: given the shop, a task ----------------------------
@@ -408,4 +414,4 @@ def test_a_handler_that_leaves_its_tenant_commits_nothing_and_is_told_why(shop: 
     assert shop.run() == {"failed": 1}
     assert shop.ledger() == []
     ((error,),) = shop.look("select error ->> 'type' from jobforge.attempts")
-    assert error == "TenantConflict"
+    assert error == ("TenantConflict" if shop.key is None else "DatabaseError")  # signed, the policy refuses at once
