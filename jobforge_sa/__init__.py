@@ -18,6 +18,7 @@ from jobforge_sa.types import Cancel, Delays, Discard, Done, Enqueued, Exponenti
 
 if TYPE_CHECKING:
     from jobforge_sa.enqueue.aio import AsyncJobs
+    from jobforge_sa.tenants import Tenants
     from jobforge_sa.worker.worker import Worker
 
 __all__ = [
@@ -37,11 +38,16 @@ __all__ = [
     "Snooze",
     "Task",
     "TenantKey",
+    "Tenants",
     "Worker",
     "bind_tenant",
 ]
 
-_LATE = {"AsyncJobs": "jobforge_sa.enqueue.aio", "Worker": "jobforge_sa.worker.worker"}
+_LATE = {
+    "AsyncJobs": "jobforge_sa.enqueue.aio",
+    "Tenants": "jobforge_sa.tenants",
+    "Worker": "jobforge_sa.worker.worker",
+}
 
 
 def __getattr__(name: str) -> Any:
