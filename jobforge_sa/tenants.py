@@ -19,8 +19,9 @@ from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tenant import Tenant, name_of
 
 MAX_WAITING = 10_000_000
-PAGE = 1000  # jobs
-PAGE_BYTES = 4 * 1024 * 1024  # of an export; one job may have half a megabyte and more
+BATCH = 1000  # jobs of a purge
+PAGE = 200  # jobs of an export: one may have half a megabyte and more
+PAGE_BYTES = 4 * 1024 * 1024  # what large ones are brought down to, after the first page of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +126,15 @@ class Tenants:
         A line is in ASCII and has the keys `job`, `attempts` and `cancel_requested_at`. For one consistent export use
         a transaction at REPEATABLE READ.
         """
-        name, cursor, size = name_of(tenant), None, PAGE // 50
+        name, cursor, size = name_of(tenant), None, PAGE
         while page := self._rows(calls.EXPORT_TENANT, tenant_id=name, cursor=cursor, limit=size):
             for _, record in page:
                 yield _line(record)
             cursor = page[-1][0]
-            # no page is much larger than PAGE_BYTES, however large the jobs are
-            weight = max(1, sum(len(record) for _, record in page) // len(page))
-            size = max(1, min(PAGE, size * 10, PAGE_BYTES // weight))
+            weight = sum(len(record) for _, record in page) // len(page)
+            size = max(1, min(PAGE, PAGE_BYTES // weight))
 
-    def purge(self, tenant: Tenant, limit: int = PAGE) -> int:
+    def purge(self, tenant: Tenant, limit: int = BATCH) -> int:
         """Delete up to `limit` of its jobs, waiting, running or ended, with all that belongs to them.
 
         Pause it first, and call this, each time in a transaction of its own at READ COMMITTED, until the answer is 0:

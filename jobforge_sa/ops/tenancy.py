@@ -125,6 +125,6 @@ def owning(target: Engine) -> Iterator[Connection]:
                 raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
             raise AccessDenied(
                 "the tenancy and its keys are the owner's, and this login may not act as jobforge_owner",
-                cure=f"as a login that migrates; or a DBA runs: {role.grant(connection, 'jobforge_owner')}",
+                cure=f"use a login that migrates; a DBA makes one: {role.grant(connection, 'jobforge_owner')}",
             )
         yield connection

@@ -47,7 +47,7 @@ def show(
     if found.keys:
         screen.show(screen.console(), "", _table(found))
     elif found.keys is None:
-        _note(f"\nits keys are shown to the owner only; a DBA runs: {found.grant}")
+        _note(f"\nits keys are shown to logins that migrate only; a DBA makes one: {found.grant}")
     else:
         typer.echo("\nno keys; to make one: jobforge tenancy add-key")
 
@@ -124,18 +124,16 @@ def _table(found: Tenancy) -> Table:
     for name in ("KEY", "CREATED", "TOKENS"):
         made.add_column(name, overflow="fold")
     for key in found.keys or ():
-        created = f"{times.second(key.created_at)} ({times.ago(key.created_at, found.now)})"
-        made.add_row(Text(screen.one_line(key.key_id)), Text(created, "bright_black"), _standing(key, found))
+        created = Text(times.second(key.created_at), "bright_black")
+        made.add_row(Text(screen.one_line(key.key_id)), created, _standing(key))
     return made
 
 
-def _standing(key: Key, found: Tenancy) -> Text:
+def _standing(key: Key) -> Text:
     if key.retired_at is None:
-        return Text("accepted; signs what the database gives out", "green") if key.signs else Text("accepted", "green")
-    when = times.ago(key.retired_at, found.now)
-    if key.accepted:
-        return Text(f"accepted; refused {when}", "yellow")
-    return Text(f"refused since {times.second(key.retired_at)} ({when})", "bright_black")
+        return Text("accepted, signs" if key.signs else "accepted", "green")
+    when = times.second(key.retired_at)
+    return Text(f"accepted until {when}", "yellow") if key.accepted else Text(f"refused since {when}", "bright_black")
 
 
 def _note(text: str) -> None:

@@ -87,7 +87,7 @@ def count(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     """Count what is kept of a tenant."""
     found = tenant_purge.count(database.engine(url), tenant)
     if as_json:
-        typer.echo(records.line({"tenant_id": found.tenant_id, "counts": dict(found.rows)}))
+        typer.echo(records.line({"tenant_id": found.tenant_id, "counts": dict(sorted(found.rows.items()))}))
     elif found.empty:
         typer.echo(f"nothing is kept of the tenant {tenant_list.named(tenant)}")
     else:

@@ -73,7 +73,7 @@ def _head(session: Session, tenants: Tenants, count: TenantCount) -> str:
         "revision": revision,
         "paused_at": status.paused_at if status else None,
         "max_waiting": status.max_waiting if status else None,
-        "counts": dict(count.rows),
+        "counts": dict(sorted(count.rows.items())),
     }
     return records.line({"tenant": said})
 

@@ -60,7 +60,8 @@ def counted(count: TenantCount) -> Table:
     made = Table.grid(padding=(0, 2, 0, 0))
     made.add_column(no_wrap=True)
     made.add_column(justify="right", no_wrap=True)
-    for relation, rows in count.rows.items():
+    for relation in [*KEPT, *sorted(count.rows.keys() - KEPT)]:
+        rows = count.rows.get(relation, 0)
         style = "" if rows else "bright_black"
         made.add_row(Text(KEPT.get(relation, relation), style), Text(f"{rows:,}", style))
     return made

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa.db import failures
 from jobforge_sa.errors import ConfigurationError, JobForgeError
 from jobforge_sa.ops import database, tenant_list
-from jobforge_sa.tenants import PAGE, TenantCount, Tenants
+from jobforge_sa.tenants import BATCH, TenantCount, Tenants
 
 CROSSED = ("40P01", "55P03")  # a deadlock; a lock that was not given in time
 PATIENCE = "2s"  # for a lock: a handler in its last statement, a cancel in an open transaction
@@ -72,7 +72,7 @@ class Purge:
             try:
                 with Session(self._engine) as session, session.begin():
                     session.execute(select(func.set_config("lock_timeout", PATIENCE, True)))
-                    return Tenants(session).purge(self._tenant, PAGE)
+                    return Tenants(session).purge(self._tenant, BATCH)
             except DBAPIError as error:
                 if failures.sqlstate(error) not in CROSSED:
                     raise
