@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from jobforge_sa import AsyncJobs, Context, JobForge, Jobs, TenantKey, Tenants, Worker, bind_tenant
+from jobforge_sa import AsyncJobs, Context, JobForge, Jobs, TenantKey, Tenants, Worker, bind_tenant, tenants
 from jobforge_sa.errors import (
     AccessDenied,
     ConfigurationError,
@@ -272,11 +272,14 @@ def test_an_export_is_one_ascii_line_for_each_job_whatever_is_in_it(database: Da
     assert "12345678901234567890123.10" in line  # no number has passed through a float
 
 
-def test_an_export_reads_page_by_page_and_no_page_is_large(database: Database) -> None:
-    made = fill(database, "acme", 3100)
-    big = {"text": "x" * 200_000}
+def test_an_export_reads_page_by_page_and_keeps_pages_of_large_jobs_short(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenants, "PAGE_BYTES", 50_000)
+    made = fill(database, "acme", 600)
     with Session(database.engine("jf_one")) as session, session.begin():
-        large = Jobs(session, tenant="acme").enqueue_many([note.new(big) for _ in range(160)])
+        jobs = Jobs(session, tenant="acme")
+        made += [one.id for one in jobs.enqueue_many([note.new({"text": "x" * 10_000}) for _ in range(220)])]
     pages: list[int] = []
     engine = database.engine("jf_admin")
 
@@ -291,10 +294,18 @@ def test_an_export_reads_page_by_page_and_no_page_is_large(database: Database) -
         assert len(pages) == 1
         rest = [json.loads(line)["job"]["id"] for line in lines]
 
-    assert [json.loads(first)["job"]["id"], *rest] == [str(one) for one in [*made, *(one.id for one in large)]]
-    assert max(pages) <= 200
-    assert sum(pages) == 3260
-    assert max(pages[-2:]) <= 20  # 4 MB of these
+    assert [json.loads(first)["job"]["id"], *rest] == [str(one) for one in made]
+    assert max(pages) == 200
+    assert pages[-6:] == [4, 4, 4, 4, 4, 0]  # from the second page of large ones on
+
+
+@pytest.mark.xfail(strict=True, reason="each page reads all that waits or has ended of the tenant: minutes for 20,000")
+def test_an_export_meets_each_job_by_its_key_without_statistics_too(database: Database) -> None:
+    fill(database, "acme", 3000)
+    with admin(database) as c:
+        plan = sa.text("explain (analyze, buffers, format json) select from jobforge.export_tenant('acme', null, 50)")
+        read = c.scalar(plan)[0]["Plan"]["Shared Hit Blocks"]
+    assert read < 50 * 100
 
 
 # --- purge -------------------------------------------------------------------------------------------------
