@@ -194,7 +194,7 @@ def test_a_hostile_name_is_one_tenant_to_every_command(database: Database, tmp_p
         ["count", "--json", "--", tenant], ["export", "--", tenant], ["export", "--out", str(out), "--", tenant],
         ["purge", "--dry-run", "--", tenant], ["resume", "--", tenant], ["purge", "--yes", "--", tenant],
     ):  # fmt: skip
-        done = jobforge(url, "tenants", *command)
+        done = (jobforge if command[0] == "export" else inside)(url, "tenants", *command)  # bytes need a real stdout
         said += done.stdout + done.stderr
     refusal = inside(url, "tenants", "purge", "--yes", "--", tenant, status=2)
     refused(refusal, "nothing is kept")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from jobforge_sa import AsyncJobs, Context, JobForge, Jobs, TenantKey, Tenants, Worker, bind_tenant, tenants
+from jobforge_sa import AsyncJobs, Context, Delays, JobForge, Jobs, TenantKey, Tenants, Worker, bind_tenant, tenants
 from jobforge_sa.errors import (
     AccessDenied,
     ConfigurationError,
@@ -389,3 +389,33 @@ def test_a_worker_runs_through_a_whole_rotation_of_keys(shop: Database) -> None:
         tenancy.retire_key(dba, "first", None)
         enqueue(second)
     assert effects(shop) == [(n, "acme") for n in range(1, stages + 1)]
+
+
+def test_a_handler_whose_key_is_retired_under_it_fails_that_attempt_and_is_run_again(shop: Database) -> None:
+    dba, registry = shop.engine(), JobForge()
+    started, gate = threading.Event(), threading.Event()
+
+    @registry.task("note", retry=Delays(dt.timedelta(milliseconds=20)))
+    def stepwise(ctx: Context, payload: dict[str, Any]) -> None:
+        ctx.session.commit()
+        started.set()
+        assert gate.wait(20)
+        note.handler(ctx, payload)
+
+    key, _ = tenancy.add_key(dba, "first")
+    tenancy.use(dba, "signed")
+    with Session(shop.engine("jf_app")) as session, session.begin():
+        job = Jobs(session, tenant=key.tenant("acme")).enqueue(stepwise, {"n": 1}).id
+    with working(shop, registry):
+        assert started.wait(10)
+        tenancy.add_key(dba, "second")
+        tenancy.retire_key(dba, "first", None)
+        gate.set()
+        wait_for(lambda: effects(shop) == [(1, "acme")], what="the second attempt to succeed")
+    with dba.connect() as c:
+        ends = c.execute(
+            sa.text("select outcome, error ->> 'message' from jobforge.attempts where job_id = :id order by run"),
+            {"id": job},
+        ).all()
+    assert [outcome for outcome, _ in ends] == ["failed", "succeeded"]
+    assert "token is not valid" in ends[0][1]
