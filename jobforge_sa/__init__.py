@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobforge_sa.enqueue.tenant import bind_tenant
     from jobforge_sa.tasks import JobForge, Task
     from jobforge_sa.tenant import TenantKey
+    from jobforge_sa.tenants import Tenants
     from jobforge_sa.types import Cancel, Delays, Discard, Done, Enqueued, Exponential, JobState, Retry, Snooze
     from jobforge_sa.worker.worker import Worker
 
@@ -36,6 +37,7 @@ __all__ = [
     "Snooze",
     "Task",
     "TenantKey",
+    "Tenants",
     "Worker",
     "bind_tenant",
 ]
@@ -47,6 +49,7 @@ _HOME = {
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
     "jobforge_sa.tasks": ("JobForge", "Task"),
     "jobforge_sa.tenant": ("TenantKey",),
+    "jobforge_sa.tenants": ("Tenants",),
     "jobforge_sa.types": (
         "Cancel", "Delays", "Discard", "Done", "Enqueued", "Exponential", "JobState", "Retry", "Snooze",
     ),

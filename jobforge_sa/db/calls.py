@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     DateTime,
     Integer,
+    LargeBinary,
     Text,
     TextClause,
     Uuid,
@@ -159,6 +160,37 @@ SCHEMA_VERSION = text(
 )
 
 ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as text))")
+
+# an administrator's, without a tenant of the transaction's own
+_TENANT = (column("tenant_id", Text()), column("paused_at", DateTime(timezone=True)), column("max_waiting", Integer()))
+PAUSE_TENANT = Call("pause_tenant", {"tenant_id": "text"}, _TENANT)
+RESUME_TENANT = Call("resume_tenant", {"tenant_id": "text"}, _TENANT)
+LIMIT_TENANT = Call("limit_tenant", {"tenant_id": "text", "max_waiting": "integer"}, _TENANT)
+LIST_TENANTS = Call(
+    "list_tenants",
+    {},
+    (_TENANT[0], *(column(name, BigInteger()) for name in ("queued", "scheduled", "running")), *_TENANT[1:]),
+)
+COUNT_TENANT = Call("count_tenant", {"tenant_id": "text"}, (column("relation", Text()), column("rows", BigInteger())))
+EXPORT_TENANT = Call(
+    "export_tenant",
+    {"tenant_id": "text", "cursor": "uuid", "limit": "integer"},
+    (column("job_id", Uuid()), column("record", Text())),
+)
+PURGE_TENANT = Call("purge_tenant", {"tenant_id": "text", "limit": "integer"}, (column("r", Integer()),))
+
+# the owner's
+TENANCY = text("select s.tenancy from jobforge.settings s")
+TENANT_KEYS = text(
+    "select k.key_id, k.created_at, k.retired_at from jobforge.tenant_keys k order by k.created_at desc, k.key_id"
+)
+ADD_TENANT_KEY = text("select jobforge.add_tenant_key(cast(:key_id as text), :secret)").bindparams(
+    bindparam("secret", type_=LargeBinary())
+)
+RETIRE_TENANT_KEY = text(
+    "select jobforge.retire_tenant_key(cast(:key_id as text), cast(:at as timestamptz))"
+).bindparams(bindparam("at", type_=DateTime(timezone=True)))
+USE_TENANCY = text("select jobforge.use_tenancy(cast(:tenancy as text))")
 
 # a handler's session, in the handler's own transaction
 COMPLETE_IN_SESSION = text(

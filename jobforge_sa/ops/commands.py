@@ -23,7 +23,10 @@ from jobforge_sa.ops import (
     records,
     screen,
 )
+from jobforge_sa.ops.options import TenantName, Url
 from jobforge_sa.ops.reader import reading
+from jobforge_sa.ops.tenancy_commands import tenancy
+from jobforge_sa.ops.tenant_commands import tenants
 from jobforge_sa.types import JobState
 
 log = logging.getLogger("jobforge_sa.cli")
@@ -32,8 +35,10 @@ EPILOG = """\
 [bold]Database:[/bold] --url, else JOBFORGE_DATABASE_URL, else DATABASE_URL: postgresql://user:password@host/database
 
 [bold]Exit status:[/bold] [bold]0[/bold] all is well.
-[bold]1[/bold] worker --once, and an attempt failed; doctor, and something is wrong.
-[bold]2[/bold] an argument, the configuration, the database or the job asked for is not as it should be: see stderr.
+[bold]1[/bold] worker --once, and an attempt failed; doctor, and something is wrong; tenants purge, and jobs came in
+behind it; a pipe whose reader went away.
+[bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see
+stderr.
 [bold]3[/bold] worker, and handlers were still running when the grace was over: their jobs went back to the queue.
 [bold]130[/bold] interrupted."""
 
@@ -50,8 +55,8 @@ app = typer.Typer(
 jobs = typer.Typer(help="Look at jobs.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 
-Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The database.", show_default=False)]
-TenantName = Annotated[str | None, typer.Option("--tenant", metavar="TENANT", help="Of this tenant only.")]
+app.add_typer(tenants, name="tenants")
+app.add_typer(tenancy, name="tenancy")
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ stand in `checks/connection/`. They read the catalog only, so that any login may
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,13 +18,14 @@ from sqlalchemy import Connection, Engine, column, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from jobforge_sa.db import calls, failures
+from jobforge_sa.db import calls, failures, role
 from jobforge_sa.errors import SchemaMismatch
-from jobforge_sa.ops import database
+from jobforge_sa.ops import database, tenancy, times
 from jobforge_sa.ops.reader import become_admin
 
 _HERE = Path(__file__).parent
 _MANY = 20  # jobs that the auditor complains of; the rest is of the same kind
+_OLD = dt.timedelta(days=365)  # for a key of tenancy
 _PATIENCE = "60s"  # for the auditor, who reads all jobs
 _AUDITED = "whether each job stands in exactly one place"
 
@@ -127,6 +129,7 @@ def examine(target: Engine) -> Report:
             found += _tried(connection, check)
         if not asked["sees_sessions"]:
             found.append(_unseen("old_snapshot", "sessions of other logins", "pg_read_all_stats"))
+        found += _old_key(connection)
         if "jobforge_admin" not in asked["roles"]:
             found.append(_unseen("audit", _AUDITED, "jobforge_admin"))
         elif revision is not None:
@@ -177,6 +180,30 @@ def _revision(connection: Connection, login: str) -> tuple[str | None, list[Find
     if mismatch is None:
         return revision, []
     return revision, [Finding("schema_version", Level.ERROR, "schema jobforge", mismatch.message, mismatch.cure)]
+
+
+def _old_key(connection: Connection) -> list[Finding]:
+    """Look for a signing key that should be rotated, as the owner, where the login may."""
+    before = role.current(connection)
+    try:
+        with connection.begin_nested():
+            if not role.become(connection, "jobforge_owner"):
+                return []
+            found = tenancy.read(connection)
+            role.restore(connection, before)
+    except DBAPIError as error:
+        return [Finding("old_tenant_key", Level.UNSEEN, "the keys of tenancy", _said(error), "")]
+    return [
+        Finding(
+            "old_tenant_key",
+            Level.NOTE,
+            f"key {key.key_id}",
+            f"it signs since {times.second(key.created_at)}, and whoever has copied it since can name any tenant",
+            "jobforge tenancy add-key",
+        )
+        for key in found.keys or ()
+        if key.signs and found.now - key.created_at > _OLD
+    ]
 
 
 def _audit(session: Session) -> list[Finding]:

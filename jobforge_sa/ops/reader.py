@@ -7,20 +7,18 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import DateTime, Engine, column, func, select, table
+from sqlalchemy import Connection, DateTime, Engine, func, select
 from sqlalchemy.orm import Session
 
-from jobforge_sa.db import calls
+from jobforge_sa.db import calls, role
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import JobNotFound, TenantRequired
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import database
 from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of
 from jobforge_sa.types import JobInfo
-
-_ROLES = table("pg_roles", column("oid"), column("rolname"), schema="pg_catalog")
 
 
 class Reader:
@@ -40,7 +38,7 @@ class Reader:
     def now(self) -> dt.datetime:
         """The time of the database, whose times all others are; read once the schema is known to fit."""
         if self._now is None:
-            self._now = cast(dt.datetime, self.session.scalar(select(func.jobforge.now(type_=DateTime(timezone=True)))))
+            self._now = moment(self.session)
         return self._now
 
     def job(self, job_id: uuid.UUID) -> JobInfo:
@@ -91,9 +89,11 @@ def _proved(tenant: str) -> Tenant:
     return TenantKey.from_environment().tenant(tenant) if os.environ.get(KEY_VARIABLE) else tenant
 
 
+def moment(source: Session | Connection) -> dt.datetime:
+    """The time by which the database decides."""
+    return cast(dt.datetime, source.scalar(select(func.jobforge.now(type_=DateTime(timezone=True)))))
+
+
 def become_admin(session: Session) -> bool:
     """Act as jobforge_admin where the login may: one that is in jobforge_app as well would see nothing (its wall)."""
-    version: Any = getattr(session.connection().dialect, "server_version_info", None) or (0,)
-    may = func.pg_has_role(_ROLES.c.oid, "SET" if version >= (16,) else "MEMBER")
-    become = select(func.set_config("role", "jobforge_admin", True)).where(_ROLES.c.rolname == "jobforge_admin", may)
-    return session.scalar(become) is not None
+    return role.become(session.connection(), "jobforge_admin")

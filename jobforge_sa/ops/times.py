@@ -12,15 +12,16 @@ _PART = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 
 
-def moment(text: str, now: dt.datetime) -> dt.datetime:
-    """The time that `2h`, `1h30m` (ago) or an ISO time means.
+def moment(text: str, now: dt.datetime, *, ahead: bool = False) -> dt.datetime:
+    """The time that `2h`, `1h30m` (ago, or ahead) or an ISO time means.
 
     Raises:
         ConfigurationError: it means none.
     """
     try:
         if _DURATION.fullmatch(text):
-            return now - dt.timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+            seconds = sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))
+            return now + dt.timedelta(seconds=seconds if ahead else -seconds)
         time = dt.datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(

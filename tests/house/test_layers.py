@@ -25,6 +25,7 @@ LAYERS = (
     "migrations",
     "models",
     "enqueue",
+    "tenants",
     "worker",
     "ops",
     "testing",

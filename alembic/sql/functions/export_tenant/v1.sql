@@ -21,8 +21,9 @@ begin
           from (select j.id from jobforge.jobs j
                  where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
                  order by j.id limit p_limit) page
-         cross join lateral (
-               select * from jobforge.all_jobs every_job where every_job.id = page.id and every_job.tenant_id = p_tenant_id) a
+         cross join lateral (  -- offset: a condition of a join is not passed on into the view, one of a sub-select is
+               select * from jobforge.all_jobs one
+                where one.id = page.id and one.tenant_id = p_tenant_id offset 0) a
          order by a.id;
 end
 $$;

@@ -12,7 +12,7 @@ begin
     on conflict (only_row) do update set tenancy = excluded.tenancy;  -- also the lock that retire_tenant_key waits for
     if p_tenancy = 'signed' and not exists (select from jobforge.tenant_keys k where k.retired_at is null) then
         raise exception 'jobforge: signed tenancy needs a key'
-            using errcode = 'JF008', hint = 'Add one, and give it to the application: jobforge tenancy --add-key.';
+            using errcode = 'JF008', hint = 'Add one, and give it to the application: jobforge tenancy add-key.';
     end if;
 end
 $$;

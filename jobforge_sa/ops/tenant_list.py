@@ -1,0 +1,96 @@
+"""Tenants as a table: who waits, who is paused, whose quota is used up; and what is kept of one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jobforge_sa.ops import screen, times
+from jobforge_sa.tenants import TenantCount, TenantInfo
+
+NEARLY = 0.8  # of a quota: the next import may fail
+
+KEPT = {
+    "jobs": "jobs",
+    "ready": "  queued",
+    "scheduled": "  scheduled",
+    "leases": "  running",
+    "outcomes": "  ended",
+    "attempts": "attempts",
+    "cancel_requests": "cancel requests",
+    "idempotency_keys": "idempotency keys",
+    "tenants": "pause and quota",
+}
+
+
+def parts(tenants: Sequence[TenantInfo], now: dt.datetime, *, whole: bool) -> Iterator[RenderableType]:
+    """What to print, from top to bottom; in a pipe, which is not `whole`, the table alone."""
+    yield table(tenants, now)
+    if whole:
+        yield Text.assemble("\n", _summary(tenants))
+
+
+def table(tenants: Sequence[TenantInfo], now: dt.datetime) -> Table:
+    """One row each. A column that says nothing of anybody is left out; a long name is broken, never cut."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made.add_column("TENANT", overflow="fold")
+    for name in ("QUEUED", "SCHEDULED", "RUNNING"):
+        made.add_column(name, justify="right", no_wrap=True)
+    limited = any(one.max_waiting is not None for one in tenants)
+    paused = any(one.paused_at is not None for one in tenants)
+    if limited:
+        made.add_column("QUOTA", justify="right", no_wrap=True)
+    if paused:
+        made.add_column("PAUSED", no_wrap=True)
+    for one in tenants:
+        cells = [Text(named(one.tenant_id)), *_numbers(one)]
+        cells += [_quota(one)] if limited else []
+        cells += [Text(times.ago(one.paused_at, now) if one.paused_at else "", "magenta")] if paused else []
+        made.add_row(*cells)
+    return made
+
+
+def counted(count: TenantCount) -> Table:
+    """What is kept of a tenant, in the words of the other commands."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(no_wrap=True)
+    made.add_column(justify="right", no_wrap=True)
+    for relation in [*KEPT, *sorted(count.rows.keys() - KEPT)]:
+        rows = count.rows.get(relation, 0)
+        style = "" if rows else "bright_black"
+        made.add_row(Text(KEPT.get(relation, relation), style), Text(f"{rows:,}", style))
+    return made
+
+
+def named(tenant: str) -> str:
+    """A tenant's name as it can be read, typed and told from every other; a strange one as JSON writes it."""
+    plain = tenant.isprintable() and tenant == " ".join(tenant.split()) and not tenant.startswith('"')
+    return tenant if plain else json.dumps(tenant)
+
+
+def _numbers(one: TenantInfo) -> Iterator[Text]:
+    for number, state in ((one.queued, "queued"), (one.scheduled, "scheduled"), (one.running, "running")):
+        yield Text(f"{number:,}" if number else "-", screen.STATES[state] if number else "bright_black")
+
+
+def _quota(one: TenantInfo) -> Text:
+    """The quota, and how much of it is used."""
+    if one.max_waiting is None:
+        return Text("-", "bright_black")
+    used = one.waiting / one.max_waiting if one.max_waiting else 1.0
+    style = "bold red" if used >= 1 else "yellow" if used >= NEARLY else ""
+    return Text.assemble((f"{min(int(used * 100), 999)}%", style), (" of ", "bright_black"), f"{one.max_waiting:,}")
+
+
+def _summary(tenants: Sequence[TenantInfo]) -> Text:
+    paused = sum(one.paused_at is not None for one in tenants)
+    full = sum(one.max_waiting is not None and one.waiting >= one.max_waiting for one in tenants)
+    said = [Text(f"{len(tenants):,} tenant{'s' if len(tenants) > 1 else ''}", "bright_black")]
+    said += [Text(f"{paused:,} paused", "magenta")] if paused else []
+    said += [Text(f"{full:,} at the quota", "bold red")] if full else []
+    return Text(", ").join(said)

@@ -1,0 +1,202 @@
+"""Tenants, for administrators: paused, limited, counted, exported and purged, in the caller's own transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, scoped_session
+
+from jobforge_sa.db import calls, failures, role
+from jobforge_sa.enqueue.jobs import Jobs
+from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.tenant import Tenant, name_of
+
+MAX_WAITING = 10_000_000
+BATCH = 1000  # jobs of a purge
+PAGE = 200  # jobs of an export: one may have half a megabyte and more
+PAGE_BYTES = 4 * 1024 * 1024  # what large ones are brought down to, after the first page of them
+
+
+@dataclass(frozen=True, slots=True)
+class TenantStatus:
+    """What an administrator has said of a tenant."""
+
+    tenant_id: str
+    paused_at: dt.datetime | None = None
+    max_waiting: int | None = None  # so many jobs may be scheduled or queued; None: as many as it likes
+
+
+@dataclass(frozen=True, slots=True)
+class TenantInfo:
+    """A tenant that has jobs waiting or running, is paused, or has a quota."""
+
+    tenant_id: str
+    queued: int
+    scheduled: int
+    running: int
+    paused_at: dt.datetime | None
+    max_waiting: int | None
+
+    @property
+    def waiting(self) -> int:
+        """What counts towards the quota."""
+        return self.queued + self.scheduled
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCount:
+    """How much is kept of a tenant."""
+
+    tenant_id: str
+    rows: Mapping[str, int]  # by the name of the table
+
+    @property
+    def jobs(self) -> int:
+        """All jobs, waiting, running or ended."""
+        return self.rows["jobs"]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is kept of it: it is unknown, or was purged."""
+        return not any(self.rows.values())
+
+
+class Tenants:
+    """The tenants of a database, through a session or connection of an administrator's. Never commits.
+
+    Each call acts as jobforge_admin where the login may, and leaves the transaction's role as it was. With an
+    `AsyncSession`: `await session.run_sync(lambda sync: Tenants(sync).pause("acme"))`.
+
+    Every method may raise:
+        AccessDenied: the login is no member of jobforge_admin.
+        SchemaMismatch: the schema does not fit this code. ConfigurationError: an argument cannot work.
+        What the driver raises for the database's own reasons (a deadlock, lock_timeout) stays as it is.
+
+    Example:
+        >>> with Session(engine) as session, session.begin():
+        ...     Tenants(session).limit("acme", 10_000)
+    """
+
+    def __init__(self, session: Session | scoped_session[Any] | Connection) -> None:
+        self._session = session() if isinstance(session, scoped_session) else session
+        if not isinstance(self._session, Session | Connection):
+            raise ConfigurationError(
+                f"Tenants takes a Session or a Connection, not {type(session).__name__}",
+                cure='for an AsyncSession: await session.run_sync(lambda sync: Tenants(sync).pause("acme"))',
+            )
+
+    def pause(self, tenant: Tenant) -> TenantStatus:
+        """Let claims pass the tenant over. What runs goes on; what is enqueued waits."""
+        return self._status(calls.PAUSE_TENANT, name_of(tenant))
+
+    def resume(self, tenant: Tenant) -> TenantStatus:
+        """Let its jobs be claimed again, and wake the workers."""
+        return self._status(calls.RESUME_TENANT, name_of(tenant))
+
+    def limit(self, tenant: Tenant, max_waiting: int | None) -> TenantStatus:
+        """Let at most so many of its jobs wait, 0 to 10,000,000; None: as many as it likes.
+
+        An enqueue over it raises `QuotaExceeded`, whose `message` is fit for the tenant's users. What waits stays.
+        """
+        if max_waiting is not None and not 0 <= max_waiting <= MAX_WAITING:
+            raise ConfigurationError(
+                f"a quota is 0 to {MAX_WAITING:,} jobs, not {max_waiting}", cure="for no quota pass None"
+            )
+        return self._status(calls.LIMIT_TENANT, name_of(tenant), max_waiting=max_waiting)
+
+    def list(self) -> Sequence[TenantInfo]:
+        """The tenants that have jobs waiting or running, are paused, or have a quota; sorted by name."""
+        return [TenantInfo(*row) for row in self._rows(calls.LIST_TENANTS)]
+
+    def count(self, tenant: Tenant) -> TenantCount:
+        """How much is kept of it: what a purge would delete."""
+        name = name_of(tenant)
+        return TenantCount(name, dict(self._rows(calls.COUNT_TENANT, tenant_id=name)))
+
+    def export(self, tenant: Tenant) -> Iterator[str]:
+        """All that is kept of its jobs, oldest first: a line of JSON for each, read from the server page by page.
+
+        A line is in ASCII and has the keys `job`, `attempts` and `cancel_requested_at`. For one consistent export use
+        a transaction at REPEATABLE READ.
+        """
+        name, cursor, size = name_of(tenant), None, PAGE
+        while page := self._rows(calls.EXPORT_TENANT, tenant_id=name, cursor=cursor, limit=size):
+            for _, record in page:
+                yield _line(record)
+            cursor = page[-1][0]
+            weight = sum(len(record) for _, record in page) // len(page)
+            size = max(1, min(PAGE, PAGE_BYTES // weight))
+
+    def purge(self, tenant: Tenant, limit: int = BATCH) -> int:
+        """Delete up to `limit` of its jobs, waiting, running or ended, with all that belongs to them.
+
+        Pause it first, and call this, each time in a transaction of its own at READ COMMITTED, until the answer is 0:
+        then its pause and its quota are gone too. Runs under way are lost: what their handlers write is rolled back.
+
+        Returns:
+            How many jobs it met. One that was on its way from one table to the next is met again.
+        """
+        if not 1 <= limit <= 100_000:
+            raise ConfigurationError(f"a batch is 1 to 100,000 jobs, not {limit}", cure="leave the limit out")
+        (row,) = self._rows(calls.PURGE_TENANT, tenant_id=name_of(tenant), limit=limit)
+        return int(row[0])
+
+    def act_for(self, tenant: Tenant) -> Jobs:
+        """Act for the tenant in the rest of this transaction, under either tenancy: enqueue, cancel, read, as it would.
+
+        Returns:
+            Its jobs, through this session.
+        """
+        name = name_of(tenant)
+        jobs = Jobs(self._session, tenant=name)  # refuses a session that is bound to another tenant
+        with self._translated() as connection:
+            connection.execute(calls.ACT_FOR, {"tenant_id": name})
+        return jobs
+
+    # -- how ---------------------------------------------------------------------------
+
+    def _status(self, call: calls.Call, tenant: str, **values: object) -> TenantStatus:
+        rows = self._rows(call, tenant_id=tenant, **values)
+        return TenantStatus(*rows[0]) if rows else TenantStatus(tenant)
+
+    def _rows(self, call: calls.Call, **values: object) -> Sequence[Any]:
+        with self._translated() as connection:
+            return connection.execute(call.statement(None), call.values(None, **values)).all()
+
+    @contextmanager
+    def _translated(self) -> Iterator[Connection]:
+        """The connection, acting as jobforge_admin; an error leaves the role to the rollback."""
+        connection = self._session.connection() if isinstance(self._session, Session) else self._session
+        before = role.current(connection)
+        became = role.become(connection, "jobforge_admin")
+        try:
+            yield connection
+        except DBAPIError as error:
+            better = failures.translate(error, role="jobforge_admin", login=connection.engine.url.username)
+            if better is None:
+                raise
+            raise better from error
+        if became:
+            role.restore(connection, before)
+
+
+# Payloads are kept as they came, line breaks between their tokens included; within strings JSON has none.
+_BREAKS = str.maketrans("\r\n", "  ")
+_UNPRINTED = re.compile(r"[^\x00-\x7e]")
+
+
+def _line(record: str) -> str:
+    """The record on one line, in ASCII: what is not stands inside of strings, where JSON has an escape for it."""
+    return _UNPRINTED.sub(_escaped, record.translate(_BREAKS))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
