@@ -26,8 +26,8 @@ MIX = {None: 1.0, "queued": 0.05, "scheduled": 0.01, "running": 0.01, "succeeded
 
 LOOK = 8  # to find a job and its place: 3 pages of an index and one of a table, twice
 PLACES = 4  # without a state each place is looked at until the job is found, and most stand in the fourth
-# the catalog, current_tenant() for each policy, and the narrow rows of which the newest are taken: the tenant's ready ones
-# come in another order, and the leases of all are read, for no index of theirs begins with the tenant
+# the catalog, current_tenant() for each policy, and the narrow rows of which the newest are taken: a tenant's ready
+# ones come in another order, and the leases of all are read, for no index of theirs begins with the tenant
 FEW = 100
 
 
