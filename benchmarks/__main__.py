@@ -10,7 +10,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import arena, bulk, drain, enqueue, latency, report, wal
+from benchmarks import arena, bulk, drain, enqueue, latency, report, rls, wal
 from benchmarks.noise import Noise
 from benchmarks.question import Case, Figure, Tally
 
@@ -20,6 +20,7 @@ QUESTIONS: dict[str, tuple[str, ModuleType]] = {
     "drain": ("Drain", drain),
     "latency": ("Idle latency", latency),
     "wal": ("WAL of a whole life", wal),
+    "rls": ("Row level security", rls),
 }
 
 

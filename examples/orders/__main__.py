@@ -5,18 +5,18 @@ import logging
 import sys
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlalchemy.orm import Session
 
-from examples.orders.database import application, check_roles, make_tables, migrate
-from examples.orders.importer import import_orders, reindex
+from examples.orders.database import application, make_tables, manage, migrate
+from examples.orders.importer import import_orders, look_around, reindex
 from examples.orders.ledger import Ledger
 from examples.orders.progress import JobsDone
 from examples.orders.promises import check
 from examples.orders.report import tenants, verdict
 from examples.orders.rows import Row, read
 from examples.orders.screen import Log, console, line, title
-from examples.orders.shops import Shop
+from examples.orders.shops import PAUSED, Shop
 from examples.orders.tasks import forge
 from jobforge_sa import Worker
 from jobforge_sa.errors import JobForgeError
@@ -45,7 +45,6 @@ def prepare(engine: Engine) -> None:
         title("$ alembic upgrade head")
         for said in migrate(engine.url):
             line(said, "dim")
-        check_roles(engine)
         make_tables(engine)
 
 
@@ -72,10 +71,14 @@ def take(engine: Engine) -> tuple[list[Row], Ledger]:
 
 def work(engine: Engine, rows: list[Row], ledger: Ledger) -> None:
     title("The import with a worker beside it; some of the world outside fails on purpose")
+    manage(engine, func.jobforge.pause_tenant(PAUSED.tenant))
     with Worker(engine, forge, poll=dt.timedelta(seconds=0.1)), JobsDone(engine, ledger) as done:
         reindex(engine, Shop.BOOKSHOP, 1000, ledger)
         for _ in import_orders(engine, rows, ledger):
-            done.show()
+            done.show(PAUSED)
+        look_around(engine, ledger)
+        done.wait(PAUSED)
+        manage(engine, func.jobforge.resume_tenant(PAUSED.tenant))
         done.wait()
 
 

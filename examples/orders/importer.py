@@ -18,6 +18,7 @@ from examples.orders.tasks import (
     Product,
     charge_card,
     confirm_by_mail,
+    find_order,
     mail_summary,
     reindex_product,
     write_invoice,
@@ -76,12 +77,24 @@ def write(session: Session, shop: Shop, rows: Sequence[Row]) -> Batch:
 def place(session: Session, row: Row) -> Sale:
     """Store an order and enqueue its jobs. The key of the order is known after a flush, and `enqueue` flushes."""
     jobs = Jobs(session)
-    order = Order(**row.model_dump())
+    order = Order(**row.model_dump(exclude={"shop"}))  # the shop is the tenant of the session
     session.add(order)
     invoice = jobs.enqueue(write_invoice, lambda: InvoiceFor(order_id=order.id))
     charge = jobs.enqueue(charge_card, Charge(card=order.card, amount=order.total))
     confirmation = jobs.enqueue(confirm_by_mail, Confirmation(email=order.email, number=order.number))
     return Sale(row, order.id, invoice.id, charge.id, confirmation.id)
+
+
+def look_around(engine: Engine, ledger: Ledger) -> None:
+    """Each shop has handlers look for an order of its own, and for one of each other shop's."""
+    orders = {batch.shop: batch.sales[0].order_id for batch in ledger.batches}
+    for shop in orders:
+        with Session(engine) as session:
+            bind_tenant(session, shop.tenant)
+            for owner, order_id in orders.items():
+                job = Jobs(session).enqueue(find_order, InvoiceFor(order_id=order_id))
+                ledger.looks[job.id] = (shop, owner)
+            session.commit()
 
 
 def reindex(engine: Engine, shop: Shop, products: int, ledger: Ledger) -> None:

@@ -43,6 +43,7 @@ class Ledger:
     batches: list[Batch] = field(default_factory=list)
     lost: list[Batch] = field(default_factory=list)  # rolled back
     products: set[uuid.UUID] = field(default_factory=set)  # the jobs of the bulk enqueue
+    looks: dict[uuid.UUID, tuple[Shop, Shop]] = field(default_factory=dict)  # which shop's job looks for whose order
 
     @property
     def sales(self) -> list[Sale]:
@@ -59,4 +60,9 @@ class Ledger:
 
     @property
     def jobs(self) -> set[uuid.UUID]:
-        return self.products.union(*(batch.jobs for batch in self.batches))
+        return self.products.union(self.looks, *(batch.jobs for batch in self.batches))
+
+    def waiting(self, paused: Shop) -> set[uuid.UUID]:
+        """The jobs of a shop that is paused."""
+        looks = {job for job, (shop, _) in self.looks.items() if shop is paused}
+        return looks.union(*(batch.jobs for batch in self.batches if batch.shop is paused)) - self.summaries

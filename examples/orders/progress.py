@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select
 from examples.orders.database import operator
 from examples.orders.ledger import Ledger
 from examples.orders.screen import console, line
-from examples.orders.shops import PREFIX
+from examples.orders.shops import PREFIX, Shop
 from jobforge_sa import JobState
 from jobforge_sa.models import Job
 
@@ -32,7 +32,7 @@ class JobsDone:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.bar.stop()
 
-    def show(self) -> bool:
+    def show(self, paused: Shop | None = None) -> bool:
         """Show the state, and say whether all is done that can be done now."""
         wanted = len(self.ledger.jobs - self.ledger.summaries)
         done = self._done()
@@ -42,11 +42,11 @@ class JobsDone:
         if self.bar.disable and (done == wanted or time.monotonic() > self.said + 1):
             self.said = time.monotonic()
             line(count)
-        return done == wanted
+        return done == wanted - (len(self.ledger.waiting(paused)) if paused else 0)
 
-    def wait(self) -> None:
+    def wait(self, paused: Shop | None = None) -> None:
         """Wait for the rest; where it does not come, the promises will tell."""
-        while not self.show() and time.monotonic() < self.started + PATIENCE:
+        while not self.show(paused) and time.monotonic() < self.started + PATIENCE:
             time.sleep(0.05)
 
     def _done(self) -> int:

@@ -5,16 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from examples.orders.database import operator
+from examples.orders.database import manage, operator
 from examples.orders.ledger import Ledger
 from examples.orders.models import Invoice, Order, Problem
 from examples.orders.services import BUSY, DECLINED, GREYLISTED
-from examples.orders.shops import PREFIX, Shop
-from examples.orders.tasks import mail_summary, write_invoice
-from jobforge_sa import bind_tenant
+from examples.orders.shops import PAUSED, PREFIX, Shop
+from examples.orders.tasks import InvoiceFor, find_order, mail_summary, write_invoice
+from jobforge_sa import Jobs, bind_tenant
+from jobforge_sa.db.failures import sqlstate
+from jobforge_sa.errors import QuotaExceeded
 from jobforge_sa.models import Attempt, Job
+
+STRAY = "stray"  # the number of orders that are never stored
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ def check(engine: Engine, ledger: Ledger) -> list[Promise]:
             *_of_a_rollback(session, ledger),
             *_of_failures(session, ledger),
             *_of_waiting(session, ledger),
+            *_of_handlers(session, ledger),
         ]
         faults = list(session.scalars(text("select fault from jobforge.audit()")))
     return [
@@ -130,22 +136,87 @@ def _of_waiting(session: Session, ledger: Ledger) -> Iterator[Promise]:
     )
 
 
+def _of_handlers(session: Session, ledger: Ledger) -> Iterator[Promise]:
+    found = session.execute(select(Job.id, Job.result).where(Job.id.in_(ledger.looks)))
+    yield Promise(
+        f"{len(ledger.looks)} handlers looked for an order: only those of its own shop found it",
+        {job: shop is owner for job, (shop, owner) in ledger.looks.items()},
+        dict(found.all()),
+    )
+    others = Attempt.tenant_id.in_([shop.tenant for shop in Shop if shop is not PAUSED])
+    first, last = (
+        session.scalar(select(func.min(Attempt.claimed_at)).where(Attempt.tenant_id == PAUSED.tenant)),
+        session.scalar(select(func.max(Attempt.finished_at)).where(others)),
+    )
+    yield Promise(
+        f"the {PAUSED} was paused: its {len(ledger.waiting(PAUSED))} jobs ran after all others' were done",
+        True,
+        bool(first and last and first > last),
+    )
+
+
 def _of_tenants(engine: Engine) -> Iterator[Promise]:
     yield Promise(
-        "each shop, as role jobforge_app, reads its own jobs and none of another's",
-        {shop.tenant: {shop.tenant} for shop in Shop},
-        {shop.tenant: _visible(engine, shop.tenant) for shop in Shop},
+        "each shop, as the same role, reads its own orders and jobs and no other's",
+        {shop: [{shop.tenant}] * 3 for shop in Shop},
+        {shop: _visible(engine, shop) for shop in Shop},
     )
-    yield Promise("without a tenant it reads nothing", set(), _visible(engine, None))
+    yield Promise("without a tenant it reads nothing", [set()] * 3, _visible(engine, None))
+    yield Promise(
+        "an order inserted for another shop is refused by Postgres; nothing is left",
+        ("42501", 0),
+        (_smuggle(engine), _strays(engine)),
+    )
+    yield Promise(
+        "a shop over its quota is told so, and its order is rolled back with the job",
+        ("JF007", 0),
+        (_overdo(engine), _strays(engine)),
+    )
 
 
-def _visible(engine: Engine, tenant: str | None) -> set[str]:
-    """Whose jobs a login sees that is no more than jobforge_app."""
+def _visible(engine: Engine, shop: Shop | None) -> list[set[str]]:
+    """Whose rows the application sees."""
     with Session(engine) as session:
-        if tenant is not None:
-            bind_tenant(session, tenant)
-        session.execute(text("set local role jobforge_app"))
-        return set(session.scalars(select(Job.tenant_id)))
+        if shop is not None:
+            bind_tenant(session, shop.tenant)
+        return [set(session.scalars(select(column))) for column in (Order.shop, Invoice.shop, Job.tenant_id)]
+
+
+def _stray(**more: str) -> Order:
+    fields = {"number": STRAY, "email": "", "product": "", "card": "", "quantity": 1, "price": 1}
+    return Order(placed_at=func.now(), **fields, **more)
+
+
+def _smuggle(engine: Engine) -> str | None:
+    """As one shop, insert an order for another."""
+    try:
+        with Session(engine) as session, session.begin():
+            bind_tenant(session, Shop.BAKERY.tenant)
+            session.add(_stray(shop=Shop.FLORIST.tenant))
+    except DBAPIError as error:
+        return sqlstate(error)
+    return None
+
+
+def _overdo(engine: Engine) -> str | None:
+    """Take an order, and enqueue its job where the shop may have none waiting."""
+    shop = Shop.FLORIST
+    manage(engine, func.jobforge.limit_tenant(shop.tenant, 0))
+    try:
+        with Session(engine) as session, session.begin():
+            bind_tenant(session, shop.tenant)
+            session.add(order := _stray())
+            Jobs(session).enqueue(find_order, lambda: InvoiceFor(order_id=order.id))
+    except (QuotaExceeded, DBAPIError) as error:
+        return sqlstate(error.__cause__ or error)
+    finally:
+        manage(engine, func.jobforge.limit_tenant(shop.tenant, None))
+    return None
+
+
+def _strays(engine: Engine) -> int:
+    with operator(engine) as session:
+        return session.scalar(select(func.count()).where(Order.number == STRAY)) or 0
 
 
 def _job_ids(session: Session) -> set[uuid.UUID]:

@@ -1,4 +1,4 @@
-"""The shops. Each is a tenant: it sees its own jobs, and no other's."""
+"""The shops. Each is a tenant: it sees its own rows and jobs, and no other's."""
 
 import enum
 
@@ -14,3 +14,6 @@ class Shop(enum.StrEnum):
     @property
     def tenant(self) -> str:
         return PREFIX + self
+
+
+PAUSED = Shop.TOOLSHOP  # until all others are served

@@ -63,6 +63,12 @@ async def mail_summary(ctx: AsyncContext, payload: Day) -> None:
     await services.send_mail(f"{ctx.job.tenant_id}@example.com", f"Your orders of {payload.date}")
 
 
+@forge.task(queue="demo-billing")
+def find_order(ctx: Context, payload: InvoiceFor) -> bool:
+    """The session is bound to the job's shop: an order of another one is not there."""
+    return ctx.session.get(Order, payload.order_id) is not None
+
+
 @forge.task(queue="demo-search", priority=10)
 def reindex_product(_: Context, payload: Product) -> None:
     services.index_product(payload.sku)

@@ -20,8 +20,10 @@ from examples.orders.ledger import Ledger
 from examples.orders.models import Invoice
 from examples.orders.promises import check
 from examples.orders.report import verdict
-from jobforge_sa import Jobs
+from examples.orders.shops import Shop
+from jobforge_sa import Jobs, bind_tenant
 from tests.fix_postgres import Database
+from tests.security.cluster import own_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +45,7 @@ def test_the_demo_keeps_its_promises_in_a_minute_and_can_be_repeated(bare_databa
         done = demo(bare_database.url())
         assert done.returncode == 0, done.stdout + done.stderr
         assert time.monotonic() - started < 60
-        assert "16 of 16 promises kept" in done.stdout
+        assert "20 of 20 promises kept" in done.stdout
         for said in (
             "$ alembic upgrade head",
             "line  97  placed_at 'yesterday'",
@@ -54,7 +56,11 @@ def test_the_demo_keeps_its_promises_in_a_minute_and_can_be_repeated(bare_databa
             "✔ the card that is declined: dead after 2 attempts",
             "✔ 1,000 jobs of one bulk enqueue: all done",
             "✔ 4 jobs scheduled for later",
-            "✔ each shop, as role jobforge_app, reads its own jobs",
+            "✔ 16 handlers looked for an order: only those of its own shop found it",
+            "✔ the toolshop was paused: its 307 jobs ran after all others' were done",
+            "✔ each shop, as the same role, reads its own orders and jobs and no other's",
+            "✔ an order inserted for another shop is refused by Postgres; nothing is left",
+            "✔ a shop over its quota is told so, and its order is rolled back with the job",
             "✔ jobforge.audit()",
         ):
             assert said in done.stdout, done.stdout
@@ -77,6 +83,23 @@ def test_a_login_without_rights_is_told_what_a_dba_runs(bare_database: Database,
     assert "grant jobforge_owner to jf_stranger" in done.stdout
 
 
+def test_a_login_that_is_no_superuser_makes_the_demos_role_or_is_told_what_a_dba_runs() -> None:
+    with own_cluster() as cluster:
+        cluster.run("create role maker login createrole", "create role plain login")
+        cluster.run("create database one", "grant create on database one to maker")
+        cluster.run("create database two", "grant create on database two to plain")
+        maker, plain = (sa.make_url(cluster.server.url_for(*way)) for way in (("one", "maker"), ("two", "plain")))
+
+        assert "20 of 20 promises kept" in (done := demo(maker)).stdout, done.stdout + done.stderr
+
+        cluster.run("grant jobforge_owner to plain")
+        assert (done := demo(plain)).returncode == 2, done.stdout + done.stderr
+        command = "grant demo_orders, jobforge_admin to plain;"
+        assert f"cure: a DBA runs: {command}" in done.stdout
+        cluster.run(command)
+        assert "20 of 20 promises kept" in (done := demo(plain)).stdout, done.stdout + done.stderr
+
+
 @pytest.fixture
 def imported(database: Database) -> Iterator[tuple[sa.Engine, Ledger]]:
     """The demo's work, done in this process, and its ledger."""
@@ -92,7 +115,9 @@ def broken(engine: sa.Engine, ledger: Ledger) -> str:
     return "\n".join(promise.text for promise in check(engine, ledger) if not promise.kept)
 
 
-def test_the_demo_can_fail(imported: tuple[sa.Engine, Ledger], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_can_fail(
+    database: Database, imported: tuple[sa.Engine, Ledger], capsys: pytest.CaptureFixture[str]
+) -> None:
     engine, ledger = imported
     assert broken(engine, ledger) == ""
 
@@ -101,11 +126,15 @@ def test_the_demo_can_fail(imported: tuple[sa.Engine, Ledger], capsys: pytest.Ca
     assert "orders committed, and no other" in broken(engine, forgetful)
     assert "jobs committed with them" in broken(engine, forgetful)
 
+    forgetful.looks = dict.fromkeys(ledger.looks, (Shop.FLORIST, Shop.FLORIST))
+    assert "handlers looked for an order" in broken(engine, forgetful)
+
     mistaken = deepcopy(ledger)
     mistaken.lost.append(mistaken.batches[-1])
     assert broken(engine, mistaken).startswith("the batch rolled back on purpose: its")
 
     with Session(engine) as session:
+        bind_tenant(session, Shop.FLORIST.tenant)
         twice = session.scalars(sa.select(Invoice).limit(1)).one()
         session.add(Invoice(order_id=twice.order_id, total=twice.total, job_id=twice.job_id))
         session.commit()
@@ -116,6 +145,11 @@ def test_the_demo_can_fail(imported: tuple[sa.Engine, Ledger], capsys: pytest.Ca
         Jobs(session, tenant=ledger.batches[0].shop.tenant).cancel(scheduled)
         session.commit()
     assert "wait for their hour" in broken(engine, ledger)
+
+    with database.engine().begin() as connection:
+        connection.execute(sa.text("alter policy own_shop on demo_orders.orders using (true)"))
+    for promise in ("each shop, as the same role", "without a tenant it reads", "is refused by Postgres"):
+        assert promise in broken(engine, ledger)
 
     assert not verdict(check(engine, ledger))
     said = capsys.readouterr().out
