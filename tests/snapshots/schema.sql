@@ -969,6 +969,7 @@ CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[]
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
  SET jit TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1399,9 +1400,8 @@ begin
           from (select j.id from jobforge.jobs j
                  where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
                  order by j.id limit p_limit) page
-         cross join lateral (  -- offset: a condition of a join is not passed on into the view, one of a sub-select is
-               select * from jobforge.all_jobs one
-                where one.id = page.id and one.tenant_id = p_tenant_id offset 0) a
+         cross join lateral (  -- limit: as in list_jobs
+               select * from jobforge.all_jobs one where one.id = page.id and one.tenant_id = p_tenant_id limit 1) a
          order by a.id;
 end
 $function$
@@ -1598,16 +1598,25 @@ begin
                    and (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
                    and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
                  order by j.id desc limit p_limit) page
-             cross join lateral (select * from jobforge.all_jobs b where b.id = page.id) a
+             cross join lateral (select * from jobforge.all_jobs b where b.id = page.id limit 1) a
              order by a.id desc;
     else
         return query
-            select a.* from jobforge.all_jobs a
-             where a.state = p_state
-               and (v_tenant is null or a.tenant_id = v_tenant) and (p_cursor is null or a.id < p_cursor)
-               and (p_type is null or a.type = p_type) and (p_queue is null or a.queue = p_queue)
-               and (p_since is null or a.created_at >= p_since) and (p_until is null or a.created_at < p_until)
-             order by a.id desc limit p_limit;
+            select a.* from (
+                    select o.tenant_id, o.job_id, o.state from jobforge.outcomes o
+                    -- these are sorted while they are narrow: two have no index in this order
+                    union all (select s.tenant_id, s.job_id, 'scheduled' from jobforge.scheduled s order by s.job_id desc)
+                    union all (select r.tenant_id, r.job_id, 'queued' from jobforge.ready r order by r.job_id desc)
+                    union all (select l.tenant_id, l.job_id, 'running' from jobforge.leases l order by l.job_id desc)) place
+             cross join lateral (
+                select * from jobforge.all_jobs b
+                 where b.id = place.job_id and b.state = p_state
+                   and (p_type is null or b.type = p_type) and (p_queue is null or b.queue = p_queue)
+                   and (p_since is null or b.created_at >= p_since) and (p_until is null or b.created_at < p_until)
+                 limit 1) a
+             where place.state = p_state
+               and (v_tenant is null or place.tenant_id = v_tenant) and (p_cursor is null or place.job_id < p_cursor)
+             order by place.job_id desc limit p_limit;
     end if;
 end
 $function$

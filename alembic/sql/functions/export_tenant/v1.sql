@@ -21,9 +21,8 @@ begin
           from (select j.id from jobforge.jobs j
                  where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
                  order by j.id limit p_limit) page
-         cross join lateral (  -- offset: a condition of a join is not passed on into the view, one of a sub-select is
-               select * from jobforge.all_jobs one
-                where one.id = page.id and one.tenant_id = p_tenant_id offset 0) a
+         cross join lateral (  -- limit: as in list_jobs
+               select * from jobforge.all_jobs one where one.id = page.id and one.tenant_id = p_tenant_id limit 1) a
          order by a.id;
 end
 $$;

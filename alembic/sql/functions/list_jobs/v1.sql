@@ -1,5 +1,7 @@
--- Jobs, newest first, in pages: pass the last id of a page as the next p_cursor. Rights as in get_job. Without a
--- state the newest ids are found first and their states looked up; with one, only that state's branch is read.
+-- Jobs, newest first, in pages: pass the last id of a page as the next p_cursor. Rights as in get_job. The ids of the
+-- page are found first, in jobs or, for a state, in the narrow table of that state, and each job is looked up then. By
+-- "limit 1", because a condition of a join is not passed on into the branches of the view, and that of a sub-select is:
+-- a page of 50 of 1,000,000 jobs took 27 ms without it, as administrator 10 s, and takes 2.
 create or replace function jobforge.list_jobs(
     p_state  text        default null,
     p_type   text        default null,
@@ -33,16 +35,25 @@ begin
                    and (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
                    and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
                  order by j.id desc limit p_limit) page
-             cross join lateral (select * from jobforge.all_jobs b where b.id = page.id) a
+             cross join lateral (select * from jobforge.all_jobs b where b.id = page.id limit 1) a
              order by a.id desc;
     else
         return query
-            select a.* from jobforge.all_jobs a
-             where a.state = p_state
-               and (v_tenant is null or a.tenant_id = v_tenant) and (p_cursor is null or a.id < p_cursor)
-               and (p_type is null or a.type = p_type) and (p_queue is null or a.queue = p_queue)
-               and (p_since is null or a.created_at >= p_since) and (p_until is null or a.created_at < p_until)
-             order by a.id desc limit p_limit;
+            select a.* from (
+                    select o.tenant_id, o.job_id, o.state from jobforge.outcomes o
+                    -- these are sorted while they are narrow: two have no index in this order
+                    union all (select s.tenant_id, s.job_id, 'scheduled' from jobforge.scheduled s order by s.job_id desc)
+                    union all (select r.tenant_id, r.job_id, 'queued' from jobforge.ready r order by r.job_id desc)
+                    union all (select l.tenant_id, l.job_id, 'running' from jobforge.leases l order by l.job_id desc)) place
+             cross join lateral (
+                select * from jobforge.all_jobs b
+                 where b.id = place.job_id and b.state = p_state
+                   and (p_type is null or b.type = p_type) and (p_queue is null or b.queue = p_queue)
+                   and (p_since is null or b.created_at >= p_since) and (p_until is null or b.created_at < p_until)
+                 limit 1) a
+             where place.state = p_state
+               and (v_tenant is null or place.tenant_id = v_tenant) and (p_cursor is null or place.job_id < p_cursor)
+             order by place.job_id desc limit p_limit;
     end if;
 end
 $$;
