@@ -17,17 +17,22 @@ from jobforge_sa.db import migrate
 from jobforge_sa.testing.server import EmbeddedServer
 
 URL_VARIABLE = "JOBFORGE_DATABASE_URL"
+# one role for both sides of a queue; without it everything would run as the superuser, whom no policy binds
+ROLE = """do $$ begin
+    create role jobforge_bench in role jobforge_app, jobforge_worker;
+exception when duplicate_object then null; end $$;
+grant jobforge_bench to current_user"""
 
 
 @dataclass(frozen=True)
 class Database:
     """A database of one run, and the ways into it."""
 
-    url: str  # for SQLAlchemy
+    url: str  # for SQLAlchemy; acts as a role that policies bind, as an application does
     dsn: str  # for libpq
 
     def engine(self) -> sa.Engine:
-        """An engine without a pool: every connection begins cold, and closes."""
+        """An application's engine without a pool: every connection begins cold, and closes."""
         return sa.create_engine(self.url, poolclass=sa.NullPool)
 
     def connect(self) -> psycopg.Connection[Any]:
@@ -59,9 +64,13 @@ class Arena:
     def __enter__(self) -> Self:
         self._base = self._stack.enter_context(self._made("template0"))
         database = self._database(self._base)
-        migrate.upgrade(database.engine())
+        owner = self._url.set(database=self._base, drivername="postgresql+psycopg")
+        migrate.upgrade(sa.create_engine(owner, poolclass=sa.NullPool))
         with database.connect() as connection:
+            connection.execute(ROLE)
             connection.execute(by_hand.SCHEMA)
+            connection.execute("grant usage on schema yard to jobforge_bench")
+            connection.execute("grant all on all tables in schema yard to jobforge_bench")
         database.vacuum()
         return self
 
@@ -109,9 +118,9 @@ class Arena:
         return psycopg.connect(self._database(self._url.database or "postgres").dsn, autocommit=True)
 
     def _database(self, name: str) -> Database:
-        url = self._url.set(database=name, drivername="postgresql+psycopg")
-        plain = url.set(drivername="postgresql")
-        return Database(url.render_as_string(hide_password=False), plain.render_as_string(hide_password=False))
+        plain = self._url.set(database=name, drivername="postgresql")
+        acting = plain.set(drivername="postgresql+psycopg").update_query_dict({"options": "-c role=jobforge_bench"})
+        return Database(acting.render_as_string(hide_password=False), plain.render_as_string(hide_password=False))
 
 
 @contextlib.contextmanager

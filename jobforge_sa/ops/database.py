@@ -28,7 +28,8 @@ def engine(url: str | None, *, name: str = "jobforge", **options: Any) -> Engine
     if "connect_timeout" not in target.query:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
     pool = {} if "pool_size" in options else {"poolclass": NullPool}
-    made = create_engine(target, connect_args=arguments, **pool, **options)
+    # an error of a statement is shown to whoever sits at the terminal, and one of them takes a secret
+    made = create_engine(target, connect_args=arguments, hide_parameters=True, **pool, **options)
     pooler.tame(made)
     return made
 
