@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.errors import LeaseLost
-from jobforge_sa.types import Cancel, Release
+from jobforge_sa.types import Cancel, Release, TimedOut
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -48,12 +48,18 @@ class ClaimedJob:
 class Signals:
     """Why a run should stop, if it should. Set by other threads than the handler's; never unset."""
 
-    __slots__ = ("canceled", "lost", "stopping")
+    __slots__ = ("canceled", "lost", "stopping", "timed_out")
 
     def __init__(self) -> None:
         self.canceled = False  # somebody canceled the job
         self.lost = False  # the lease is gone
         self.stopping = False  # the worker shuts down, and its grace is over
+        self.timed_out = False  # it has run for longer than its timeout
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any reason to stop."""
+        return self.canceled or self.lost or self.stopping or self.timed_out
 
 
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -89,14 +95,15 @@ class _BaseContext:
 
     @property
     def canceled(self) -> bool:
-        """Whether this run should stop: the job was canceled, its lease is gone, or the worker shuts down."""
-        return self._signals.canceled or self._signals.lost or self._signals.stopping
+        """Whether this run should stop: canceled, out of time, its lease is gone, or the worker shuts down."""
+        return self._signals.any
 
     def check(self) -> None:
         """Raise where the run should stop. Call it between the steps of a long handler.
 
         Raises:
             Cancel: the job was canceled.
+            TimedOut: the handler has run for longer than its timeout.
             Release: the worker shuts down; the job goes back to its queue, uncharged.
             LeaseLost: the lease is gone; whatever the handler still does will not count.
         """
@@ -104,6 +111,8 @@ class _BaseContext:
             raise LeaseLost(f"job {self.job.id}: the lease of run {self.job.run} is gone")
         if self._signals.canceled:
             raise Cancel("asked to stop")
+        if self._signals.timed_out:
+            raise TimedOut
         if self._signals.stopping:
             raise Release
 

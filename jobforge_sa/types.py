@@ -69,6 +69,10 @@ class Cancel(Outcome):
         super().__init__(reason)
 
 
+class TimedOut(Outcome):
+    """The handler ran longer than its timeout. `Context.check` raises it."""
+
+
 class Release(Outcome):
     """Give the job back to its queue, uncharged, for any worker to take. `Context.check` raises it on a shutdown."""
 

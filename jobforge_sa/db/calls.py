@@ -133,7 +133,7 @@ ENQUEUE_JOB = Call(
 ENQUEUE_JOBS = Call(
     "enqueue_jobs", {"jobs": "json", "notify": "boolean"}, (column("position", BigInteger()), *_ENQUEUED)
 )
-CANCEL_JOB = Call("cancel_job", {"job_id": "uuid"}, _JOB)
+CANCEL_JOB = Call("cancel_job", {"job_id": "uuid", "notify": "boolean"}, _JOB)
 RETRY_JOB = Call("retry_job", {"job_id": "uuid", "notify": "boolean"}, _JOB)
 RESCHEDULE_JOB = Call(
     "reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval", "notify": "boolean"}, _JOB

@@ -10,7 +10,7 @@ import pydantic
 import pydantic_core
 
 from jobforge_sa.tasks import faults
-from jobforge_sa.types import Cancel, Discard, Done, Outcome, Release, Retry, Snooze
+from jobforge_sa.types import Cancel, Discard, Done, Outcome, Release, Retry, Snooze, TimedOut
 from jobforge_sa.worker import errortext
 from jobforge_sa.worker.run import Run
 
@@ -48,6 +48,7 @@ class Ending:
 REFUSED = "Refused"  # the type of the error of a run whose completion was refused
 SUCCEEDED = Ending("succeeded")
 RELEASED = Ending("released")
+TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": "the handler ran longer than its timeout"})
 
 
 def of_value(value: object) -> Ending:
@@ -81,6 +82,8 @@ def of_error(error: BaseException) -> Ending:
             return Ending("snoozed", delay=_seconds(delay))
         case Release():
             return RELEASED
+        case TimedOut():
+            return TIMED_OUT
         case Retry(after=dt.timedelta() as after):
             return Ending("failed", error=_described("Retry", errortext.message(error)), delay=_seconds(after))
         case Retry(after=None):
@@ -101,9 +104,6 @@ def _seconds(delay: dt.timedelta) -> float:
 def of_payload(error: pydantic.ValidationError) -> Ending:
     """The payload is not what the task takes: final, for no retry changes it. Its values stay out of the record."""
     return Ending("failed", error=_described("InvalidPayload", faults(error)), final=True)
-
-
-TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": "the handler ran longer than its timeout"})
 
 
 def refused(reason: str) -> Ending:

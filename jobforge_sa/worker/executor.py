@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobforge_sa.context import AsyncContext, Context
+from jobforge_sa.db import failures
 from jobforge_sa.errors import LeaseLost
 from jobforge_sa.types import Outcome
 from jobforge_sa.worker import ending as endings
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 log = logging.getLogger("jobforge_sa.worker")
+
+MAX_TURNS = 6  # of one attempt: whoever clashes so often fails it, and the job's retry policy decides
+REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: undone, and nothing else was wrong
+CANCELED = "57014"  # query_canceled
 
 Report = Callable[[Run, Ending | None], None]  # None: the handler's own transaction has completed the job
 
@@ -45,19 +53,33 @@ class Executor:
     def run(self, run: Run) -> None:
         """Run a plain handler, in this thread, and report its end, whatever happens."""
         run.start()
-        ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run))
         ending: Ending | None = None
         try:
-            ending = self._handle(ctx, run)
+            ending = self._turns(run)
         except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
             ending = _failed(run, error)
         finally:
-            _closed(ctx.opened_session)
             self._report(run, ending)
+
+    def _turns(self, run: Run) -> Ending | None:
+        """Run the handler; again, where Postgres says that its transaction should be repeated."""
+        for turn in range(MAX_TURNS):
+            ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run))
+            try:
+                return self._handle(ctx, run)
+            except DBAPIError as error:
+                if not _repeat(run, error, turn):
+                    raise
+            finally:
+                _closed(ctx.opened_session)
+            time.sleep(_pause(turn))
+        raise AssertionError("the last turn has returned or raised")
 
     def _handle(self, ctx: Context, run: Run) -> Ending | None:
         payload = _load(run)
+        run.cancel = run.backend.cancel
         value = run.task.handler(ctx, payload)
+        run.cancel = None  # the handler is through: a late word must not tear its completion apart
         ending = endings.of_value(value)
         session = ctx.opened_session
         if session is None or not session.in_transaction() or _invalid(value, ending):
@@ -68,17 +90,28 @@ class Executor:
     async def run_async(self, run: Run) -> None:
         """Run an `async def` handler, on this loop, and report its end, whatever happens."""
         run.start()
-        ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run))
         ending: Ending | None = None
         try:
-            ending = await self._handle_async(ctx, run)
+            ending = await self._turns_async(run)
         except asyncio.CancelledError:
-            ending = Ending("canceled") if run.signals.canceled else endings.RELEASED
+            ending = _told(run)
         except BaseException as error:
             ending = _failed(run, error)
         finally:
-            await _closed_async(ctx.opened_session)
             self._report(run, ending)
+
+    async def _turns_async(self, run: Run) -> Ending | None:
+        for turn in range(MAX_TURNS):
+            ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run))
+            try:
+                return await self._handle_async(ctx, run)
+            except DBAPIError as error:
+                if not _repeat(run, error, turn):
+                    raise
+            finally:
+                await _closed_async(ctx.opened_session)
+            await asyncio.sleep(_pause(turn))
+        raise AssertionError("the last turn has returned or raised")
 
     async def _handle_async(self, ctx: AsyncContext, run: Run) -> Ending | None:
         payload = _load(run)
@@ -91,7 +124,7 @@ class Executor:
             if limit.expired():
                 return endings.TIMED_OUT
             raise  # the handler's own
-        run.cancel = None  # the handler is through: a late word of a lost lease must not tear its completion apart
+        run.cancel = None
         ending = endings.of_value(value)
         session = ctx.opened_session
         if session is None or not session.in_transaction() or _invalid(value, ending):
@@ -104,6 +137,20 @@ class Executor:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         return AsyncSession(self._async_engine(), sync_session_class=sessions.HandlerSession, info=sessions.info(run))
+
+
+def _repeat(run: Run, error: DBAPIError, turn: int) -> bool:
+    """Whether Postgres has undone the transaction and would take it if it came again."""
+    state = failures.sqlstate(error)
+    if state not in REPEATABLE or turn + 1 == MAX_TURNS or run.signals.any:
+        return False
+    log.info("job %s (%s): %s, its transaction is repeated", run.job.id, run.job.type, state)
+    return True
+
+
+def _pause(turn: int) -> float:
+    """10, 20, 40 ... ms, half of it by chance, so that those who clashed do not meet again."""
+    return 0.01 * 2.0**turn * (0.5 + random.random() / 2)
 
 
 class PayloadRejected(Exception):
@@ -144,10 +191,19 @@ def _judged(run: Run, error: BaseException) -> Ending:
             return endings.of_error(error)
         case Outcome():
             return endings.of_error(error)
+        case DBAPIError() if failures.sqlstate(error) == CANCELED and run.signals.any:
+            return _told(run)
         case _:
             ending = endings.of_error(error)
     _say(run, ending)
     return ending
+
+
+def _told(run: Run) -> Ending:
+    """The handler's statement was cancelled by us: the end is what it was cancelled for."""
+    if run.signals.canceled:
+        return Ending("canceled")
+    return endings.TIMED_OUT if run.signals.timed_out else endings.RELEASED
 
 
 def _say(run: Run, ending: Ending) -> None:

@@ -16,6 +16,9 @@ from jobforge_sa.worker.service import Service
 log = logging.getLogger("jobforge_sa.worker")
 
 
+GAP = 0.1  # seconds between two: anybody may send hints, and a flood of them costs ten updates a second
+
+
 class Heartbeat(Service):
     """One small update for all runs together, from its own thread and connection, so that no handler can starve it."""
 
@@ -23,11 +26,14 @@ class Heartbeat(Service):
 
     def __init__(
         self, engine: Engine, runs: Runs, *, worker_id: uuid.UUID, lease: dt.timedelta, name: str, queues: list[str],
-        types: list[str],
+        types: list[str], listens: bool,
     ) -> None:  # fmt: skip
         super().__init__(engine)
         self._runs = runs
         self._lease = lease
+        self.patience = max(lease.total_seconds() / 3, 1.0)  # there is time for another one before the lease ends
+        # a cancel of a running job is heard of within a second: by a hint, or by asking
+        self._pause = lease.total_seconds() / 3 if listens else min(lease.total_seconds() / 3, 1.0)
         self._values: dict[str, Any] = {
             "worker_id": worker_id,
             "name": name,
@@ -36,9 +42,10 @@ class Heartbeat(Service):
         }
 
     def step(self) -> None:
-        """Beat, and sleep for a third of the lease."""
+        """Beat, and sleep for a third of the lease, or until a running job was canceled."""
         self.beat(self._lease)
-        self.sleep(self._lease.total_seconds() / 3)
+        self._stopping.wait(GAP)
+        self.sleep(self._pause)
 
     def finish(self) -> None:
         """Take leave: what is still held (nothing, after a clean stop) can be rescued at once."""

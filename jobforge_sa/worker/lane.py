@@ -42,7 +42,8 @@ class Lane:
         self._active = 0
         self._handoff: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._idle = 0  # threads that wait at the handoff
-        self._threads: list[threading.Thread] = []
+        self._made = 0  # threads, ever
+        self._threads: set[threading.Thread] = set()
         self._freed: Callable[[Lane], None] = lambda _: None
         self._closed = False
 
@@ -77,6 +78,23 @@ class Lane:
                 self._handoff.put(None)
         return left
 
+    def abandon(self, run: Run) -> bool:
+        """A run that ignores everything: its slot is free for another, and nobody waits for its thread.
+
+        Returns:
+            Whether it was so; not, where its handler has just returned.
+        """
+        with self._lock:
+            if run.ended or run.abandoned:
+                return False
+            run.abandoned = True
+            self._active -= 1
+            self._threads = {thread for thread in self._threads if thread is not run.thread}
+            while self._start_one():
+                pass
+        self._freed(self)
+        return True
+
     @property
     def active(self) -> int:
         """Handlers that are running."""
@@ -89,15 +107,16 @@ class Lane:
         run = self._inbox.popleft()
         self._active += 1
         if run.task.is_async:
-            self._spawn(run, self._async_ended)
+            self._spawn(run, lambda: self._async_ended(run))
             return True
         self._handoff.put(run)
         if self._idle:
             self._idle -= 1
         elif len(self._threads) < self.concurrency:
-            name = f"jobforge-{self.queue}-{len(self._threads) + 1}"
+            self._made += 1
+            name = f"jobforge-{self.queue}-{self._made}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
+            self._threads.add(thread)
             thread.start()
         return True
 
@@ -105,13 +124,22 @@ class Lane:
         while True:
             run = self._handoff.get()
             while run is not None:
+                run.thread = threading.current_thread()
                 try:
                     self._run(run)
                 except BaseException:  # the executor lets nothing out; if it did, the slot must not be lost with it
                     log.exception("job %s: running it failed", run.job.id)
+                if self._left_behind(run):
+                    return
                 run = self._next()
             if self._closed:
                 return
+
+    def _left_behind(self, run: Run) -> bool:
+        """Whether the run was abandoned meanwhile: then another thread has this one's place."""
+        with self._lock:
+            run.ended = True
+            return run.abandoned
 
     def _next(self) -> Run | None:
         """A slot became free: a thread goes on with the next plain job itself, without a handoff."""
@@ -127,7 +155,9 @@ class Lane:
         self._freed(self)
         return None
 
-    def _async_ended(self) -> None:
+    def _async_ended(self, run: Run) -> None:
+        if self._left_behind(run):
+            return
         with self._lock:
             self._finished += 1
             self._active -= 1

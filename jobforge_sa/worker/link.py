@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import random
+import socket
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -29,6 +33,7 @@ class Link:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._fairy: Any = None
+        self._since: float | None = None  # monotonic: it has been at work since then
 
     def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Do something with the connection.
@@ -36,7 +41,13 @@ class Link:
         Raises:
             LinkDown: it broke; whether the work was done is not known.
         """
-        connection = self.connection()
+        self._since = time.monotonic()
+        try:
+            return self._try(work, self.connection())
+        finally:
+            self._since = None
+
+    def _try(self, work: Callable[[psycopg.Connection[Any]], T], connection: psycopg.Connection[Any]) -> T:
         try:
             return work(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -44,6 +55,27 @@ class Link:
             if connection.closed or connection.broken or not isinstance(error, psycopg.OperationalError):
                 self.close()
             raise LinkDown(_in_brief(error)) from error
+
+    @property
+    def busy(self) -> float:
+        """For how many seconds it has been waiting for the server's answer."""
+        since = self._since
+        return time.monotonic() - since if since is not None else 0.0
+
+    def sever(self) -> None:
+        """Break the connection off from another thread: who waits for an answer on it gets an error instead.
+
+        Where packets are swallowed on the way, nothing else ends the wait: a proxy acknowledges for a server that is
+        gone, so neither keepalives nor tcp_user_timeout help (seen).
+        """
+        fairy = self._fairy
+        if fairy is None:
+            return
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(fairy.dbapi_connection.fileno())) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)
 
     def connection(self) -> psycopg.Connection[Any]:
         """The open connection.
@@ -53,8 +85,9 @@ class Link:
         """
         if self._fairy is None:
             try:
-                self._fairy = self._open()
+                self._open()
             except (DBAPIError, psycopg.Error) as error:
+                self.close()
                 raise LinkDown(_in_brief(error)) from error
         connection: psycopg.Connection[Any] = self._fairy.dbapi_connection
         return connection
@@ -68,10 +101,11 @@ class Link:
             except Exception:  # a broken connection may fail to close; it is gone all the same
                 log.debug("closing a broken connection failed", exc_info=True)
 
-    def _open(self) -> Any:
-        fairy = self._engine.raw_connection()  # through the engine, so that its events and its creator take part
+    def _open(self) -> None:
+        fairy: Any = self._engine.raw_connection()  # through the engine, so that its events and its creator take part
         fairy.detach()  # ours for good: the pool's places stay the application's
-        connection: psycopg.Connection[Any] = fairy.dbapi_connection  # type: ignore[assignment]
+        self._fairy = fairy  # at once: also what comes now may never be answered
+        connection: psycopg.Connection[Any] = fairy.dbapi_connection
         connection.rollback()
         connection.autocommit = True
         isolation, backend_pid = connection.execute(calls.HOW_IT_STANDS).fetchone() or ("", 0)
@@ -79,7 +113,6 @@ class Link:
             connection.execute("set default_transaction_isolation = 'read committed'")
         if pooler.stands_between(connection, backend_pid):
             connection.prepare_threshold = None
-        return fairy
 
 
 def own_engine(engine: Any, slots: int) -> Engine:

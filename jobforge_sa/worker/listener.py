@@ -14,18 +14,26 @@ from sqlalchemy import Engine
 from jobforge_sa.db import calls
 from jobforge_sa.worker.service import Service
 
+CANCEL = ":cancel"  # in place of a queue's name, which never begins like that
 SILENCE = 30.0  # seconds without a word after which the connection is asked whether it still stands
 
 
 class Listener(Service):
-    """Wakes the claimer when a job of its queues was enqueued. Costs nothing while nothing happens."""
+    """Wakes the claimer when a job of its queues was enqueued, and the heartbeat when a running one was canceled.
+
+    Costs nothing while nothing happens.
+    """
 
     name = "listener"
+    patience = SILENCE + Service.patience  # it waits for nothing in particular
 
-    def __init__(self, engine: Engine, queues: Collection[str], hint: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, queues: Collection[str], hint: Callable[[], None], canceled: Callable[[], None]
+    ) -> None:
         super().__init__(engine)
         self._queues = frozenset(queues)
         self._hint = hint
+        self._canceled = canceled
         self._listening: psycopg.Connection[Any] | None = None
         self._bell, self._string = socket.socketpair()  # a socket, so that one select waits for both
 
@@ -58,6 +66,9 @@ class Listener(Service):
         if not ready:  # a half-open connection is silent as well
             connection.execute("select 1")
         heard = {notify.payload for notify in connection.notifies(timeout=0)}
+        if CANCEL in heard:
+            self._canceled()
         if heard & self._queues:
             self._hint()
+        if heard:
             self._stopping.wait(0.005)  # anybody may notify: a flood costs 200 claims a second, not thousands

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from jobforge_sa.context import ClaimedJob, Signals
 from jobforge_sa.tasks import Task
+from jobforge_sa.worker.backend import Backend
 
 
 class Run:
     """One claimed job on its way through the worker."""
 
-    __slots__ = ("cancel", "job", "signals", "started", "task", "told")
+    __slots__ = ("abandoned", "backend", "cancel", "ended", "job", "signals", "started", "task", "thread", "told")
 
     def __init__(self, job: ClaimedJob, task: Task[Any, Any]) -> None:
         self.job = job
@@ -23,19 +24,30 @@ class Run:
         self.signals = Signals()
         self.started = 0.0  # monotonic; 0: not yet
         self.told = False  # its end is on its way to the database: a second one would contradict it
-        self.cancel: Callable[[], object] | None = None  # how to interrupt an async handler
+        self.ended = False  # the handler has returned
+        self.abandoned = False  # it was left behind: nobody waits for its return
+        self.thread: threading.Thread | None = None  # of a plain handler
+        self.backend = Backend()
+        self.cancel: Callable[[], object] | None = None  # how to interrupt an async handler, or a statement
 
     def start(self) -> None:
         """The handler begins."""
         self.started = time.monotonic()
 
     @property
+    def left(self) -> float | None:
+        """Seconds until its timeout, negative behind it; None: it has none, or has not begun."""
+        if not self.started or self.job.timeout is None:
+            return None
+        return self.started + self.job.timeout.total_seconds() - time.monotonic()
+
+    @property
     def elapsed_ms(self) -> int:
         """How long the handler has run, by this machine's monotonic clock."""
         return min(int((time.monotonic() - self.started) * 1000), 999_999_999) if self.started else 0
 
-    def interrupt(self, why: Literal["canceled", "lost", "stopping"]) -> None:
-        """Tell the handler to stop. Async handlers are cancelled, others have to ask their context."""
+    def interrupt(self, why: Literal["canceled", "lost", "stopping", "timed_out"]) -> None:
+        """Tell the handler to stop: an async one is cancelled, of another its statement; each can ask its context."""
         setattr(self.signals, why, True)
         cancel, self.cancel = self.cancel, None  # once: a second word would cancel the handler's cleaning up
         if cancel is not None:

@@ -21,6 +21,7 @@ class Service:
     """
 
     name = "service"
+    patience = 30.0  # seconds for one answer of the database; then the connection is taken for half-open
 
     def __init__(self, engine: Engine) -> None:
         self.link = Link(engine)

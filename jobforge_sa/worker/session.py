@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls
@@ -37,6 +37,13 @@ def info(run: Run) -> dict[str, Any]:
 def open_session(engine: Engine, run: Run) -> HandlerSession:
     """A session for a run."""
     return HandlerSession(engine, info=info(run))
+
+
+@event.listens_for(HandlerSession, "after_begin")
+def _hold_backend(session: Session, _transaction: object, connection: Connection) -> None:
+    run: Run = session.info[RUN]
+    if not run.task.is_async:  # those are cancelled by their loop
+        run.backend.hold(connection)
 
 
 @event.listens_for(HandlerSession, "before_commit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import datetime as dt
 import logging
 import os
@@ -13,15 +14,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from sqlalchemy import Engine
 
 from jobforge_sa.db import pooler
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
+from jobforge_sa.worker import backend, preflight
 from jobforge_sa.worker import ending as endings
-from jobforge_sa.worker import preflight
 from jobforge_sa.worker.claimer import Claimer
+from jobforge_sa.worker.deadlines import Deadlines
 from jobforge_sa.worker.executor import Executor
 from jobforge_sa.worker.heartbeat import Heartbeat
 from jobforge_sa.worker.lane import Lane
@@ -32,6 +35,7 @@ from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.signals import StopSignals
 from jobforge_sa.worker.upkeep import Upkeep
+from jobforge_sa.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -104,10 +108,12 @@ class Worker:
             return self
         preflight.look(self._engine)
         preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
+        backend.watch(self._session_engine)
         self._wire()
-        for service in (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners):
+        for service in (*self._connected, self._deadlines, self._watchdog):
             service.start()
         self._running = True
+        _alive.add(self)
         log.info("worker %s started: %s", self.id, ", ".join(f"{q} x{n}" for q, n in self.queues.items()))
         return self
 
@@ -123,6 +129,7 @@ class Worker:
         if not self._running:
             return True
         self._running = False
+        _alive.discard(self)
         for service in (*self._listeners, self._claimer, self._upkeep):
             service.stop(10)
         for lane in self._lanes:
@@ -131,9 +138,11 @@ class Worker:
         clean = self._runs.wait_empty(self._grace if timeout is None else timeout)
         if not clean:
             clean = self._interrupt()
+        self._deadlines.stop(10)
         self._loop.stop(self._close_async, 5)
         self._reporter.stop(10)
         self._heartbeat.stop(10)
+        self._watchdog.stop(10)
         if self._engine is not self._given:
             self._engine.dispose()
         log.info("worker %s stopped%s", self.id, "" if clean else "; some handlers had not ended")
@@ -202,12 +211,25 @@ class Worker:
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
-            queues=list(self.queues), types=list(self._forge.tasks),
+            queues=list(self.queues), types=list(self._forge.tasks), listens=self._listen,
         )  # fmt: skip
+        self._deadlines = Deadlines(
+            self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report
+        )
         self._upkeep = Upkeep(self._engine, worker_id=self.id, lease=self._lease)
-        self._listeners = [Listener(self._engine, self.queues, self._claimer.wake)] if self._listen else []
+        self._listeners: list[Listener] = []
+        if self._listen:
+            self._listeners = [Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake)]
+        self._connected = (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners)
+        self._watchdog = Watchdog(self._engine, self._connected)
         for lane in self._lanes:
             lane.on_free(self._claimer.freed)
+
+    def _forked(self) -> None:
+        self._running = False
+        self.id = uuid.uuid4()  # the old one is the parent's
+        for engine in {self._engine, self._session_engine}:
+            engine.dispose(close=False)
 
     def _ended(self, _run: Run, outcome: str) -> None:
         with self._count:
@@ -257,6 +279,26 @@ class Worker:
         if self._async_engine is not None:
             await self._async_engine.dispose()
             self._async_engine = self._async_given
+
+
+_alive: WeakSet[Worker] = WeakSet()  # started and not stopped, in this process
+
+
+def _stop_all() -> None:
+    """The interpreter ends: whoever did not stop its workers has them stopped, so that no job waits for a lease."""
+    for worker in list(_alive):
+        worker.stop()
+
+
+def _forget_all() -> None:
+    """This process was forked: the threads are the parent's, and so are the connections, which we must not end."""
+    for worker in list(_alive):
+        worker._forked()
+    _alive.clear()
+
+
+atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _name() -> str:

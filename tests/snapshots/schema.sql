@@ -682,7 +682,7 @@ alter function jobforge.audit owner to jobforge_owner;
 grant execute on function jobforge.audit to jobforge_admin;
 comment on function jobforge.audit is 'One row for each job that does not stand in exactly one place.';
 
-CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid)
+CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid, p_notify boolean DEFAULT true)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -691,7 +691,7 @@ AS $function$
 declare
     v_tenant text := jobforge.require_tenant(null);
 begin
-    perform jobforge.cancel_now(v_tenant, p_job_id);
+    perform jobforge.cancel_now(v_tenant, p_job_id, p_notify);
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
 $function$
@@ -701,7 +701,7 @@ grant execute on function jobforge.cancel_job to jobforge_admin;
 grant execute on function jobforge.cancel_job to jobforge_app;
 comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
 
-CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid)
+CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid, p_notify boolean)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -734,6 +734,9 @@ begin
         if found then
             insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
             values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;
+            if p_notify is not false then
+                perform jobforge.wake(':cancel');  -- in place of a queue's name: workers send a heartbeat at once
+            end if;
             return;
         end if;
         exit when exists (select from jobforge.outcomes o where o.job_id = v_job.id);

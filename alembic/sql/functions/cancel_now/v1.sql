@@ -1,7 +1,7 @@
 -- Cancels a job where it stands. Deleting its narrow row is the lock: a claim that holds it makes us wait, and then
 -- there is nothing to delete. Places are looked through in the order in which jobs move (scheduled, ready, leases),
 -- and again, because the job may have moved behind our back (a retry goes back to the front).
-create or replace function jobforge.cancel_now(p_tenant_id text, p_job_id uuid) returns void
+create or replace function jobforge.cancel_now(p_tenant_id text, p_job_id uuid, p_notify boolean) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -33,6 +33,9 @@ begin
         if found then
             insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
             values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;
+            if p_notify is not false then
+                perform jobforge.wake(':cancel');  -- in place of a queue's name: workers send a heartbeat at once
+            end if;
             return;
         end if;
         exit when exists (select from jobforge.outcomes o where o.job_id = v_job.id);

@@ -1,0 +1,66 @@
+"""The server's side of a handler's session: what runs there can be cancelled, from another thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+log = logging.getLogger("jobforge_sa.worker")
+
+KEY = "jobforge.backend"  # in Connection.info
+PATIENCE = 2.0  # seconds for the server to take a cancel request
+
+
+class Backend:
+    """The connection that a run's session has checked out, as long as it has.
+
+    A cancel request names a process of the server, not a statement. So the lock is held until the server has taken the
+    request: a connection that went back to the pool meanwhile would have somebody else's statement cancelled.
+    """
+
+    __slots__ = ("_connection", "_lock")
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+        self._lock = threading.Lock()
+
+    def hold(self, connection: Connection) -> None:
+        """A transaction has begun on this connection."""
+        connection.info[KEY] = self
+        with self._lock:
+            self._connection = connection.connection.driver_connection
+
+    def let_go(self) -> None:
+        """The connection goes back to its pool."""
+        with self._lock:
+            self._connection = None
+
+    def cancel(self) -> None:
+        """Cancel the statement that is running, if there is one. Does not wait: the heartbeat may be the caller."""
+        threading.Thread(target=self._cancel, name="jobforge-cancel", daemon=True).start()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            connection = self._connection
+            try:
+                if hasattr(connection, "cancel_safe"):
+                    connection.cancel_safe(timeout=PATIENCE)
+                elif connection is not None:
+                    connection.cancel()
+            except Exception:  # a server that is gone runs no statement either
+                log.debug("cancelling a handler's statement failed", exc_info=True)
+
+
+def watch(engine: Engine) -> None:
+    """Have connections let go of when they return to the engine's pool."""
+    if not event.contains(engine, "checkin", _returned):
+        event.listen(engine, "checkin", _returned)
+
+
+def _returned(_connection: object, record: Any) -> None:
+    backend = record.info.pop(KEY, None)
+    if backend is not None:
+        backend.let_go()

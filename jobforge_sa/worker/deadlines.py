@@ -1,0 +1,58 @@
+"""The timeouts of plain handlers: told, their statement cancelled, and left behind where they ignore both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Engine
+
+from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker.ending import Ending
+from jobforge_sa.worker.lane import Lane
+from jobforge_sa.worker.run import Run, Runs
+from jobforge_sa.worker.service import Service
+
+log = logging.getLogger("jobforge_sa.worker")
+
+LOOK = 0.25  # seconds between two looks
+PATIENCE = 5.0  # seconds that a handler has after it was told: to clean up, and to let a completion through
+
+
+class Deadlines(Service):
+    """Looks after what runs for too long. Durations are this machine's monotonic clock's; no wall clock counts.
+
+    A thread cannot be killed. What ignores its timeout is left behind: its run ends as timed out, its slot is free, and
+    whatever it still does through its session is rolled back, for its lease is gone.
+    """
+
+    name = "deadlines"
+
+    def __init__(
+        self, engine: Engine, runs: Runs, lanes: Mapping[str, Lane], report: Callable[[Run, Ending], None]
+    ) -> None:
+        super().__init__(engine)
+        self._runs = runs
+        self._lanes = lanes
+        self._report = report
+        self.abandoned = 0
+
+    def step(self) -> None:
+        """Look at all runs, and sleep."""
+        for run in self._runs.all():
+            left = run.left
+            if left is None or left > 0:
+                continue
+            if not run.signals.timed_out and not run.task.is_async:  # those have a timeout of their loop's
+                run.interrupt("timed_out")
+            elif left <= -PATIENCE:
+                self._abandon(run)
+        self.sleep(LOOK)
+
+    def _abandon(self, run: Run) -> None:
+        if run.told or not self._lanes[run.job.queue].abandon(run):
+            return
+        self.abandoned += 1
+        log.warning("job %s (%s) ignores its timeout: its thread is left behind, one of %s so far",
+                    run.job.id, run.job.type, self.abandoned)  # fmt: skip
+        self._report(run, endings.TIMED_OUT)

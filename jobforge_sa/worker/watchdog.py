@@ -1,0 +1,32 @@
+"""Looks after the worker's own connections: one that has not answered for too long is broken off, and opened again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from jobforge_sa.worker.service import Service
+
+log = logging.getLogger("jobforge_sa.worker")
+
+LOOK = 1.0  # seconds between two looks
+
+
+class Watchdog(Service):
+    """A half-open connection never answers, and never fails: without it a worker would wait for ever."""
+
+    name = "watchdog"
+
+    def __init__(self, engine: Engine, services: Sequence[Service]) -> None:
+        super().__init__(engine)
+        self._services = services
+
+    def step(self) -> None:
+        """Look at all, and sleep."""
+        for service in self._services:
+            if service.link.busy > service.patience:
+                log.warning("%s: no answer for %.0f s, its connection is broken off", service.name, service.link.busy)
+                service.link.sever()
+        self.sleep(LOOK)
