@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import threading
 import time
@@ -63,8 +64,6 @@ class Shop:
 
         @self.forge.task(max_attempts=1)
         async def swallows(ctx: AsyncContext, payload: Number) -> None:
-            import asyncio
-
             self.running.set()
             while not self.gate.is_set():
                 try:
