@@ -7,12 +7,13 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, pooler
@@ -21,6 +22,9 @@ from jobforge_sa.errors import ConfigurationError
 T = TypeVar("T")
 
 log = logging.getLogger("jobforge_sa.worker")
+
+
+CONNECT_TIMEOUT = 10  # seconds for each address, where the application's own engine does not say
 
 
 class LinkDown(Exception):
@@ -32,6 +36,8 @@ class Link:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        if not event.contains(engine, "do_connect", _limit):
+            event.listen(engine, "do_connect", _limit)
         self._fairy: Any = None
         self._since: float | None = None  # monotonic: it has been at work since then
 
@@ -102,7 +108,11 @@ class Link:
                 log.debug("closing a broken connection failed", exc_info=True)
 
     def _open(self) -> None:
-        fairy: Any = self._engine.raw_connection()  # through the engine, so that its events and its creator take part
+        _opening.ours = True
+        try:  # through the engine, so that its events and its creator take part
+            fairy: Any = self._engine.raw_connection()
+        finally:
+            _opening.ours = False
         fairy.detach()  # ours for good: the pool's places stay the application's
         self._fairy = fairy  # at once: also what comes now may never be answered
         connection: psycopg.Connection[Any] = fairy.dbapi_connection
@@ -113,6 +123,15 @@ class Link:
             connection.execute("set default_transaction_isolation = 'read committed'")
         if pooler.stands_between(connection, backend_pid):
             connection.prepare_threshold = None
+
+
+_opening = threading.local()  # whether it is a link that opens a connection in this thread
+
+
+def _limit(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+    """A link does not wait for ever where nobody answers, as psycopg does for over two minutes."""
+    if getattr(_opening, "ours", False):
+        parameters.setdefault("connect_timeout", CONNECT_TIMEOUT)
 
 
 def own_engine(engine: Any, slots: int) -> Engine:

@@ -22,11 +22,16 @@ class Watchdog(Service):
     def __init__(self, engine: Engine, services: Sequence[Service]) -> None:
         super().__init__(engine)
         self._services = services
+        self._told: set[Service] = set()  # of whom it was said, until they are through
 
     def step(self) -> None:
         """Look at all, and sleep."""
         for service in self._services:
-            if service.link.busy > service.patience:
+            if service.link.busy <= service.patience:
+                self._told.discard(service)
+                continue
+            if service not in self._told:
                 log.warning("%s: no answer for %.0f s, its connection is broken off", service.name, service.link.busy)
-                service.link.sever()
+                self._told.add(service)
+            service.link.sever()
         self.sleep(LOOK)

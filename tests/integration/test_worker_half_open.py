@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa import Context, JobForge, Jobs, Worker
 from jobforge_sa.db import migrate
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
+from jobforge_sa.worker import link
 from jobforge_sa.worker.listener import Listener
 from jobforge_sa.worker.service import Service
 from tests.fix_postgres import make_logins
@@ -95,6 +96,7 @@ def test_a_worker_whose_connections_are_half_open_is_back_after_its_patience(
 ) -> None:
     monkeypatch.setattr(Service, "patience", 1.0)
     monkeypatch.setattr(Listener, "patience", 2.0)
+    monkeypatch.setattr(link, "CONNECT_TIMEOUT", 2)  # some may be opening theirs just then
     proxy, url = proxied
     forge, ran = JobForge(tenant="a"), list[int]()
 
