@@ -111,6 +111,10 @@ def worker(
         float, typer.Option(min=1, metavar="SECONDS", help="After how long a dead worker is missed.")
     ] = 30,
     grace: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long a stop waits for handlers.")] = 30,
+    session_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the handlers' sessions connect: as the application's login."),
+    ] = None,
     log_level: Annotated[
         logs.Level,
         typer.Option(metavar="LEVEL", help="Log to stderr: debug, info, warning, error.", case_sensitive=False),
@@ -120,10 +124,13 @@ def worker(
     logs.to_stderr(log_level)
     registry = application.load(forge)
     queues = application.queues(registry, queue or [], concurrency)
-    engine = database.engine(url, name="jobforge worker", pool_size=sum(queues.values()), pool_pre_ping=True)
+    slots = sum(queues.values())
+    engine = database.engine(url, name="jobforge worker", pool_size=slots, pool_pre_ping=True)
     from jobforge_sa.worker.worker import Worker
 
     options: dict[str, Any] = {"lease": dt.timedelta(seconds=lease), "grace": dt.timedelta(seconds=grace)}
+    if session_url is not None:
+        options["session_engine"] = database.engine(session_url, name="jobforge handlers", pool_size=slots)
     process = Worker(engine, registry, queues=queues, listen=listen, **options)
     log.info("%s", application.introduce(registry, queues, shown(engine.url)))
     database.require(engine, "jobforge_worker")

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from jobforge_sa import Context, Discard, JobForge
 
 forge = JobForge(tenant="acme")
@@ -22,6 +24,11 @@ def send(ctx: Context, payload: dict[str, Any]) -> dict[str, Any]:
 @forge.task(max_attempts=2)
 def fail(ctx: Context, payload: dict[str, Any]) -> None:
     raise ValueError(payload.get("message", "no such luck"))
+
+
+@forge.task()
+def who(ctx: Context, payload: dict[str, Any]) -> Any:
+    return ctx.session.scalar(sa.text("select current_user || ' for ' || jobforge.current_tenant()"))
 
 
 @forge.task()

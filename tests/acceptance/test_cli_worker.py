@@ -191,3 +191,12 @@ def test_what_a_killed_worker_held_is_done_by_another(database: Database, worker
     job = json.loads(inside(database.url("jf_admin"), "jobs", "show", str(job_id), "--json").stdout)
     assert [attempt["outcome"] for attempt in job["attempts"]] == ["lost", "succeeded"]
     assert (job["attempt"], job["crashes"], job["result"]) == (1, 1, "done in run 2")
+
+
+def test_handlers_sessions_may_be_of_another_login_than_the_workers(database: Database) -> None:
+    job = enqueue(database, cli_app.who, {})
+    session = database.url("jf_app").render_as_string(hide_password=False)
+    jobforge(database.url("jf_worker"), "worker", APP, "--once", "--session-url", session)
+
+    said = jobforge(database.url("jf_admin"), "jobs", "show", str(job), "--json").stdout
+    assert json.loads(said)["result"] == "jf_app for acme"

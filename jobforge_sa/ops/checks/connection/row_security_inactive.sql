@@ -7,7 +7,7 @@ select 'warning' as level, format('login %I', session_user) as object,
            case when r.rolsuper then ' or writes to them, and the lease tokens' end,
            '. Still protected: functions demand the tenant to enqueue, cancel, retry and reschedule,'
            ' and touch no other''s jobs',
-           case when views.names is not null then format('; %s filter by the tenant, where one is set', views.names) end,
+           case when views.names is not null then format('; %s show the tenant''s own, and nothing without one', views.names) end,
            '.') as detail,
        case when r.rolsuper
             then 'create role app login password ''...''; grant jobforge_app to app;  -- and let the application log in as app'
