@@ -34,6 +34,7 @@ FUNCTIONS = (
     "check_retry",
     "retry_delay",
     "check_job",
+    "count_ready",
     "check_quota",
     "enqueue_job",
     "enqueue_jobs",

@@ -275,8 +275,15 @@ def _plain(kind: str, text: str) -> str:
     text = "\n".join(line.rstrip() for line in text.splitlines())
     alone = r"\bFROM (?:\w+\.)?(\w+)(?: (\w+))?(?=;|\s+(?:WHERE|GROUP|ORDER|LIMIT)\b)"
     if kind == "view" and len(re.findall(r"\b(?:FROM|JOIN)\b", text)) == 1 and (found := re.search(alone, text)):
-        text = re.sub(rf"(?<![\w.\"]){found[2] or found[1]}\.", "", text)
+        text = _without(found[2] or found[1], text)
+    if kind == "view" and (found := re.search(r"^   FROM \(.*\) (\w+)$", text, re.DOTALL | re.MULTILINE)):
+        text = _without(found[1], text)
     return text
+
+
+def _without(name: str, text: str) -> str:
+    """The text without a relation's name before its columns."""
+    return re.sub(rf"(?<![\w.\"]){name}\.", "", text)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Link:
         Where packets are swallowed on the way, nothing else ends the wait: a proxy acknowledges for a server that is
         gone, so neither keepalives nor tcp_user_timeout help (seen).
         """
-        fairy = self._fairy
+        fairy: Any = self._fairy
         if fairy is None:
             return
         with (

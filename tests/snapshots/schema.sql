@@ -874,7 +874,7 @@ $function$
 alter function jobforge.check_number owner to jobforge_owner;
 comment on function jobforge.check_number is 'Whether a JSON value is a number between two bounds.';
 
-CREATE OR REPLACE FUNCTION jobforge.check_quota(p_tenant_id text)
+CREATE OR REPLACE FUNCTION jobforge.check_quota(p_tenant_id text, p_queues text[])
  RETURNS void
  LANGUAGE plpgsql
  STABLE
@@ -882,23 +882,29 @@ CREATE OR REPLACE FUNCTION jobforge.check_quota(p_tenant_id text)
 AS $function$
 declare
     v_quota   integer := (select t.max_waiting from jobforge.tenants t where t.tenant_id = p_tenant_id);
+    v_left    integer := v_quota + 1;  -- so many more, and it is over
     v_queue   text collate "C" := '';
-    v_waiting integer;
+    v_queues  text[] := array(select distinct q from unnest(p_queues) q);
 begin
     if v_quota is null then
         return;
     end if;
-    select count(*) into v_waiting
-      from (select from jobforge.scheduled s where s.tenant_id = p_tenant_id limit v_quota + 1) s;
-    while v_waiting <= v_quota loop
+    v_left := v_left - (select count(*) from (
+        select from jobforge.scheduled s where s.tenant_id = p_tenant_id limit v_left) s);
+    for i in 1 .. cardinality(v_queues) + 200 loop
+        exit when v_left <= 0;
+        if i <= cardinality(v_queues) then
+            v_left := v_left - jobforge.count_ready(v_queues[i], p_tenant_id, v_left);
+            continue;
+        end if;
         -- the index begins with the queue: from one to the next, however many jobs of others there are
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
-        v_waiting := v_waiting + (select count(*) from (
-            select from jobforge.ready r where r.queue = v_queue and r.tenant_id = p_tenant_id
-             limit v_quota + 1 - v_waiting) q);
+        if v_queue <> all (v_queues) then
+            v_left := v_left - jobforge.count_ready(v_queue, p_tenant_id, v_left);
+        end if;
     end loop;
-    if v_waiting > v_quota then
+    if v_left <= 0 then
         raise exception 'jobforge: the tenant''s quota of % waiting jobs is used up', v_quota
             using errcode = 'JF007', hint = 'Wait until some have run; or an administrator raises it: limit_tenant.';
     end if;
@@ -1139,6 +1145,22 @@ grant execute on function jobforge.complete_jobs to jobforge_app;
 grant execute on function jobforge.complete_jobs to jobforge_worker;
 comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
 
+CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+    return (select count(*) from (
+        select from jobforge.ready r where r.queue = p_queue and r.tenant_id = p_tenant_id limit greatest(p_limit, 0)) r);
+end
+$function$
+;
+alter function jobforge.count_ready owner to jobforge_owner;
+comment on function jobforge.count_ready is 'How many jobs of a tenant a queue has, up to a limit.';
+
 CREATE OR REPLACE FUNCTION jobforge.count_tenant(p_tenant_id text)
  RETURNS TABLE(relation text, rows bigint)
  LANGUAGE plpgsql
@@ -1253,7 +1275,7 @@ begin
         end if;
     end if;
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant);
+        perform jobforge.check_quota(v_tenant, array[v_queue]);
     end if;
     return query select v_id, true, false;
 end
@@ -1353,7 +1375,8 @@ begin
       from item left join fresh on fresh.id = item.id cross join woken;
 
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant);
+        perform jobforge.check_quota(v_tenant, array(
+            select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
     end if;
     if true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
@@ -2026,7 +2049,7 @@ begin
     perform jobforge.check_tenant(p_tenant_id);
     return query update jobforge.tenants t set paused_at = null where t.tenant_id = p_tenant_id returning t.*;
     delete from jobforge.tenants t where t.tenant_id = p_tenant_id and t.max_waiting is null;
-    loop
+    for i in 1 .. 1000 loop  -- the workers of more will find out by polling
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
         perform jobforge.wake(v_queue)

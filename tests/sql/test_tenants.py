@@ -238,13 +238,31 @@ def test_the_count_ends_at_the_quota_however_many_jobs_there_are(sql: Sql) -> No
     owner.execute("set local role jobforge_owner")
     owner.execute(
         "create function pg_temp.tried(text) returns void language plpgsql as "
-        "$$ begin perform jobforge.check_quota($1); exception when sqlstate 'JF007' then null; end $$"
+        "$$ begin perform jobforge.check_quota($1, '{default}'); exception when sqlstate 'JF007' then null; end $$"
     )
     for _ in range(2):  # the first one loads the catalog
         plan = owner.execute("explain (analyze, buffers, format json) select pg_temp.tried('a')").fetchone()
     assert plan is not None
     pages = plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"]
     assert pages < 30
+
+
+def test_whoever_makes_thousands_of_queues_slows_no_enqueue_of_a_tenant_with_a_quota(sql: Sql) -> None:
+    """Pages are asserted: the count looks into the job's own queue, and into 200 others at most."""
+    sql("enqueue_jobs", tenant="b", jobs=Json([{"type": "t", "queue": f"a{n}"} for n in range(3000)]))
+    limit(sql, "a", 10)
+    owner = sql.connect("postgres", tenant="a")
+    owner.execute("set local role jobforge_owner")
+    for _ in range(2):
+        plan = owner.execute(
+            "explain (analyze, buffers, format json) select * from jobforge.enqueue_job('t', p_queue => 'z')"
+        ).fetchone()
+    assert plan is not None
+    assert plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] < 10_000
+    owner.rollback()
+    sql.fill("a", 10, queue="z")
+    with refused("JF007"):
+        sql.enqueue("a", queue="z")
 
 
 @pytest.mark.parametrize("quota", [-1, 10_000_001])

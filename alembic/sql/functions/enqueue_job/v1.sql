@@ -63,7 +63,7 @@ begin
         end if;
     end if;
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant);
+        perform jobforge.check_quota(v_tenant, array[v_queue]);
     end if;
     return query select v_id, true, false;
 end

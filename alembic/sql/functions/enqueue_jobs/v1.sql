@@ -66,7 +66,8 @@ begin
       from item left join fresh on fresh.id = item.id cross join woken;
 
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant);
+        perform jobforge.check_quota(v_tenant, array(
+            select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
     end if;
     if true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);

@@ -9,7 +9,7 @@ begin
     perform jobforge.check_tenant(p_tenant_id);
     return query update jobforge.tenants t set paused_at = null where t.tenant_id = p_tenant_id returning t.*;
     delete from jobforge.tenants t where t.tenant_id = p_tenant_id and t.max_waiting is null;
-    loop
+    for i in 1 .. 1000 loop  -- the workers of more will find out by polling
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
         perform jobforge.wake(v_queue)
