@@ -89,13 +89,14 @@ class Link:
         Raises:
             LinkDown: it cannot be opened.
         """
-        if self._fairy is None:
+        fairy = self._fairy
+        if fairy is None:
             try:
-                self._open()
+                fairy = self._open()
             except (DBAPIError, psycopg.Error) as error:
                 self.close()
                 raise LinkDown(_in_brief(error)) from error
-        connection: psycopg.Connection[Any] = self._fairy.dbapi_connection
+        connection: psycopg.Connection[Any] = fairy.dbapi_connection
         return connection
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class Link:
             except Exception:  # a broken connection may fail to close; it is gone all the same
                 log.debug("closing a broken connection failed", exc_info=True)
 
-    def _open(self) -> None:
+    def _open(self) -> Any:
         _opening.ours = True
         try:  # through the engine, so that its events and its creator take part
             fairy: Any = self._engine.raw_connection()
@@ -123,6 +124,7 @@ class Link:
             connection.execute("set default_transaction_isolation = 'read committed'")
         if pooler.stands_between(connection, backend_pid):
             connection.prepare_threshold = None
+        return fairy
 
 
 _opening = threading.local()  # whether it is a link that opens a connection in this thread
