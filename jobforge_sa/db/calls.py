@@ -1,12 +1,15 @@
 """Every call of a function of the schema, built in one place. No I/O: statements go out, rows come back typed.
 
-Application-side calls are prebuilt `text()` with typed binds, so that psycopg, psycopg2 and asyncpg all take them.
-The tenant is set by the very statement that enqueues: one round trip, and the context cannot be forgotten. The
-worker's calls are plain psycopg statements: they are its hot path.
+Application-side calls are prebuilt `text()` that psycopg, psycopg2 and asyncpg all take. Types are named with their
+schema: an injection may have left a domain pg_temp.text on a pooled connection, and a cast to that would run its check,
+in the next tenant's transaction. The tenant is set by the very statement that enqueues: one round trip, and the context
+cannot be forgotten. The worker's calls are plain psycopg statements: they are its hot path.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,35 +31,38 @@ from sqlalchemy.sql.selectable import TextualSelect
 from jobforge_sa.db import tenant
 from jobforge_sa.tenant import Named, SignedTenant
 
-_TYPES: Final[dict[str, Any]] = {
-    "text": Text(),
-    "json": Text(),  # JSON travels as text, and is cast by the statement
-    "jsonb": Text(),
-    "uuid": Uuid(),
-    "integer": Integer(),
-    "boolean": Boolean(),
-    "interval": INTERVAL(),
-    "timestamptz": DateTime(timezone=True),
-}
-
 
 def _call(function: str, arguments: dict[str, str], columns: tuple[Any, ...], context: str | None) -> TextClause:
     """`select ... from function(p_x => cast(:x as type), ...)`, under a tenant if asked for."""
-    wanted = ", ".join(f"r.{c.name}::text" if c.name in _JSON else f"r.{c.name}" for c in columns)
-    values = ", ".join(f"p_{name} => cast(:{name} as {type_})" for name, type_ in arguments.items())
+    wanted = ", ".join(f"cast(r.{c.name} as pg_catalog.text)" if c.name in _JSON else f"r.{c.name}" for c in columns)
+    values = ", ".join(
+        f"p_{name} => cast({_bind(name, type_)} as pg_catalog.{type_})" for name, type_ in arguments.items()
+    )
     call = f"jobforge.{function}({values}) r"
     if context is None:
-        return _typed(f"select {wanted} from {call}", arguments)
+        return text(f"select {wanted} from {call}")
     # where the context is empty nothing is called: "c.tenant is not null" makes the order of evaluation certain
-    return _typed(
+    return text(
         f"with context as materialized (select {context} as tenant)\n"
-        f"select {wanted} from context c, lateral {call}\n where c.tenant is not null",
-        arguments | {name: "text" for name in ("tenant_id", "tenant_token") if f":{name}" in context},
+        f"select {wanted} from context c, lateral {call}\n where c.tenant is not null"
     )
 
 
-def _typed(statement: str, types: dict[str, str]) -> TextClause:
-    return text(statement).bindparams(*(bindparam(name, type_=_TYPES[type_]) for name, type_ in types.items()))
+def _bind(name: str, type_: str) -> str:
+    # psycopg2 writes '...'::uuid for these, whatever uuid means on that connection: they travel as text
+    return f"cast(:{name} as pg_catalog.text)" if type_ in ("uuid", "timestamptz", "interval") else f":{name}"
+
+
+def _plain(value: object) -> object:
+    """A value as every driver sends it: text, a number, a truth value."""
+    match value:
+        case uuid.UUID():
+            return str(value)
+        case dt.datetime():
+            return value.isoformat()
+        case dt.timedelta():
+            return f"{value.total_seconds():.6f} seconds"
+    return value
 
 
 _ENQUEUED = (column("id", Uuid()), column("created", Boolean()), column("payload_differs", Boolean()))
@@ -107,7 +113,7 @@ class Call:
 
     def values(self, named: Named | None, **values: object) -> dict[str, object]:
         """The binds: what is not given is NULL, the function's default."""
-        filled: dict[str, object] = {**dict.fromkeys(self.arguments), **values}
+        filled: dict[str, object] = dict.fromkeys(self.arguments) | {n: _plain(value) for n, value in values.items()}
         return filled if named is None else filled | tenant.binds(named)
 
 
@@ -117,26 +123,24 @@ ENQUEUE_JOB = Call(
         "type": "text",
         "payload": "json",
         "queue": "text",
-        "priority": "integer",
+        "priority": "int4",
         "run_at": "timestamptz",
         "delay": "interval",
         "idempotency_key": "text",
-        "max_attempts": "integer",
+        "max_attempts": "int4",
         "retry": "jsonb",
         "timeout": "interval",
         "trace": "json",
         "parent_id": "uuid",
-        "notify": "boolean",
+        "notify": "bool",
     },
     _ENQUEUED,
 )
-ENQUEUE_JOBS = Call(
-    "enqueue_jobs", {"jobs": "json", "notify": "boolean"}, (column("position", BigInteger()), *_ENQUEUED)
-)
-CANCEL_JOB = Call("cancel_job", {"job_id": "uuid", "notify": "boolean"}, _JOB)
-RETRY_JOB = Call("retry_job", {"job_id": "uuid", "notify": "boolean"}, _JOB)
+ENQUEUE_JOBS = Call("enqueue_jobs", {"jobs": "json", "notify": "bool"}, (column("position", BigInteger()), *_ENQUEUED))
+CANCEL_JOB = Call("cancel_job", {"job_id": "uuid", "notify": "bool"}, _JOB)
+RETRY_JOB = Call("retry_job", {"job_id": "uuid", "notify": "bool"}, _JOB)
 RESCHEDULE_JOB = Call(
-    "reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval", "notify": "boolean"}, _JOB
+    "reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval", "notify": "bool"}, _JOB
 )
 GET_JOB = Call("get_job", {"job_id": "uuid"}, _JOB)
 LIST_JOBS = Call(
@@ -147,7 +151,7 @@ LIST_JOBS = Call(
         "queue": "text",
         "since": "timestamptz",
         "until": "timestamptz",
-        "limit": "integer",
+        "limit": "int4",
         "cursor": "uuid",
     },
     _JOB,
@@ -159,13 +163,13 @@ SCHEMA_VERSION = text(
     "from jobforge.schema_version()"
 )
 
-ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as text))")
+ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as pg_catalog.text))")
 
 # an administrator's, without a tenant of the transaction's own
 _TENANT = (column("tenant_id", Text()), column("paused_at", DateTime(timezone=True)), column("max_waiting", Integer()))
 PAUSE_TENANT = Call("pause_tenant", {"tenant_id": "text"}, _TENANT)
 RESUME_TENANT = Call("resume_tenant", {"tenant_id": "text"}, _TENANT)
-LIMIT_TENANT = Call("limit_tenant", {"tenant_id": "text", "max_waiting": "integer"}, _TENANT)
+LIMIT_TENANT = Call("limit_tenant", {"tenant_id": "text", "max_waiting": "int4"}, _TENANT)
 LIST_TENANTS = Call(
     "list_tenants",
     {},
@@ -174,10 +178,10 @@ LIST_TENANTS = Call(
 COUNT_TENANT = Call("count_tenant", {"tenant_id": "text"}, (column("relation", Text()), column("rows", BigInteger())))
 EXPORT_TENANT = Call(
     "export_tenant",
-    {"tenant_id": "text", "cursor": "uuid", "limit": "integer"},
+    {"tenant_id": "text", "cursor": "uuid", "limit": "int4"},
     (column("job_id", Uuid()), column("record", Text())),
 )
-PURGE_TENANT = Call("purge_tenant", {"tenant_id": "text", "limit": "integer"}, (column("r", Integer()),))
+PURGE_TENANT = Call("purge_tenant", {"tenant_id": "text", "limit": "int4"}, (column("r", Integer()),))
 
 # the owner's
 TENANCY = text("select s.tenancy from jobforge.settings s")
@@ -194,12 +198,13 @@ USE_TENANCY = text("select jobforge.use_tenancy(cast(:tenancy as text))")
 
 # a handler's session, in the handler's own transaction
 COMPLETE_IN_SESSION = text(
-    "select answer, reason, jobforge.current_tenant() from jobforge.complete_jobs(cast(:results as json))"
+    "select answer, reason, jobforge.current_tenant() from jobforge.complete_jobs(cast(:results as pg_catalog.json))"
 )
 HOLD_LEASE = text(
     "select held, jobforge.current_tenant() "
-    "from jobforge.heartbeat_job(cast(:job_id as uuid), cast(:lease_token as uuid))"
-).bindparams(bindparam("job_id", type_=Uuid()), bindparam("lease_token", type_=Uuid()))
+    "from jobforge.heartbeat_job(cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid), "
+    "cast(cast(:lease_token as pg_catalog.text) as pg_catalog.uuid))"
+)
 
 # the worker's, through psycopg. The commit of a claim need not wait for the disk: a claim that a crash forgets is a
 # job still queued. Set in the statement, because inside the function it would leak into a caller's commit.

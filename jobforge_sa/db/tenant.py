@@ -9,9 +9,9 @@ from sqlalchemy import TextClause, text
 from jobforge_sa.tenant import Named, SignedTenant
 
 # transaction-local, always: a setting of the session would reach the next user of a pooled connection
-PLAIN: Final = "set_config('jobforge.tenant_id', :tenant_id, true)"
+PLAIN: Final = "pg_catalog.set_config('jobforge.tenant_id', :tenant_id, true)"
 # both, so that an application can be switched before its database, and policies of its own may read the name
-SIGNED: Final = f"{PLAIN} || set_config('jobforge.tenant_token', :tenant_token, true)"
+SIGNED: Final = f"{PLAIN} || pg_catalog.set_config('jobforge.tenant_token', :tenant_token, true)"
 
 _SET_PLAIN = text(f"select {PLAIN}")
 _SET_SIGNED = text(f"select {SIGNED}")

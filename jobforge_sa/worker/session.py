@@ -55,7 +55,7 @@ def _complete_or_hold(session: Session) -> None:
     item = session.info.pop(ENDING, None)
     connection = session.connection()
     if item is None:
-        values = {"job_id": run.job.id, "lease_token": run.job.lease_token}
+        values = {"job_id": str(run.job.id), "lease_token": str(run.job.lease_token)}
         held, tenant = connection.execute(calls.HOLD_LEASE, values).one()
     else:
         answer, reason, tenant = connection.execute(calls.COMPLETE_IN_SESSION, {"results": f"[{item}]"}).one()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -174,3 +175,42 @@ def test_a_handlers_traceback_and_a_log_hold_no_token(signed: Attack) -> None:
     assert done.returncode == 0, said
     assert KEY.text().partition(":")[2] not in said
     assert token not in said
+
+
+# --- what an injection leaves on a pooled connection -------------------------------------------------------
+
+PLANTED = (
+    "create temp table loot (token varchar)",
+    """create function pg_temp.spy(it pg_catalog.text) returns boolean language plpgsql as $$ begin
+           insert into pg_temp.loot values (pg_catalog.current_setting('jobforge.tenant_token', true)); return true;
+       end $$""",
+    *(
+        f"create domain pg_temp.{name} as pg_catalog.{name} check (pg_temp.spy(value::pg_catalog.text))"
+        for name in ("text", "uuid", "json", "jsonb", "timestamptz", "int4", "bool", "varchar")
+    ),
+)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_types_that_an_injection_left_on_the_connection_see_no_other_tenants_token(signed: Attack, driver: str) -> None:
+    """Temporary objects outlive their transaction, and the connection goes on to the next tenant's request."""
+    engine = sa.engine_from_config(
+        {"url": signed.url("jf_app").set(drivername=f"postgresql+{driver}"), "pool_size": "1", "max_overflow": "0"},
+        prefix="",
+    )
+    with Session(engine) as session, session.begin():
+        bind_tenant(session, KEY.tenant("mallory"))
+        for statement in PLANTED:
+            session.execute(sa.text(statement))
+    with Session(engine) as session, session.begin():
+        bind_tenant(session, KEY.tenant("bob"))
+        jobs = Jobs(session)
+        job = jobs.enqueue(ship, {"n": 1}, delay=dt.timedelta(hours=1), idempotency_key="k").id
+        jobs.enqueue_many([ship.new({"n": 1})])
+        jobs.reschedule(job, run_at=dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+        assert len(jobs.list(state="scheduled", since=dt.datetime(2020, 1, 1, tzinfo=dt.UTC)).jobs) == 1
+        jobs.get(job)
+        jobs.cancel(job)
+        jobs.retry(job)
+        assert session.scalar(sa.text("select count(*) from pg_temp.loot")) == 0
+    engine.dispose()

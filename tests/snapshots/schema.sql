@@ -1863,7 +1863,9 @@ begin
     perform jobforge.check_limit(p_limit);
     v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
     if v_jobs = '{}' then
-        delete from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id;
+        -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
+        delete from jobforge.idempotency_keys k
+         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
         delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
         return 0;
     end if;
@@ -2273,11 +2275,11 @@ declare
     v_settled integer;
 begin
     with request as materialized (
-        select j.id, j.tenant_id, j.queue, j.priority
+        select c.job_id as id, j.tenant_id, j.queue, j.priority
           from (select c.job_id from jobforge.cancel_requests c
                  where not exists (select from jobforge.leases l where l.job_id = c.job_id)
                  order by random() limit p_limit for update skip locked) c
-          join jobforge.jobs j on j.id = c.job_id
+          left join jobforge.jobs j on j.id = c.job_id  -- purged, while the request was not committed yet
     ), later as (
         select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
            for update of s skip locked
@@ -2299,7 +2301,7 @@ begin
     ), answered as (
         delete from jobforge.cancel_requests c using request r
          where c.job_id = r.id
-           and (r.id in (select n.job_id from canceled n)
+           and (r.tenant_id is null or r.id in (select n.job_id from canceled n)
                 or exists (select from jobforge.outcomes o where o.job_id = r.id))
         returning c.job_id
     )

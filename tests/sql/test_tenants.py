@@ -394,6 +394,32 @@ def test_a_purge_that_meets_an_open_change_of_the_job_leaves_no_half_of_it(sql: 
     assert count(sql, "a") == {}
 
 
+def test_a_cancel_that_is_committed_behind_a_purge_is_forgotten_by_the_next_upkeep(sql: Sql) -> None:
+    sql.enqueue("a")
+    run = sql.claim_one()
+    app = sql.connect("jf_app", tenant="a")
+    call(app, "cancel_job", job_id=run["job_id"])
+    purge(sql, "a")
+    app.commit()
+    assert sql.look("select 1 from jobforge.cancel_requests") != []
+    sql("upkeep")
+    assert sql.look("select 1 from jobforge.cancel_requests") == []
+
+
+def test_a_key_that_comes_with_its_job_behind_the_last_look_of_a_purge_is_kept(sql: Sql) -> None:
+    app, admin, locker = sql.connect("jf_app", tenant="a"), sql.connect("jf_admin"), sql.connect("postgres")
+    call(app, "enqueue_job", type="t", idempotency_key="k")
+    locking = sql.waits(locker, lambda: locker.execute("lock table jobforge.idempotency_keys in share mode"))
+    last = sql.waits(admin, lambda: call(admin, "purge_tenant", tenant_id="a"))
+    app.commit()
+    locking.result(timeout=10)
+    locker.rollback()
+    assert last.result(timeout=10)[0]["purge_tenant"] == 0
+    admin.commit()
+    (job,) = sql.look("select id from jobforge.jobs")
+    assert sql.enqueue("a", idempotency_key="k") == job["id"]
+
+
 def test_purges_of_one_tenant_beside_workers_and_enqueues_end_clean(sql: Sql) -> None:
     for tenant in "ab":
         sql.fill(tenant, 200)

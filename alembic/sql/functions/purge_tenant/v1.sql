@@ -18,7 +18,9 @@ begin
     perform jobforge.check_limit(p_limit);
     v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
     if v_jobs = '{}' then
-        delete from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id;
+        -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
+        delete from jobforge.idempotency_keys k
+         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
         delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
         return 0;
     end if;

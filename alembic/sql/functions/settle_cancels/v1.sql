@@ -10,11 +10,11 @@ declare
     v_settled integer;
 begin
     with request as materialized (
-        select j.id, j.tenant_id, j.queue, j.priority
+        select c.job_id as id, j.tenant_id, j.queue, j.priority
           from (select c.job_id from jobforge.cancel_requests c
                  where not exists (select from jobforge.leases l where l.job_id = c.job_id)
                  order by random() limit p_limit for update skip locked) c
-          join jobforge.jobs j on j.id = c.job_id
+          left join jobforge.jobs j on j.id = c.job_id  -- purged, while the request was not committed yet
     ), later as (
         select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
            for update of s skip locked
@@ -36,7 +36,7 @@ begin
     ), answered as (
         delete from jobforge.cancel_requests c using request r
          where c.job_id = r.id
-           and (r.id in (select n.job_id from canceled n)
+           and (r.tenant_id is null or r.id in (select n.job_id from canceled n)
                 or exists (select from jobforge.outcomes o where o.job_id = r.id))
         returning c.job_id
     )
