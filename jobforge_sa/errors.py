@@ -25,6 +25,7 @@ The tree::
     └── SecurityWarning
         ├── RowSecurityOffWarning      the login is bound by no policy
         ├── TokensUncheckedWarning     tenants are signed, and the database does not look
+        ├── TokensVisibleWarning       tenants are signed, and the driver writes tokens into statements
         └── PreparedBehindPoolerWarning  statements are prepared through a pooler
 """
 
@@ -138,6 +139,17 @@ class TokensUncheckedWarning(SecurityWarning):
         super().__init__(
             "this database does not check the tokens of tenants: its tenancy is plain\n"
             "  cure: once all applications sign, an owner runs: jobforge tenancy signed"
+        )
+
+
+class TokensVisibleWarning(SecurityWarning):
+    """The application signs its tenants, and its driver writes values into the text of statements."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "psycopg2 writes values into the text of statements, and sessions of one login see each other's in "
+            "pg_stat_activity: a tenant's token can be read there by SQL that another one injects\n"
+            "  cure: connect with psycopg or asyncpg, which send values apart: postgresql+psycopg://"
         )
 
 

@@ -13,6 +13,7 @@ from jobforge_sa.errors import (
     RowSecurityOff,
     RowSecurityOffWarning,
     TokensUncheckedWarning,
+    TokensVisibleWarning,
 )
 from jobforge_sa.tenant import Named, SignedTenant
 
@@ -49,6 +50,8 @@ def _first_look(connection: Connection, strict: bool, tenant: Named | None) -> N
         warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=5)
     if isinstance(tenant, SignedTenant) and tenancy != "signed":
         warnings.warn(TokensUncheckedWarning(), stacklevel=5)
+    if isinstance(tenant, SignedTenant) and connection.dialect.driver == "psycopg2":
+        warnings.warn(TokensVisibleWarning(), stacklevel=5)
     driver = connection.connection.driver_connection
     if pooler.prepares(driver) and pooler.stands_between(driver, backend_pid):
         warnings.warn(PreparedBehindPoolerWarning(), stacklevel=5)

@@ -7,6 +7,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from jobforge_sa import AsyncJobs, Context, JobForge, Jobs, TenantKey, bind_tenant
-from jobforge_sa.errors import ConfigurationError, TenantConflict, TenantRequired, TokenRejected
+from jobforge_sa.errors import (
+    ConfigurationError,
+    TenantConflict,
+    TenantRequired,
+    TokenRejected,
+    TokensVisibleWarning,
+)
 from jobforge_sa.models import Job
 from jobforge_sa.tenant import KEY_VARIABLE
 from tests.security.guard import Attack
+
+pytestmark = pytest.mark.filterwarnings("ignore::jobforge_sa.errors.TokensVisibleWarning")  # of psycopg2, seen below
 
 KEY = TenantKey.generate("k1")
 TENANT = sa.text("select jobforge.current_tenant()")
@@ -128,6 +137,19 @@ def test_async_sessions_sign_too(signed: Attack, driver: str) -> None:
 
     asyncio.run(work())
     assert tenants(signed) == ["a", "b"]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_whose_driver_shows_tokens_to_other_sessions_is_told(signed: Attack, driver: str) -> None:
+    engine = sa.engine_from_config({"url": signed.url("jf_app").set(drivername=f"postgresql+{driver}")}, prefix="")
+    with warnings.catch_warnings(record=True) as heard, Session(engine) as session:
+        warnings.simplefilter("always")
+        bind_tenant(session, KEY.tenant("a"))
+        Jobs(session).list()
+        shown = signed.look("select query from pg_stat_activity where strpos(query, 'tenant_token') > 0")
+    engine.dispose()
+    assert [type(one.message) for one in heard] == [TokensVisibleWarning] * (driver == "psycopg2")
+    assert any(".a'" in row["query"] for row in shown) is (driver == "psycopg2")
 
 
 # --- the key in a configuration ----------------------------------------------------------------------------
