@@ -1850,6 +1850,7 @@ CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integ
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '2s'
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
@@ -2135,6 +2136,9 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    end if;
     if p_notify is not false then
         perform jobforge.wake(v_job.queue);
     end if;
@@ -2377,9 +2381,11 @@ begin
     return query select 'promoted', jobforge.promote_due(p_limit);
     return query select 'canceled', jobforge.settle_cancels(p_limit);
 
-    delete from jobforge.workers w
-     where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
-       and not exists (select from jobforge.leases l where l.worker_id = w.worker_id);
+    delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
+        select w.ctid from jobforge.workers w
+         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+           and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
+           for update of w skip locked));
     get diagnostics v_moved = row_count;
     return query select 'forgotten', v_moved;
 end

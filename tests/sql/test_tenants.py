@@ -202,17 +202,18 @@ def test_a_repeat_of_an_idempotent_job_is_no_new_one(sql: Sql) -> None:
     assert {row["id"] for row in sql("enqueue_jobs", tenant="a", jobs=Json(items))} == {job}
 
 
-def test_a_retry_of_what_was_there_before_the_quota_is_not_refused(sql: Sql) -> None:
-    job = sql.enqueue("a", max_attempts=1)
+def test_a_failed_attempts_retry_is_not_refused_and_that_of_a_dead_job_is(sql: Sql) -> None:
+    dead = sql.enqueue("a", max_attempts=1)
     sql.complete(sql.claim_one(), "failed")
-    sql.fill("a", 2)
-    limit(sql, "a", 0)
-    assert sql("retry_job", tenant="a", job_id=job)[0]["state"] == "queued"
-    sql.complete(sql.claim(1)[0], "failed", delay=0)
+    sql.enqueue("a")
+    limit(sql, "a", 1)
+    assert sql.complete(sql.claim_one(), "failed", delay=0) == "done"
+    with refused("JF007"):
+        sql("retry_job", tenant="a", job_id=dead)
     with refused("JF007"):
         sql.enqueue("a")
     limit(sql, "a", None)
-    sql.enqueue("a")
+    assert sql("retry_job", tenant="a", job_id=dead)[0]["state"] == "queued"
 
 
 def test_an_open_transaction_stops_no_other_enqueue_of_its_tenant(sql: Sql) -> None:
@@ -404,6 +405,35 @@ def test_a_cancel_that_is_committed_behind_a_purge_is_forgotten_by_the_next_upke
     assert sql.look("select 1 from jobforge.cancel_requests") != []
     sql("upkeep")
     assert sql.look("select 1 from jobforge.cancel_requests") == []
+
+
+def test_a_purge_waits_two_seconds_for_an_open_transaction_and_holds_up_nobody_for_longer(sql: Sql) -> None:
+    held = sql.enqueue("a", queue="other")
+    for tenant in "ab":
+        sql.enqueue(tenant)
+    runs = sql.claim()
+    app, worker, admin = sql.connect("jf_app", tenant="a"), sql.connect("jf_worker"), sql.connect("jf_admin")
+    call(app, "cancel_job", job_id=held)
+    purger = sql.waits(admin, lambda: call(admin, "purge_tenant", tenant_id="a"))
+    done = sql.waits(worker, lambda: call(worker, "complete_jobs", results=Json([item(run) for run in runs])))
+    with refused("55P03"):
+        purger.result(timeout=10)
+    admin.rollback()
+    assert [row["answer"] for row in done.result(timeout=10)] == ["done", "done"]
+    worker.commit()
+    app.rollback()
+
+
+def test_upkeep_passes_over_a_dead_worker_that_is_in_a_heartbeat(sql: Sql) -> None:
+    clock = sql.clock()
+    sql("heartbeat_jobs", worker_id=sql.worker)
+    clock.advance(hours=3)
+    worker = sql.connect("jf_worker")
+    call(worker, "heartbeat_jobs", worker_id=sql.worker, alive=dt.timedelta(seconds=1))
+    clock.advance(hours=3)
+    assert {row["step"]: row["moved"] for row in sql("upkeep")}["forgotten"] == 0
+    worker.rollback()
+    assert {row["step"]: row["moved"] for row in sql("upkeep")}["forgotten"] == 1
 
 
 def test_a_key_that_comes_with_its_job_behind_the_last_look_of_a_purge_is_kept(sql: Sql) -> None:

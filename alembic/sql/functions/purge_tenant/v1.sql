@@ -5,6 +5,7 @@
 create or replace function jobforge.purge_tenant(p_tenant_id text, p_limit integer default 1000) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'  -- it holds leases meanwhile, and completions of other tenants stand in one batch with those
 set enable_seqscan = off  -- everything is met by key
 set enable_hashjoin = off
 set enable_mergejoin = off

@@ -24,6 +24,9 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    end if;
     if p_notify is not false then
         perform jobforge.wake(v_job.queue);
     end if;

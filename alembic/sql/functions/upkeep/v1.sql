@@ -12,9 +12,11 @@ begin
     return query select 'promoted', jobforge.promote_due(p_limit);
     return query select 'canceled', jobforge.settle_cancels(p_limit);
 
-    delete from jobforge.workers w
-     where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
-       and not exists (select from jobforge.leases l where l.worker_id = w.worker_id);
+    delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
+        select w.ctid from jobforge.workers w
+         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+           and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
+           for update of w skip locked));
     get diagnostics v_moved = row_count;
     return query select 'forgotten', v_moved;
 end
