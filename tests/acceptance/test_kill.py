@@ -88,7 +88,12 @@ def test_a_worker_killed_at_any_moment_leaves_its_effects_exactly_once(
             with admin.connect() as c:
                 return bool(c.execute(query).scalar() == len(jobs))
 
+        def both_came() -> bool:  # the successor is up, and so takes SIGTERM for what it means
+            with admin.connect() as c:
+                return bool(c.execute(sa.text("select count(*) from jobforge.workers")).scalar() == 2)
+
         wait_for(all_done, 20, "all jobs to succeed")
+        wait_for(both_came, 20, "the successor")
         with admin.connect() as c:
             assert sorted(c.execute(sa.text("select n from effects")).scalars()) == [0, 1, 2]
             charged = c.execute(sa.text("select max(attempt) from jobforge.outcomes")).scalar()
