@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from jobforge_sa import Context, JobForge, Jobs, TenantKey, Worker, bind_tenant
+from jobforge_sa import Context, JobForge, Jobs, TenantKey, Worker, bind_tenant, seal
 from jobforge_sa.db import migrate
 from jobforge_sa.testing.server import provide
 
@@ -35,7 +35,7 @@ with provide() as url:
     with owner.begin() as admin:  # once, by whoever migrates
         admin.exec_driver_sql(setup)
         admin.execute(select(func.jobforge.add_tenant_key(key.id, key.secret), func.jobforge.use_tenancy("signed")))
-    engine = create_engine(owner.url.set(username="example_app", password=password))
+    seal(engine := create_engine(owner.url.set(username="example_app", password=password)))
     for tenant in ("acme", "globex"):
         with Session(engine) as session, session.begin():
             bind_tenant(session, key.tenant(tenant))  # of the user who has logged in

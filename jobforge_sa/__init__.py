@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobforge_sa.context import AsyncContext, Context
+    from jobforge_sa.db.seal import seal
     from jobforge_sa.enqueue.aio import AsyncJobs
     from jobforge_sa.enqueue.jobs import Jobs
     from jobforge_sa.enqueue.tenant import bind_tenant
@@ -40,10 +41,12 @@ __all__ = [
     "Tenants",
     "Worker",
     "bind_tenant",
+    "seal",
 ]
 
 _HOME = {
     "jobforge_sa.context": ("AsyncContext", "Context"),
+    "jobforge_sa.db.seal": ("seal",),
     "jobforge_sa.enqueue.aio": ("AsyncJobs",),
     "jobforge_sa.enqueue.jobs": ("Jobs",),
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),

@@ -26,6 +26,7 @@ The tree::
         ├── RowSecurityOffWarning      the login is bound by no policy
         ├── TokensUncheckedWarning     tenants are signed, and the database does not look
         ├── TokensVisibleWarning       tenants are signed, and the driver writes tokens into statements
+        ├── PoolNotSealedWarning       tenants are signed, and their connections are handed on as they are
         └── PreparedBehindPoolerWarning  statements are prepared through a pooler
 """
 
@@ -67,6 +68,12 @@ class TenantRequired(TenantError):
         "name it: Jobs(session, tenant=...); or once for the session: bind_tenant(session, ...); "
         "or, with a single tenant, once for all: JobForge(tenant=...)"
     )
+
+
+SIGN = (
+    "this database takes signed tenants only: key = TenantKey.from_environment(); "
+    "bind_tenant(session, key.tenant(...)) or Jobs(session, tenant=key.tenant(...))"
+)
 
 
 class TenantConflict(TenantError):
@@ -150,6 +157,17 @@ class TokensVisibleWarning(SecurityWarning):
             "psycopg2 writes values into the text of statements, and sessions of one login see each other's in "
             "pg_stat_activity: a tenant's token can be read there by SQL that another one injects\n"
             "  cure: connect with psycopg or asyncpg, which send values apart: postgresql+psycopg://"
+        )
+
+
+class PoolNotSealedWarning(SecurityWarning):
+    """The application signs its tenants, and what one leaves on a connection meets the next one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "tenants are signed, and this engine's connections go from one to the next as they are: SQL that was "
+            "injected for one can wait there, and read the next tenant's token\n"
+            "  cure: jobforge_sa.seal(engine), right behind create_engine"
         )
 
 

@@ -163,6 +163,8 @@ SCHEMA_VERSION = text(
     "from jobforge.schema_version()"
 )
 
+TENANCY_IS_SIGNED = text("select tenancy = 'signed' from jobforge.schema_version()")
+
 ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as pg_catalog.text))")
 
 # an administrator's, without a tenant of the transaction's own
@@ -190,6 +192,15 @@ TENANT_KEYS = text(
 )
 ADD_TENANT_KEY = text("select jobforge.add_tenant_key(cast(:key_id as text), :secret)").bindparams(
     bindparam("secret", type_=LargeBinary())
+)
+# handlers hold the token that their claim gave them, of the key that was the newest then; before there was one, none
+LEASES_BEFORE_KEYS = text(
+    "select count(*) from jobforge.leases l where l.claimed_at < "
+    "(select min(k.created_at) from jobforge.tenant_keys k where k.retired_at is null)"
+)
+LEASES_BEFORE_KEY = text(
+    "select count(*) from jobforge.leases l where l.claimed_at < (select max(k.created_at) from jobforge.tenant_keys k "
+    "where k.retired_at is null and k.key_id <> :key_id)"
 )
 RETIRE_TENANT_KEY = text(
     "select jobforge.retire_tenant_key(cast(:key_id as text), cast(:at as timestamptz))"

@@ -47,7 +47,8 @@ def translate(error: BaseException, *, role: str, login: str | None = None) -> e
         return None
     if state in errors.BY_SQLSTATE:
         kind = errors.BY_SQLSTATE[state]
-        return kind(message, cure=kind.cure or hint)
+        signed = state == "JF001" and hint is not None and "signed" in hint
+        return kind(message, cure=errors.SIGN if signed else kind.cure or hint)
     if state in ("3F000", "42883", "42P01", "42703"):  # no schema, no such function, table, column
         return errors.SchemaMismatch(
             f"the database has no schema jobforge, or an older one than this code needs ({HEAD}): {message}",
@@ -55,13 +56,21 @@ def translate(error: BaseException, *, role: str, login: str | None = None) -> e
         )
     if state == "42501":
         who = f'"{login}"' if login else "the login of this connection"
-        return errors.AccessDenied(f"{message}: {role} is missing", cure=f"a DBA runs: grant {role} to {who};")
+        return errors.AccessDenied(f"{message}: {role} is missing", cure=remedy(role, who))
     if state in ("22P05", "22P02", "22003", "54001", "54000", "22021", "22023"):
         return errors.InvalidJob(
             f"Postgres cannot store this: {message}",
             cure="leave out NUL characters, half surrogate pairs, NaN, numbers out of range; nothing was enqueued",
         )
     return None
+
+
+def remedy(role: str, login: str) -> str:
+    """How a login comes by a role; all but jobforge_app are for logins that are not the application's."""
+    if role == "jobforge_app":
+        return f"a DBA runs: grant {role} to {login};"
+    made = f"create role ... login; grant {role} to ...;"
+    return f"connect as a login of {role} that the application does not use; a DBA makes one: {made}"
 
 
 def unreachable(url: URL, said: object) -> errors.ServerUnavailable:

@@ -30,13 +30,5 @@ def restore(connection: Connection, role: str) -> None:
     connection.execute(select(_set(role)))
 
 
-def grant(connection: Connection, role: str) -> str:
-    """What a DBA runs so that the login may become the role, as bootstrap.sql says it."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    login = quote(str(connection.scalar(select(func.session_user()))))
-    version: Any = getattr(connection.dialect, "server_version_info", None) or (0,)
-    return f"grant {role} to {login}{' with inherit false, set true' if version >= (16,) else ''};"
-
-
 def _set(role: str) -> Any:
     return func.set_config("role", role, True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Engine
 
-from jobforge_sa.db import calls, failures, pooler
+from jobforge_sa.db import calls, failures, pooler, seal
 from jobforge_sa.errors import (
+    PoolNotSealedWarning,
     PreparedBehindPoolerWarning,
     RowSecurityOff,
     RowSecurityOffWarning,
@@ -18,6 +19,14 @@ from jobforge_sa.errors import (
 from jobforge_sa.tenant import Named, SignedTenant
 
 _unbound: WeakKeyDictionary[Engine, RowSecurityOff | None] = WeakKeyDictionary()  # engines that were looked at
+_unsealed: WeakSet[Engine] = WeakSet()  # those that were warned of
+
+
+def look_at_pool(engine: Engine) -> None:
+    """Say once that a pool hands on what a tenant leaves, where one is signed."""
+    if not seal.is_sealed(engine) and engine not in _unsealed:
+        _unsealed.add(engine)
+        warnings.warn(PoolNotSealedWarning(), stacklevel=5)
 
 
 def look(connection: Connection, *, strict: bool, tenant: Named | None = None) -> None:
@@ -31,6 +40,8 @@ def look(connection: Connection, *, strict: bool, tenant: Named | None = None) -
     Raises:
         SchemaMismatch: the schema does not fit this code. RowSecurityOff: it is strict, and nothing binds the login.
     """
+    if isinstance(tenant, SignedTenant):
+        look_at_pool(connection.engine)
     if connection.engine not in _unbound:
         _first_look(connection, strict, tenant)
     weakness = _unbound[connection.engine]

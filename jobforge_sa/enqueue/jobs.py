@@ -19,7 +19,7 @@ from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.tenant import bound_tenant
-from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
+from jobforge_sa.errors import ConfigurationError, InvalidJob, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
 from jobforge_sa.tenant import Named, Tenant, name_of, named
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
@@ -91,6 +91,11 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
+        if not isinstance(task, Task):
+            raise InvalidJob(
+                f"{str(task)[:100]!r} is no task",
+                cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
+            )
         values = resolve(task.options, options)
         tenant = self._tenant_for(task)
         connection = self._begin(strict=task.forge.strict_rls, tenant=tenant)

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from jobforge_sa.db import tenant as settings
+from jobforge_sa.enqueue import fit
 from jobforge_sa.errors import ConfigurationError, TenantConflict
-from jobforge_sa.tenant import Named, Tenant, name_of, named
+from jobforge_sa.tenant import Named, SignedTenant, Tenant, name_of, named
 
 TENANT = "jobforge.tenant_id"  # the key in Session.info
 
@@ -55,6 +56,8 @@ def _bind_session(session: Session, tenant: Named) -> None:
     if bound is not None and name_of(bound) != name_of(tenant):
         raise TenantConflict(f"this session is bound to the tenant {name_of(bound)!r}")
     if bound is not None:
+        if isinstance(tenant, SignedTenant):  # from the next transaction on: a plain name may have come first
+            session.info[TENANT] = tenant
         return
     if _has_begun(session):
         raise ConfigurationError(
@@ -82,6 +85,8 @@ def set_tenant(session: Session, transaction: SessionTransaction, connection: Co
             "transaction, and here that ends with each statement",
             cure="bind a session whose engine is not in AUTOCOMMIT; or, for jobs alone, Jobs(connection, tenant=...)",
         )
+    if isinstance(tenant, SignedTenant):
+        fit.look_at_pool(connection.engine)
     connection.execute(settings.set_tenant(tenant), settings.binds(tenant))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -128,10 +128,11 @@ def worker(
     engine = database.engine(url, name="jobforge worker", pool_size=slots, pool_pre_ping=True)
     from jobforge_sa.worker.worker import Worker
 
-    options: dict[str, Any] = {"lease": dt.timedelta(seconds=lease), "grace": dt.timedelta(seconds=grace)}
-    if session_url is not None:
-        options["session_engine"] = database.engine(session_url, name="jobforge handlers", pool_size=slots)
-    process = Worker(engine, registry, queues=queues, listen=listen, **options)
+    handlers = database.engine(session_url or url, name="jobforge handlers", pool_size=slots, pool_pre_ping=True)
+    process = Worker(
+        engine, registry, queues=queues, listen=listen, session_engine=handlers,
+        lease=dt.timedelta(seconds=lease), grace=dt.timedelta(seconds=grace),
+    )  # fmt: skip
     log.info("%s", application.introduce(registry, queues, shown(engine.url)))
     database.require(engine, "jobforge_worker")
     with database.translated(engine, "jobforge_worker"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import func, select
+from sqlalchemy import func, make_url, select
 
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import screen, times
@@ -38,7 +38,9 @@ class Filters:
 
     def command(self, cursor: uuid.UUID, *, url: str | None, tenant: str | None) -> str:
         """The command for the page behind `cursor`."""
-        options = {"url": url, "tenant": tenant, "state": self.state, "type": self.type, "queue": self.queue}
+        # without the password: what is printed ends in logs and histories
+        place = None if url is None else make_url(url).set(password=None).render_as_string()
+        options = {"url": place, "tenant": tenant, "state": self.state, "type": self.type, "queue": self.queue}
         options |= {"since": self.since, "limit": str(self.limit) if self.limit != 50 else None, "cursor": str(cursor)}
         given = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
         return screen.safe(shlex.join(["jobforge", "jobs", "list", *given]))

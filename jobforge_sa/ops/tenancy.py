@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, TextClause, inspect
 
 from jobforge_sa.db import calls, failures, role
-from jobforge_sa.errors import AccessDenied, SchemaMismatch
+from jobforge_sa.errors import AccessDenied, ConfigurationError, SchemaMismatch
 from jobforge_sa.ops import database, times
 from jobforge_sa.ops.reader import moment
 from jobforge_sa.tenant import TenantKey
@@ -34,7 +34,6 @@ class Tenancy:
     tenancy: str
     keys: tuple[Key, ...] | None  # newest first; None: this login may not see them
     now: dt.datetime
-    grant: str = ""  # with which it might
 
     @property
     def signed(self) -> bool:
@@ -52,7 +51,7 @@ def look(target: Engine) -> Tenancy:
         if role.become(connection, "jobforge_owner"):
             return read(connection)
         _, _, tenancy, *_ = connection.execute(calls.SCHEMA_VERSION).one()
-        return Tenancy(tenancy, None, moment(connection), role.grant(connection, "jobforge_owner"))
+        return Tenancy(tenancy, None, moment(connection))
 
 
 def read(connection: Connection) -> Tenancy:
@@ -90,26 +89,42 @@ def add_key(target: Engine, key_id: str | None) -> tuple[TenantKey, Tenancy]:
         return key, read(connection)
 
 
-def retire_key(target: Engine, key_id: str, at: str | None) -> Tenancy:
+def retire_key(target: Engine, key_id: str, at: str | None, *, force: bool = False) -> Tenancy:
     """Refuse a key's tokens from now on, or from the time that `at` means.
 
     Raises:
-        ConfigurationError: `at` is no time. InvalidJob: there is no such key. WrongState: it is the last one.
+        ConfigurationError: `at` is no time; without it and without `force`, handlers that run hold the key's tokens.
+        InvalidJob: there is no such key. WrongState: it is the last one.
     """
     with owning(target) as connection:
         when = None if at is None else times.moment(at, moment(connection), ahead=True)
+        if when is None and not force:
+            _spare(connection, calls.LEASES_BEFORE_KEY, "retire it later: --at 1h, or at once: --now", key_id=key_id)
         connection.execute(calls.RETIRE_TENANT_KEY, {"key_id": key_id, "at": when})
         return read(connection)
 
 
-def use(target: Engine, tenancy: str) -> None:
+def use(target: Engine, tenancy: str, *, force: bool = False) -> None:
     """Switch, for all transactions that begin from now on.
 
     Raises:
-        WrongState: signed tenancy needs a key.
+        WrongState: signed tenancy needs a key. ConfigurationError: without `force`, handlers that run have no token.
     """
     with owning(target) as connection:
+        if tenancy == "signed" and not force:
+            _spare(connection, calls.LEASES_BEFORE_KEYS, "wait until they have ended, or switch at once: --now")
         connection.execute(calls.USE_TENANCY, {"tenancy": tenancy})
+
+
+def _spare(connection: Connection, query: TextClause, cure: str, **values: str) -> None:
+    """Refuse what would fail handlers that run, and charge their jobs for it."""
+    running = connection.scalar(query, values)
+    if running:
+        raise ConfigurationError(
+            f"{running} running {'job was' if running == 1 else 'jobs were'} claimed before there was another key: "
+            "their handlers would fail",
+            cure=cure,
+        )
 
 
 @contextmanager
@@ -125,6 +140,6 @@ def owning(target: Engine) -> Iterator[Connection]:
                 raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
             raise AccessDenied(
                 "the tenancy and its keys are the owner's, and this login may not act as jobforge_owner",
-                cure=f"use a login that migrates; a DBA makes one: {role.grant(connection, 'jobforge_owner')}",
+                cure="use the login that migrates: --url, or JOBFORGE_DATABASE_URL",
             )
         yield connection

@@ -21,6 +21,8 @@ from jobforge_sa.tenant import KEY_VARIABLE
 
 tenancy = typer.Typer(help="Look at tenancy and its keys; rotate them; switch.", invoke_without_command=True)
 
+Now = Annotated[bool, typer.Option("--now", help="Even where it fails handlers that are running.")]
+
 MEANS = {
     "plain": "whoever can run SQL as the application can name any tenant",
     "signed": "a tenant counts only with a token that one of these keys has signed",
@@ -47,7 +49,7 @@ def show(
     if found.keys:
         screen.show(screen.console(), "", _table(found))
     elif found.keys is None:
-        _note(f"\nits keys are shown to logins that migrate only; a DBA makes one: {found.grant}")
+        _note("\nits keys are shown to the login that migrates only: --url")
     else:
         typer.echo("\nno keys; to make one: jobforge tenancy add-key")
 
@@ -79,9 +81,10 @@ def retire_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
     url: Url = None,
     at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 15m, 2h, 1d; or at an ISO time.  [default: now]")] = None,  # noqa: E501
+    now: Now = False,
 ) -> None:  # fmt: skip
     """Refuse a key's tokens, now or from a time on. It cannot be taken back."""
-    found = tenancies.retire_key(_engine(context, url), key_id, at)
+    found = tenancies.retire_key(_engine(context, url), key_id, at, force=now)
     key = next(one for one in found.keys or () if one.key_id == key_id)
     assert key.retired_at is not None
     when, ago = times.second(key.retired_at), times.ago(key.retired_at, found.now)
@@ -89,9 +92,9 @@ def retire_key(
 
 
 @tenancy.command("signed")
-def use_signed(context: typer.Context, url: Url = None) -> None:
+def use_signed(context: typer.Context, url: Url = None, now: Now = False) -> None:
     """Let a tenant count only with a token. Whoever sends none is refused at once."""
-    tenancies.use(_engine(context, url), "signed")
+    tenancies.use(_engine(context, url), "signed", force=now)
     typer.echo(f"tenancy is signed: {MEANS['signed']}")
 
 

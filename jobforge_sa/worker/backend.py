@@ -1,16 +1,20 @@
-"""The server's side of a handler's session: what runs there can be cancelled, from another thread."""
+"""The server's side of a handler's session: what runs there can be cancelled, and nothing of it is handed on."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
+from jobforge_sa.db import seal
+
 log = logging.getLogger("jobforge_sa.worker")
 
 KEY = "jobforge.backend"  # in Connection.info
+USED = "jobforge.used"
 PATIENCE = 2.0  # seconds for the server to take a cancel request
 
 
@@ -54,10 +58,24 @@ class Backend:
                 log.debug("cancelling a handler's statement failed", exc_info=True)
 
 
+def use(connection: Connection) -> None:
+    """A handler's transaction has begun on this connection: it goes back to its pool as it came."""
+    connection.info[USED] = True
+
+
 def watch(engine: Engine) -> None:
-    """Have connections let go of when they return to the engine's pool."""
+    """Have connections wiped and let go of when they return to the engine's pool."""
     if not event.contains(engine, "checkin", _returned):
         event.listen(engine, "checkin", _returned)
+        event.listen(engine, "checkout", seal.remember)
+        event.listen(engine, "reset", functools.partial(_wipe, engine))
+
+
+def _wipe(engine: Engine, connection: Any, record: Any, state: Any) -> None:
+    # a SET without LOCAL, a lock, a temporary table: one tenant's handler must not spoil the next one's (G7).
+    # Connections that the application itself used are its own business
+    if record is not None and record.info.pop(USED, False) and state.asyncio_safe and not seal.is_sealed(engine):
+        seal.wipe(connection, record)
 
 
 def _returned(_connection: object, record: Any) -> None:

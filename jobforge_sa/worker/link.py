@@ -24,6 +24,7 @@ T = TypeVar("T")
 log = logging.getLogger("jobforge_sa.worker")
 
 
+PREPARE_AFTER = 5  # times that a statement comes, psycopg's own default
 CONNECT_TIMEOUT = 10  # seconds for each address, where the application's own engine does not say
 
 
@@ -122,8 +123,8 @@ class Link:
         isolation, backend_pid = connection.execute(calls.HOW_IT_STANDS).fetchone() or ("", 0)
         if isolation != "read committed":  # only then: a pooler would hand the setting on
             connection.execute("set default_transaction_isolation = 'read committed'")
-        if pooler.stands_between(connection, backend_pid):
-            connection.prepare_threshold = None
+        # ours alone: what a sealed engine forbids its pool does no harm here
+        connection.prepare_threshold = None if pooler.stands_between(connection, backend_pid) else PREPARE_AFTER
         return fairy
 
 

@@ -32,8 +32,11 @@ def look(engine: Engine) -> None:
         link.close()
 
 
-def look_at_sessions(engine: Engine, *, strict: bool) -> None:
+def look_at_sessions(engine: Engine, *, strict: bool) -> bool:
     """Raise, or warn, where the handlers' sessions would not be kept to their tenants.
+
+    Returns:
+        Whether tenants are signed there.
 
     Raises:
         ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: each names its cure.
@@ -41,6 +44,7 @@ def look_at_sessions(engine: Engine, *, strict: bool) -> None:
     try:
         with engine.connect() as connection:
             fit.look(connection, strict=strict)
+            return bool(connection.scalar(calls.TENANCY_IS_SIGNED))
     except DBAPIError as error:
         better = failures.translate(error, role="jobforge_app", login=engine.url.username)
         if better is None and failures.sqlstate(error) is None:
@@ -58,5 +62,5 @@ def _judge(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     allowed, login = connection.execute(calls.MAY_WORK).fetchone() or (False, "")
     if not allowed:
         raise AccessDenied(
-            f'"{login}" is no member of jobforge_worker', cure=f'a DBA runs: grant jobforge_worker to "{login}";'
+            f'"{login}" is no member of jobforge_worker', cure=failures.remedy("jobforge_worker", f'"{login}"')
         )

@@ -17,6 +17,7 @@ from jobforge_sa.enqueue.jobs import ORIGIN, Origin
 from jobforge_sa.enqueue.tenant import TENANT, TenantSession
 from jobforge_sa.errors import LeaseLost, TenantConflict
 from jobforge_sa.tenant import SignedTenant
+from jobforge_sa.worker import backend
 from jobforge_sa.worker.run import Run
 
 RUN = "jobforge.run"  # keys in Session.info
@@ -42,6 +43,7 @@ def open_session(engine: Engine, run: Run) -> HandlerSession:
 @event.listens_for(HandlerSession, "after_begin")
 def _hold_backend(session: Session, _transaction: object, connection: Connection) -> None:
     run: Run = session.info[RUN]
+    backend.use(connection)
     if not run.task.is_async:  # those are cancelled by their loop
         run.backend.hold(connection)
 

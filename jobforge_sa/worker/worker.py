@@ -19,6 +19,7 @@ from weakref import WeakSet
 from sqlalchemy import Engine
 
 from jobforge_sa.db import pooler
+from jobforge_sa.db.seal import is_sealed, seal
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.worker import backend, preflight
@@ -55,8 +56,8 @@ class Worker:
         lease: How long a job stays this worker's without a sign of life. A heartbeat goes out each third of it.
         poll: The longest sleep between two looks when there is nothing to do.
         listen: Wake by NOTIFY. Off where a pooler stands between (pgbouncer in transaction mode).
-        session_engine: Where the handlers' sessions connect; the same database, perhaps as another role.
-            Default: `engine`.
+        session_engine: Where the handlers' sessions connect; the same database, perhaps as another role. Where tenancy
+            is signed it is sealed. Default: `engine`.
         async_session_engine: Where those of async handlers do. Default: an engine made from the URL of the other one;
             give another where that was made with `connect_args` or has events, such as one that sets a role. Its
             connections live on the worker's loop: share it with nothing else.
@@ -107,8 +108,10 @@ class Worker:
         if self._running:
             return self
         preflight.look(self._engine)
-        preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
+        signed = preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
         backend.watch(self._session_engine)
+        if signed and self._session_engine is not self._given:
+            seal(self._session_engine)
         self._wire()
         for service in (*self._connected, self._deadlines, self._watchdog):
             service.start()
@@ -273,6 +276,9 @@ class Worker:
                 self._session_engine.url.set(drivername="postgresql+psycopg"), pool_size=sum(self.queues.values())
             )
             pooler.tame(self._async_engine.sync_engine)
+        backend.watch(self._async_engine.sync_engine)
+        if is_sealed(self._session_engine):
+            seal(self._async_engine)
         return self._async_engine
 
     async def _close_async(self) -> None:

@@ -50,7 +50,7 @@ def added(url: sa.URL, *arguments: str) -> TenantKey:
 
 
 def enqueue(database: Database, key: TenantKey | None) -> str:
-    with Session(database.engine("jf_app")) as session, session.begin():
+    with Session(database.engine("jf_app", poolclass=sa.NullPool)) as session, session.begin():
         job = Jobs(session, tenant="acme" if key is None else key.tenant("acme")).enqueue(cli_app.send, {"to": "a"})
     return str(job.id)
 
@@ -71,7 +71,7 @@ def test_a_rotation_from_end_to_end(database: Database, migrator: sa.URL) -> Non
     assert shown(migrator) == ("signed", [("first", True, True)])
     with pytest.raises(TenantRequired) as caught:
         enqueue(database, None)
-    assert "Tenancy is signed" in str(caught.value.__cause__)
+    assert "TenantKey.from_environment()" in caught.value.cure
     jobs = [enqueue(database, first)]
 
     second = added(migrator, "second")
@@ -123,33 +123,17 @@ def test_a_key_without_an_id_is_named_after_the_day(database: Database, migrator
 def test_nobody_but_the_owner_touches_keys_or_tenancy(database: Database, user: str, command: tuple[str, ...]) -> None:
     inside(database.url(), "tenancy", "add-key", "k")
     inside(database.url(), "tenancy", "signed")
-    with database.engine().connect() as c:
-        new = c.scalar(sa.text("select current_setting('server_version_num')::int >= 160000"))
-    grant = f'grant jobforge_owner to "{user}"{" with inherit false, set true" * new};'
 
-    refused(inside(database.url(user), "tenancy", *command, status=2), grant)
+    refused(inside(database.url(user), "tenancy", *command, status=2), "use the login that migrates")
 
     assert shown(database.url()) == ("signed", [("k", True, True)])
-
-
-def test_the_grant_that_is_named_is_the_cure(database: Database) -> None:
-    dba(database, 'create role "jf ""odd" login')
-    if (password := database.url().password) is not None:
-        dba(database, f"""alter role "jf ""odd" password '{password}'""")
-    try:
-        url = database.url('jf "odd')
-        said = inside(url, "tenancy", "signed", status=2).stderr
-        dba(database, said.rpartition("makes one: ")[2].strip())
-        assert added(url, "k").id == "k"
-    finally:
-        dba(database, 'drop role "jf ""odd"')
 
 
 def test_who_is_no_owner_sees_the_tenancy_alone(database: Database) -> None:
     for user in ("jf_app", "jf_worker", "jf_admin"):
         done = inside(database.url(user), "tenancy")
         assert "tenancy is plain" in done.stdout
-        assert f'grant jobforge_owner to "{user}"' in done.stderr
+        assert "keys are shown to the login that migrates only" in done.stderr
         assert json.loads(inside(database.url(user), "tenancy", "--json").stdout) == {"tenancy": "plain", "keys": None}
     refused(inside(database.url("jf_stranger"), "tenancy", status=2), 'grant jobforge_app to "jf_stranger"')
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, TenantKey, Worker
+from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, TenantKey, Worker, seal
 from jobforge_sa.errors import TenantConflict
 from jobforge_sa.tasks import Task
 from tests.fix_postgres import Database
@@ -58,6 +58,8 @@ class Shop:
                 signed = "select jobforge.add_tenant_key(:id, :secret), jobforge.use_tenancy('signed')"
                 connection.execute(sa.text(signed), {"id": self.key.id, "secret": self.key.secret})
         self.app = database.engine("jf_app", pool_size=1, max_overflow=0)
+        if tenancy == "signed":
+            seal(self.app)
         self.forge = JobForge()
         self.seen: list[Any] = []
 
@@ -238,6 +240,7 @@ def test_a_handler_that_commits_in_steps_keeps_its_tenant_in_each(shop: Shop, ma
     assert shop.ledger() == [("a", 1), ("a", 3), ("b", 1), ("b", 3)]
 
 
+@pytest.mark.filterwarnings("ignore::jobforge_sa.errors.PoolNotSealedWarning")
 def test_a_session_that_the_handler_opens_itself_has_no_tenant(shop: Shop) -> None:
     shop.app = shop.database.engine("jf_app", pool_size=2)
 
@@ -365,6 +368,7 @@ def _name_it(raw: Any, _record: object) -> None:
     raw.commit()
 
 
+@pytest.mark.filterwarnings("ignore::jobforge_sa.errors.PoolNotSealedWarning")
 @both("kind", ["plain", "async"])
 @both("way", ["connect_args", "event"])
 def test_a_handlers_session_connects_as_its_engine_was_told_to(shop: Shop, kind: str, way: str) -> None:

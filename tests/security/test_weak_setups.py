@@ -162,6 +162,7 @@ def test_async_sessions_are_strict_as_well(sql: Sql, driver: str) -> None:
 # --- a database that does not look at tokens ---------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::jobforge_sa.errors.PoolNotSealedWarning")
 def test_an_application_that_signs_is_told_where_nobody_looks(sql: Sql) -> None:
     key = TenantKey.generate("k1")
     with sql.database.engine("jf_app").begin() as connection, pytest.warns(TokensUncheckedWarning, match="tenancy"):

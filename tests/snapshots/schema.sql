@@ -983,7 +983,7 @@ AS $function$
 #variable_conflict use_column
 declare
     v_now     timestamptz := jobforge.now();
-    v_plain   boolean := exists (select from jobforge.settings s where s.tenancy = 'plain');
+    v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
     v_limit   integer := p_limit;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
@@ -1056,7 +1056,7 @@ begin
             select c.job_id, c.tenant_id, c.queue, c.type, c.priority, c.payload::text, c.run + 1, c.attempt + 1,
                    c.max_attempts, c.crashes, c.token, v_now, c.deadline, c.timeout, c.run_at, c.created_at,
                    c.idempotency_key, c.parent_id, c.trace::text,
-                   case when not v_plain then jobforge.new_token(c.tenant_id, c.deadline) end
+                   case when v_keys then jobforge.new_token(c.tenant_id, c.deadline) end
               from claimed c order by c.place, c.priority, c.job_id;
             get diagnostics v_taken = row_count;
             v_left := v_left - v_taken;

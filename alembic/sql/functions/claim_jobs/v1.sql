@@ -9,8 +9,8 @@
 --   p_alive         the worker lives so long without a heartbeat
 -- Paused tenants are steps on the ring that give nothing. Fewer rows than asked for: nothing more can be claimed now
 -- (unless 10,000 jobs came due since the last claim). The payload comes as text, so that a payload that one language
--- cannot decode spoils that job only. Where tenancy is signed each job comes with a token of its tenant, good for as
--- long as the lease. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
+-- cannot decode spoils that job only. Where there is a tenant key each job comes with a token of its tenant, good for as
+-- long as the lease: before tenancy is signed too, so that nothing that runs then fails by the switch. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
 create or replace function jobforge.claim_jobs(
     p_worker_id    uuid,
     p_queues       text[],
@@ -40,7 +40,7 @@ as $$
 #variable_conflict use_column
 declare
     v_now     timestamptz := jobforge.now();
-    v_plain   boolean := exists (select from jobforge.settings s where s.tenancy = 'plain');
+    v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
     v_limit   integer := p_limit;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
@@ -113,7 +113,7 @@ begin
             select c.job_id, c.tenant_id, c.queue, c.type, c.priority, c.payload::text, c.run + 1, c.attempt + 1,
                    c.max_attempts, c.crashes, c.token, v_now, c.deadline, c.timeout, c.run_at, c.created_at,
                    c.idempotency_key, c.parent_id, c.trace::text,
-                   case when not v_plain then jobforge.new_token(c.tenant_id, c.deadline) end
+                   case when v_keys then jobforge.new_token(c.tenant_id, c.deadline) end
               from claimed c order by c.place, c.priority, c.job_id;
             get diagnostics v_taken = row_count;
             v_left := v_left - v_taken;

@@ -1,0 +1,120 @@
+"""Pooled connections that carry nothing from one user to the next.
+
+A pool rolls back and hands on. What outlives a rollback goes with it: settings of the session, a role, temporary tables
+and types, prepared statements, advisory locks. An honest `SET` spoils the next user's work; an injected one can wait
+for the next tenant, and read its token, in a temporary table that stands in front of the application's own, or in a
+statement that took the name of one that psycopg had prepared.
+
+What the application's own events set when a connection opens is put back: they may have set a role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakSet
+
+from sqlalchemy import Dialect, Engine, NullPool, event
+
+WIPE: Final = (  # what DISCARD ALL does, which must stand alone; without what the driver has prepared
+    "close all; reset session authorization; reset all; unlisten *; "
+    "select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences"
+)
+DISCARD: Final = f"{WIPE}; deallocate all; discard plans"
+
+ORIGIN: Final = "jobforge.origin"  # in Connection.info
+# as statements that set it again; settings with a dot in their names are not listed by pg_settings
+AS_IT_OPENED: Final = """
+select 'set session authorization ' || pg_catalog.quote_ident(session_user)
+    || case when pg_catalog.current_setting('role') = 'none' then ''
+            else '; set role ' || pg_catalog.quote_ident(pg_catalog.current_setting('role')) end
+    || coalesce('; select ' || (
+           select pg_catalog.string_agg('pg_catalog.set_config(' || pg_catalog.quote_literal(s.name) || ', '
+                      || pg_catalog.quote_literal(s.setting) || ', false)', ', ')
+             from pg_catalog.pg_settings s where s.source = 'session' and s.context in ('user', 'superuser')), '')"""
+
+_sealed: WeakSet[Dialect] = WeakSet()  # an engine's own, shared by those that its execution_options() make
+
+
+def seal(engine: Any) -> None:
+    """Have an engine's connections return to its pool as if they were new. Call it right behind `create_engine`.
+
+    For signed tenancy, where SQL that was injected in one tenant's request must not wait on the connection for another
+    tenant's. Each return costs a round trip, and psycopg and asyncpg prepare no statements for later. Settings that
+    your own events make when a connection opens are put back, except those with a dot in their names.
+
+    Behind pgbouncer in transaction mode the server's connections are pgbouncer's to reset:
+    `server_reset_query_always = 1`.
+
+    Args:
+        engine: An `Engine` or `AsyncEngine` with psycopg, psycopg2 or asyncpg. Once is enough.
+    """
+    engine = getattr(engine, "sync_engine", engine)
+    if engine.dialect in _sealed:
+        return
+    _sealed.add(engine.dialect)
+    event.listen(engine, "do_connect", _prepare_nothing)
+    event.listen(engine, "checkout", remember)
+    event.listen(engine, "reset", _discard)
+
+
+def is_sealed(engine: Engine) -> bool:
+    """Whether nothing is handed on: by `seal`, or because connections are not pooled."""
+    return engine.dialect in _sealed or isinstance(engine.pool, NullPool)
+
+
+def remember(connection: Any, record: Any, _fairy: object) -> None:
+    """At a connection's first checkout, note how it was opened (listener of `checkout`)."""
+    if ORIGIN not in record.info:
+        cursor = connection.cursor()
+        cursor.execute(AS_IT_OPENED)
+        (record.info[ORIGIN],) = cursor.fetchone()
+        cursor.close()
+        connection.rollback()
+
+
+def wipe(connection: Any, record: Any, statements: str = WIPE) -> None:
+    """Undo what a session has left on a connection; what the driver has prepared stays.
+
+    Args:
+        connection: SQLAlchemy's idea of the driver's connection, as events get it.
+        record: Its record in the pool, which `remember` has seen.
+        statements: WIPE, or DISCARD.
+    """
+    connection.rollback()
+    text = f"{statements}; {record.info[ORIGIN]}" if ORIGIN in record.info else statements
+    if hasattr(connection, "run_async"):
+        connection.run_async(_runner(text))
+        return
+    mode, connection.autocommit = connection.autocommit, True
+    cursor = connection.cursor()
+    cursor.execute(text)
+    cursor.close()
+    connection.autocommit = mode
+
+
+def _prepare_nothing(dialect: Any, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+    if dialect.driver == "psycopg":
+        parameters["prepare_threshold"] = None
+    elif dialect.driver == "asyncpg":
+        parameters["prepared_statement_cache_size"] = parameters["statement_cache_size"] = 0
+
+
+def _discard(connection: Any, record: Any, state: Any) -> None:
+    if (
+        record is not None and state.asyncio_safe
+    ):  # else it was detached, or left to the garbage collector: it is closed
+        wipe(connection, record, DISCARD)
+
+
+def _runner(text: str) -> Callable[[Any], Any]:
+    async def run(driver: Any) -> None:
+        if not hasattr(driver, "set_autocommit"):  # asyncpg begins nothing by itself
+            await driver.execute(text)
+            return
+        mode = driver.autocommit
+        await driver.set_autocommit(True)
+        await driver.execute(text)
+        await driver.set_autocommit(mode)
+
+    return run
