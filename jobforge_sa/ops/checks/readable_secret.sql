@@ -2,7 +2,8 @@
 -- other people's jobs, or signs a tenant of his choice.
 with readable as (
     select c.oid, c.relname, r.oid as reader, r.rolname, a.attnum, a.attname,
-           a.attname ~ '(^|_)(token|secret)s?$' or c.relname = 'tenant_keys' as secret
+           a.attname ~ '(^|_)(token|secret)s?$' or c.relname = 'tenant_keys' as secret,
+           exists (select from aclexplode(a.attacl) h where h.grantee = r.oid and h.privilege_type = 'SELECT') as by_name
       from pg_class c
       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       join pg_roles r on r.rolname in ('jobforge_app', 'jobforge_worker', 'jobforge_admin')
@@ -11,9 +12,10 @@ with readable as (
 )
 select 'error' as level, oid::regclass::text as object,
        format('%I may read %s', rolname, string_agg(quote_ident(attname), ', ' order by attnum) filter (where secret)) as detail,
-       case when has_table_privilege(reader, oid, 'select')  -- to revoke that takes the rights on columns too
+       case when has_table_privilege(reader, oid, 'select')  -- to revoke that takes the rights on columns too: those come back
             then concat(format('revoke select on %s from %I;', oid::regclass, rolname),
-                        ' grant select (' || string_agg(quote_ident(attname), ', ' order by attnum) filter (where not secret)
+                        ' grant select ('
+                            || string_agg(quote_ident(attname), ', ' order by attnum) filter (where by_name and not secret)
                             || format(') on %s to %I;', oid::regclass, rolname))
             else format('revoke select (%s) on %s from %I;', string_agg(quote_ident(attname), ', ' order by attnum)
                                                              filter (where secret), oid::regclass, rolname) end as remedy
