@@ -65,20 +65,22 @@ def find(connection: Connection, revision: str) -> list[Difference] | None:
     if not file.exists():
         return None
     made, now = _made(file), introspect.describe(connection)
-    alike: dict[Difference, list[str]] = {}
+    alike: dict[Difference, dict[str, Difference]] = {}
     for name in sorted(made.keys() | now.keys()):
-        one = _compared(name, made.get(name, ""), now.get(name, ""))
+        one = _compared(made.get(name, ""), now.get(name, ""), name)
         if one.gone or one.new:
-            alike.setdefault(one, []).append(name)
-    return [replace(_named(one, names), objects=tuple(names)) for one, names in alike.items()]
+            alike.setdefault(_nameless(one, name), {})[name] = one
+    return [
+        replace(one if len(group) > 1 else next(iter(group.values())), objects=tuple(group))
+        for one, group in alike.items()
+    ]
 
 
 def _made(file: Path) -> dict[str, str]:
     return introspect.parse(file.read_text(encoding="utf-8"))
 
 
-def _compared(name: str, made: str, now: str) -> Difference:
-    """One object's difference, with … in place of its name, so that those that are alike are equal."""
+def _compared(made: str, now: str, name: str) -> Difference:
     before, after = _lines(made), _lines(now)
     gone: list[str] = []
     new: list[str] = []
@@ -86,23 +88,16 @@ def _compared(name: str, made: str, now: str) -> Difference:
         if verb != "equal":
             gone += before[a:b]
             new += after[c:d]
-    bare = name.partition(" ")[2]
-    return Difference(
-        _level(made, now, (*gone, *new)),
-        (),
-        tuple(line.replace(bare, "…") for line in gone),
-        tuple(line.replace(bare, "…") for line in new),
-        whole=not (made and now),
+    return Difference(_level(made, now, (*gone, *new)), (name,), tuple(gone), tuple(new), whole=not (made and now))
+
+
+def _nameless(one: Difference, name: str) -> Difference:
+    """With … in place of the object, so that those that differ alike are equal."""
+    gone, new = (
+        tuple(line.replace(name, "…").replace(name.partition(" ")[2], "…") for line in lines)
+        for lines in (one.gone, one.new)
     )
-
-
-def _named(one: Difference, names: Sequence[str]) -> Difference:
-    """With its name again, where it is one object's."""
-    if len(names) > 1:
-        return one
-    bare = names[0].partition(" ")[2]
-    gone, new = (tuple(line.replace("…", bare) for line in lines) for lines in (one.gone, one.new))
-    return replace(one, gone=gone, new=new)
+    return replace(one, objects=(), gone=gone, new=new)
 
 
 def _lines(text: str) -> list[str]:

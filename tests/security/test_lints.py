@@ -120,6 +120,7 @@ FUNCTIONS = [
     Mutant("dynamic_sql", "behind_a_comment", function("begin perform '--'; execute 'select 1'; return 1; end")),
     Mutant("dynamic_sql", "xml", function("select length(query_to_xml('select 1', true, true, '')::text)", "language sql"), "warning"),
     Mutant("unasked_tenant", "new", function(SOUND) + "grant execute on function jobforge.extra to jobforge_app"),
+    Mutant("unasked_tenant", "all", "grant execute on all functions in schema jobforge to jobforge_app"),
     Mutant("unasked_tenant", "in_a_comment", function("begin -- current_tenant()\n return p_n; end") + "grant execute on function jobforge.extra to jobforge_app"),
     Mutant("unasked_tenant", "audit", "grant execute on function jobforge.audit() to jobforge_app"),
     Mutant("definer_language", "internal", """
@@ -141,7 +142,7 @@ GRANTS = [
     Mutant("foreign_grant", "stranger_schema", "grant usage, create on schema jobforge to jf_stranger"),
     Mutant("foreign_grant", "all_tables", "grant select on all tables in schema jobforge to public", also=("readable_secret", "tenantless_table")),
     Mutant("foreign_grant", "all_functions", "grant execute on all functions in schema jobforge to jf_stranger"),
-    Mutant("grant_option", "all", "grant select on jobforge.jobs, jobforge.attempts, jobforge.leases, jobforge.outcomes, jobforge.ready to jobforge_admin with grant option", also=("readable_secret",)),
+    Mutant("grant_option", "all", "grant select on jobforge.jobs, jobforge.outcomes, jobforge.ready, jobforge.scheduled, jobforge.tenants to jobforge_admin with grant option"),
     Mutant("write_grant", "all", "grant delete on all tables in schema jobforge to jobforge_worker"),
     Mutant("grant_option", "function", "grant execute on function jobforge.claim_jobs to jobforge_worker with grant option"),
     Mutant("grant_option", "table", "grant select on jobforge.jobs to jobforge_app with grant option"),

@@ -48,6 +48,7 @@ select 'error' as level,
                         case when cardinality(objects) > 3 then ', ...' else '' end) end as object,
        format('%s holds %s', case name when 'public' then 'PUBLIC' else name end, privileges) as detail,
        case when cardinality(objects) < 4 or kind = 'type' or privileges ~ '\('
-            then (select string_agg(format('revoke %s on %s %s from %s;', privileges, kind, one, name), ' ') from unnest(objects) one)
+            then (select string_agg(format('revoke %s on %s %s from %s;', privileges, kind, one, name), ' ' order by one)
+                    from unnest(objects) one)
             else format('revoke %s on all %ss in schema jobforge from %s;', privileges, kind, name) end as remedy
   from alike;

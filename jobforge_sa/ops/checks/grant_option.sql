@@ -35,8 +35,8 @@ select 'error' as level,
                         case when cardinality(objects) > 3 then ', ...' else '' end) end as object,
        format('%I may pass on %s', name, privileges) as detail,
        case when cardinality(objects) < 4 or privileges ~ '\('
-            then (select string_agg(format('revoke grant option for %s on %s %s from %I cascade;', privileges, kind, one, name), ' ')
-                    from unnest(objects) one)
+            then (select string_agg(format('revoke grant option for %s on %s %s from %I cascade;', privileges, kind, one, name),
+                                    ' ' order by one) from unnest(objects) one)
             else format('revoke grant option for %s on all %ss in schema jobforge from %I cascade;', privileges, kind, name) end
            as remedy
   from alike;

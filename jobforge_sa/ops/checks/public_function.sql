@@ -8,8 +8,9 @@ with found as (
 )
 select 'error' as level,
        case number when 1 then min(name) else format('%s functions of jobforge', number) end as object,
-       'everybody may call ' || case number when 1 then 'it' else string_agg(name, ', ' order by place) filter (where place <= 3) end
-           || case when number > 3 then format(' and %s more', number - 3) else '' end as detail,
+       concat('everybody may call ', case number when 1 then 'it'
+                                     else string_agg(name, ', ' order by place) filter (where place <= 3) end,
+              case when number > 3 then format(' and %s more', number - 3) end) as detail,
        format('revoke execute on %s from public;', case number when 1 then 'routine ' || min(name)
                                                                else 'all routines in schema jobforge' end) as remedy
   from found

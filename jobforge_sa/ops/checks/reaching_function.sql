@@ -21,7 +21,7 @@ with ours as (  -- what the application does not reach as itself, or reaches beh
 select case when d.body ~* '\m(current_tenant|require_tenant)\M' then 'note' else 'error' end as level,
        case d.prokind when 'p' then 'procedure ' else 'function ' end || d.oid::regprocedure as object,
        format('as %I it uses %s%s', d.owner, string_agg(distinct 'jobforge.' || ours.name, ', '),
-              case when d.body ~* '\m(current_tenant|require_tenant)\M' then ', and asks for the tenant itself' else '' end) as detail,
+              case when d.body ~* '\m(current_tenant|require_tenant)\M' then ', and asks for the tenant itself' end) as detail,
        format('alter %s %s security invoker;', case d.prokind when 'p' then 'procedure' else 'function' end, d.oid::regprocedure)
            as remedy
   from definer d

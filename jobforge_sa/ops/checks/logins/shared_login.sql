@@ -1,7 +1,8 @@
 -- Who gets to run SQL as a login may do all that its roles may. Where one login serves several purposes, a hole in one of
 -- them, such as SQL injection in the web application, opens the others too.
 with login as (
-    select r.oid, r.rolname, case when current_setting('server_version_num')::int >= 160000 then 'usage, set' else 'member' end as may
+    select r.oid, r.rolname,
+           case when current_setting('server_version_num')::int >= 160000 then 'usage, set' else 'member' end as may
       from pg_roles r
      where r.rolcanlogin and not r.rolsuper and has_database_privilege(r.oid, current_database(), 'connect')
 ), holds as (

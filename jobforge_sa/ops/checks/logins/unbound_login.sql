@@ -14,8 +14,7 @@ select 'warning' as level, format('login %I', login.rolname) as object,
               array_to_string(powers.names, ', ')) as detail,
        concat_ws(' ', case when login.rolsuper then format('alter role %I nosuperuser;', login.rolname) end,
                  case when login.rolbypassrls then format('alter role %I nobypassrls;', login.rolname) end,
-                 (select string_agg(format('revoke %I from %I;', wide.name, login.rolname), ' ') from unnest(wide.names) wide(name)))
-           as remedy
+                 (select string_agg(format('revoke %I from %I;', one, login.rolname), ' ') from unnest(wide.names) one)) as remedy
   from pg_roles login
  cross join lateral (
        select array(select broad.rolname

@@ -2,7 +2,8 @@
 -- setting or the JWT's claims, which any SQL may set, is open to an injection: it names the tenant of its choice.
 with pattern as (
     select 'jobforge\.tenant_id|request\.jwt\.claim' as settings,
-           'current_setting\(''jobforge\.tenant_id''::text(, (true|false))?\)' as call
+           'current_setting\(''jobforge\.tenant_id''::text(, (true|false))?\)' as call,
+           '(tenant_id = (select jobforge.current_tenant()))' as rule
 ), policy as (
     select p.polname, p.polrelid, pg_get_expr(p.polqual, p.polrelid) as shows,
            pg_get_expr(p.polwithcheck, p.polrelid) as takes,
@@ -19,8 +20,8 @@ select 'error' as level, format('policy %I on %s', p.polname, p.polrelid::regcla
                 'it reads a setting that any SQL may set: ' || concat_ws(', ', p.shows, p.takes)) as detail,
        format('alter policy %I on %s ', p.polname, p.polrelid::regclass)
            || case when p.function is not null or concat_ws(' ', cured.shows, cured.takes) ~ pattern.settings
-                   then concat_ws(' ', case when p.shows is not null then 'using (tenant_id = (select jobforge.current_tenant()))' end,
-                                  case when p.takes is not null then 'with check (tenant_id = (select jobforge.current_tenant()))' end)
+                   then concat_ws(' ', case when p.shows is not null then 'using ' || pattern.rule end,
+                                  case when p.takes is not null then 'with check ' || pattern.rule end)
                    else concat_ws(' ', 'using (' || cured.shows || ')', 'with check (' || cured.takes || ')') end || ';' as remedy
   from policy p
  cross join pattern
