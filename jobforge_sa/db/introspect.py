@@ -2,7 +2,8 @@
 
 Versioned SQL files hide what a change does to the whole: grants, policies, indexes, bodies. This shows it. It
 is the same on every Postgres that we support, so tests compare with it and `doctor` finds what was altered by
-hand; `pg_dump` changes its output with its version. Near to SQL, it is made to be read, not to be run.
+hand (`ops/made/` has what each revision makes); `pg_dump` changes its output with its version. Near to SQL, it is made
+to be read, not to be run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, create_engine
 
 from jobforge_sa.db.migrate import database_url
 
-__all__ = ["snapshot"]
+__all__ = ["describe", "parse", "snapshot"]
 
 _HEADER = "-- Schema jobforge as Postgres reports it, written by jobforge_sa.db.introspect; not to be edited.\n"
 _KINDS = ("role", "schema", "type", "sequence", "table", "view", "function")
@@ -56,7 +57,6 @@ with ours as (
     select 'function', format('jobforge.%I', proname), 'pg_proc'::regclass, p.oid, proowner,
            coalesce(proacl, acldefault('f', proowner))
       from pg_proc p join ours on pronamespace = ours.oid
-     where prokind <> 'a'
 )
 """
 
@@ -134,6 +134,7 @@ _TABLES = """
                                          case attgenerated when 's' then 'stored' else 'virtual' end) end,
            case when attstorage <> typstorage then 'storage ' || attstorage::text end,
            case when attcompression <> '' then 'compression ' || attcompression::text end,
+           'statistics ' || nullif(attstattarget, -1),
            'with (' || array_to_string(attoptions, ', ') || ')') as line
       from pg_attribute
       join pg_type t on t.oid = atttypid
@@ -162,7 +163,11 @@ select o.kind, o.name, concat('create ', case relkind when 'm' then 'materialize
   from objects o join pg_class c on c.oid = o.oid where o.kind = 'view'
 """
 
-_FUNCTIONS = "select kind, name, pg_get_functiondef(oid) || ';' from objects where kind = 'function'"
+_FUNCTIONS = """
+select o.kind, o.name, case prokind when 'a' then format('create aggregate %s', p.oid::regprocedure)
+                                    else pg_get_functiondef(p.oid) end || ';'
+  from objects o join pg_proc p on p.oid = o.oid where o.kind = 'function'
+"""
 
 _OWNERS = "select kind, name, format('alter %s %s owner to %s;', kind, name, owner::regrole) from objects"
 
@@ -179,6 +184,14 @@ select kind, name, format('alter table %s %s row level security;', name, word)
   from objects o join pg_class c on c.oid = o.oid,
        (values ('enable'), ('force')) as words (word)
  where word = 'enable' and relrowsecurity or word = 'force' and relforcerowsecurity
+union all
+select kind, name, format('alter table %s replica identity %s;', name, relreplident)
+  from objects o join pg_class c on c.oid = o.oid where kind = 'table' and relreplident <> 'd'
+union all  -- what no other query looks at: an operator, a collation, a dictionary
+select 'schema', 'jobforge', format('create %s %s;', found.type, found.identity)
+  from pg_depend d cross join lateral pg_identify_object(d.classid, d.objid, 0) found
+ where d.refclassid = 'pg_namespace'::regclass and d.refobjid = to_regnamespace('jobforge') and d.deptype = 'n'
+   and d.classid not in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_statistic_ext'::regclass)
 """
 
 _POLICIES = """
@@ -254,12 +267,24 @@ def snapshot(connection: Connection) -> str:
 
     Reads the catalog only, needs no rights, and has to be inside a transaction (not AUTOCOMMIT).
     """
+    found = describe(connection)
+    return _HEADER + "".join(f"\n-- {name}\n{text}\n" for name, text in found.items())
+
+
+def describe(connection: Connection) -> dict[str, str]:
+    """The same by object, each under its kind and name, such as "table jobforge.jobs"."""
     objects: dict[tuple[int, str], list[str]] = {}
     with _pinned(connection):
         for query in _QUERIES:
             for kind, name, text in sorted(_rows(connection, query)):
                 objects.setdefault((_KINDS.index(kind), name), []).append(_plain(kind, text))
-    return _HEADER + "".join("\n" + "\n".join(lines) + "\n" for _, lines in sorted(objects.items()))
+    return {f"{_KINDS[kind]} {name}": "\n".join(lines) for (kind, name), lines in sorted(objects.items())}
+
+
+def parse(text: str) -> dict[str, str]:
+    """What `describe` gave, from a snapshot of ours: of others', a name could look like the line between two objects."""
+    parts = re.split(rf"\n-- ((?:{'|'.join(_KINDS)}) \S+)\n", text.removeprefix(_HEADER))
+    return {name: body.removesuffix("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def _rows(connection: Connection, query: str) -> Iterator[tuple[str, str, str]]:

@@ -146,6 +146,7 @@ def worker(
 def examine(
     url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one finding each.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on a warning too.")] = False,
 ) -> None:
     """Look for what is wrong, or weaker than it should be; changes nothing. Exit 1 on an error."""
     report = doctor.examine(database.engine(url))
@@ -154,7 +155,7 @@ def examine(
             typer.echo(records.line(records.finding(finding)))
     else:
         screen.show(screen.console(), *doctor_page.parts(report))
-    raise typer.Exit(report.status)
+    raise typer.Exit(report.status(strict=strict))
 
 
 @jobs.command("list")

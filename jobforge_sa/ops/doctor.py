@@ -1,7 +1,8 @@
 """Look for what is wrong, or weaker than it should be: in the schema, the roles, the connection, the server.
 
 Each check is one query in `checks/`, named after the fault that it finds; those about who is connected, and to what,
-stand in `checks/connection/`. They read the catalog only, so that any login may run them.
+stand in `checks/connection/`, those about all logins in `checks/logins/`, those that hold where tenancy is signed in
+`checks/signed/`. They read the catalog only, so that any login may run them. `doctor_drift` finds what no check knows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls, failures, role
 from jobforge_sa.errors import SchemaMismatch
-from jobforge_sa.ops import database, tenancy, times
+from jobforge_sa.ops import database, doctor_drift, tenancy, times
 from jobforge_sa.ops.reader import become_admin
 
 _HERE = Path(__file__).parent
@@ -28,6 +29,11 @@ _MANY = 20  # jobs that the auditor complains of; the rest is of the same kind
 _OLD = dt.timedelta(days=365)  # for a key of tenancy
 _PATIENCE = "60s"  # for the auditor, who reads all jobs
 _AUDITED = "whether each job stands in exactly one place"
+_GROUPS = ("connection", "logins", "", "signed")
+_DRIFT = (
+    "This is not what the revision made, which was reviewed and tested. A replaced body or a policy that says something"
+    " else looks like ours and keeps nobody apart; a lost index makes the queue slow, or takes a job twice."
+)
 
 
 class Level(StrEnum):
@@ -69,6 +75,7 @@ class Subject:
     server: str
     roles: tuple[str, ...]
     revision: str | None
+    tenancy: str | None  # None: this login may not ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +89,14 @@ class Report:
         """The findings of one level."""
         return [finding for finding in self.findings if finding.level == level]
 
-    @property
-    def status(self) -> int:
-        """The command's exit status: 1 where something is wrong, not merely weak."""
-        return 1 if self.of(Level.ERROR) else 0
+    def status(self, *, strict: bool = False) -> int:
+        """The command's exit status: 1 where something is wrong, or, if it is strict, merely weak."""
+        return 1 if self.of(Level.ERROR) or (strict and self.of(Level.WARNING)) else 0
 
 
 @cache
 def checks(group: str = "") -> tuple[Check, ...]:
-    """The checks of the schema, or those of the group "connection"."""
+    """The checks of the schema, or those of the group "connection", "logins" or "signed"."""
     return tuple(_read(file) for file in sorted((_HERE / "checks" / group).glob("*.sql")))
 
 
@@ -107,8 +113,8 @@ def pin(connection: Connection) -> None:
 
 def why(name: str) -> str:
     """What the fault allows, or nothing for one that is found by no check."""
-    known = {check.name: check.why for check in (*checks(), *checks("connection"))}
-    return known.get(name, "")
+    known = {check.name: check.why for group in _GROUPS for check in checks(group)}
+    return (known | {"drift": _DRIFT}).get(name, "")
 
 
 def examine(target: Engine) -> Report:
@@ -124,9 +130,13 @@ def examine(target: Engine) -> Report:
         asked = connection.exec_driver_sql(_read(_HERE / "doctor.sql").query).mappings().one()
         if not asked["migrated"]:
             raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
-        revision, found = _revision(connection, asked["login"])
-        for check in (*checks("connection"), *checks()):
-            found += _tried(connection, check)
+        revision, tenants, found = _revision(connection, asked["login"])
+        for group in _GROUPS:
+            if group != "signed" or tenants == "signed":
+                found += [one for check in checks(group) for one in _tried(connection, check)]
+        found += _drift(connection, revision)
+        if tenants is None:
+            found.append(_unseen("tenancy", "how tenants are named, and what signed tenancy needs", "jobforge_app"))
         if not asked["sees_sessions"]:
             found.append(_unseen("old_snapshot", "sessions of other logins", "pg_read_all_stats"))
         found += _old_key(connection)
@@ -135,7 +145,7 @@ def examine(target: Engine) -> Report:
         elif revision is not None:
             found += _audit(session)
     found.sort(key=lambda one: (list(Level).index(one.level), one.name, one.object))
-    return Report(_subject(asked, revision), tuple(found))
+    return Report(_subject(asked, revision, tenants), tuple(found))
 
 
 def _read(file: Path) -> Check:
@@ -146,7 +156,7 @@ def _read(file: Path) -> Check:
     return Check(file.stem, " ".join(line.removeprefix("-- ") for line in lines[:top]), text)
 
 
-def _subject(asked: Mapping[Any, Any], revision: str | None) -> Subject:
+def _subject(asked: Mapping[Any, Any], revision: str | None, tenants: str | None) -> Subject:
     return Subject(
         database=asked["database"],
         login=asked["login"],
@@ -154,6 +164,7 @@ def _subject(asked: Mapping[Any, Any], revision: str | None) -> Subject:
         server=asked["server"],
         roles=tuple(asked["roles"]),
         revision=revision,
+        tenancy=tenants,
     )
 
 
@@ -166,20 +177,35 @@ def _tried(connection: Connection, check: Check) -> list[Finding]:
         return [Finding(check.name, Level.UNSEEN, "the catalog", _said(error), "")]
 
 
-def _revision(connection: Connection, login: str) -> tuple[str | None, list[Finding]]:
-    """The schema's revision, and whether it fits this code."""
+def _revision(connection: Connection, login: str) -> tuple[str | None, str | None, list[Finding]]:
+    """The schema's revision, its tenancy, and whether it fits this code."""
     try:
         with connection.begin_nested():
-            revision, serves, *_ = connection.execute(calls.SCHEMA_VERSION).one()
+            revision, serves, tenants, *_ = connection.execute(calls.SCHEMA_VERSION).one()
     except DBAPIError as error:
         better = failures.translate(error, role="jobforge_app", login=login)
         level = Level.ERROR if isinstance(better, SchemaMismatch) else Level.UNSEEN
         message, cure = (better.message, better.cure) if better is not None else (_said(error), "")
-        return None, [Finding("schema_version", level, "schema jobforge", message, cure)]
+        return None, None, [Finding("schema_version", level, "schema jobforge", message, cure)]
     mismatch = failures.mismatch(revision, serves)
     if mismatch is None:
-        return revision, []
-    return revision, [Finding("schema_version", Level.ERROR, "schema jobforge", mismatch.message, mismatch.cure)]
+        return revision, tenants, []
+    finding = Finding("schema_version", Level.ERROR, "schema jobforge", mismatch.message, mismatch.cure)
+    return revision, tenants, [finding]
+
+
+def _drift(connection: Connection, revision: str | None) -> list[Finding]:
+    """What differs from what the revision made; where that is not told, from the one that it is most like."""
+    try:
+        with connection.begin_nested():
+            known = revision or doctor_drift.closest(connection)
+            found = doctor_drift.find(connection, known)
+    except DBAPIError as error:
+        return [Finding("drift", Level.UNSEEN, "the catalog", _said(error), "")]
+    if found is None:
+        return [Finding("drift", Level.UNSEEN, "the schema", f"what revision {known} makes is not known here", "")]
+    cure = f"restore it as revision {known} made it, which is written in {doctor_drift.MADE / known}.sql"
+    return [Finding("drift", Level(one.level), one.where, one.detail, cure) for one in found]
 
 
 def _old_key(connection: Connection) -> list[Finding]:

@@ -50,6 +50,7 @@ def _facts(subject: Subject) -> Table:
         ("login", f"{subject.login}{', a superuser' if subject.superuser else ''}"),
         ("roles", "all of them" if subject.superuser else roles),
         ("schema", subject.revision or "not known"),
+        ("tenancy", subject.tenancy or "not known"),
         ("server", f"Postgres {subject.server}"),
     ):
         facts.add_row(name, Text(screen.one_line(value)))

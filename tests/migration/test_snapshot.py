@@ -1,31 +1,45 @@
-"""The catalog at head is the one that was reviewed."""
+"""The catalog at each revision is the one that was reviewed: what `jobforge doctor` holds a database to.
+
+A revision's file is written by one command, which is to be run whenever its SQL changes, and read as a diff:
+JOBFORGE_UPDATE_SNAPSHOT=1 python -m pytest tests/migration/test_snapshot.py
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
-from jobforge_sa.db import introspect
+from jobforge_sa.db import introspect, migrate
+from jobforge_sa.ops import doctor_drift
 from tests.fix_postgres import Database
 from tests.migration.projects import snapshot
 
-FILE = Path(__file__).parents[1] / "snapshots" / "schema.sql"
+HISTORY = [script.revision for script in ScriptDirectory(str(migrate.script_location())).walk_revisions()]
 UPDATE = "JOBFORGE_UPDATE_SNAPSHOT"
 
 
-def test_the_catalog_is_the_reviewed_one(database: Database) -> None:
-    now = snapshot(database.engine())
+@pytest.mark.parametrize("revision", HISTORY)
+def test_the_catalog_is_the_reviewed_one(bare_database: Database, revision: str) -> None:
+    file = doctor_drift.MADE / f"{revision}.sql"
+    migrate.upgrade(bare_database.engine(), revision)
+    now = snapshot(bare_database.engine())
     if os.environ.get(UPDATE):
-        FILE.write_text(now)
-    reviewed = FILE.read_text() if FILE.exists() else ""
+        file.write_text(now)
+    reviewed = file.read_text() if file.exists() else ""
     if now != reviewed:
         diff = difflib.unified_diff(reviewed.splitlines(), now.splitlines(), "reviewed", "now", lineterm="")
         cure = f"If that is meant: {UPDATE}=1 python -m pytest tests/migration/test_snapshot.py"
         pytest.fail("\n".join([*diff, "", cure]), pytrace=False)
+
+
+def test_what_is_shipped_is_of_the_history_and_reads_back(database: Database) -> None:
+    assert {file.stem for file in doctor_drift.MADE.glob("*.sql")} == {*HISTORY}
+    with database.engine().connect() as connection:
+        assert introspect.parse(introspect.snapshot(connection)) == introspect.describe(connection)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +67,10 @@ def test_the_catalog_is_the_reviewed_one(database: Database) -> None:
         "alter function jobforge.now() reset all",
         "create sequence jobforge.rogue",
         "create domain jobforge.rogue as text check (value <> '')",
+        "create aggregate jobforge.rogue (integer) (sfunc = int4_sum, stype = bigint)",
+        "create operator jobforge.=== (function = texteq, leftarg = text, rightarg = text)",
+        "alter table jobforge.jobs alter queue set statistics 0",
+        "alter table jobforge.jobs replica identity full",
     ],
 )
 def test_a_change_by_hand_is_seen(database: Database, change: str) -> None:

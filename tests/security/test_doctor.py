@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
 
 from jobforge_sa.db import migrate
-from jobforge_sa.ops import doctor, doctor_page, screen
+from jobforge_sa.ops import doctor, doctor_drift, doctor_page, screen
 from jobforge_sa.ops.doctor import Check, Finding, Level, Report, Subject
 from tests.acceptance.cli import inside, jobforge, refused
 from tests.fix_postgres import Database
 
-LOGINS = ("jf_app", "jf_worker", "jf_admin", "jf_one")
+LOGINS = ("jf_app", "jf_worker", "jf_admin")
 
 
 def dba(database: Database, *statements: str) -> None:
@@ -31,6 +32,20 @@ def closed(database: Database) -> Database:
     dba(database, f"revoke connect, temporary on database {database.name} from public")
     dba(database, f"grant connect on database {database.name} to {', '.join(LOGINS)}")
     return database
+
+
+@pytest.fixture
+def signed(closed: Database) -> Database:
+    """The same, with signed tenancy."""
+    dba(closed, f"select jobforge.add_tenant_key('k1', '\\x{'ab' * 32}')", "select jobforge.use_tenancy('signed')")
+    return closed
+
+
+@pytest.fixture
+def one(closed: Database) -> Database:
+    """The same, with the login that has all roles; to the others it is a finding."""
+    dba(closed, f"grant connect on database {closed.name} to jf_one")
+    return closed
 
 
 def lines(database: Database, user: str, *arguments: str, status: int = 0) -> Iterator[dict[str, str]]:
@@ -71,12 +86,26 @@ def test_what_a_login_cannot_look_at_is_said(closed: Database, user: str) -> Non
 def test_a_stranger_may_ask_and_hears_what_is_hidden_from_it(closed: Database) -> None:
     dba(closed, f"grant connect on database {closed.name} to jf_stranger", "drop policy jobs_wall on jobforge.jobs")
 
-    assert faults(closed, "jf_stranger", status=1) == [("error", "missing_wall")]
+    assert faults(closed, "jf_stranger", status=1) == [
+        ("error", "drift"),
+        ("error", "missing_wall"),
+        ("error", "no_role"),
+    ]
     assert {one["name"] for one in lines(closed, "jf_stranger", status=1) if one["level"] == "unseen"} == {
         "schema_version",
+        "tenancy",
         "audit",
         "old_snapshot",
     }
+
+
+def test_to_a_login_without_a_role_nothing_is_well(closed: Database) -> None:
+    dba(closed, f"grant connect on database {closed.name} to jf_stranger")
+    said = inside(closed.url("jf_stranger"), "doctor", status=1).stdout
+
+    assert said.startswith("1 error\n")
+    assert "cure: grant jobforge_app to jf_stranger;" in said
+    assert "tenancy   not known" in said
 
 
 def test_a_superuser_hears_what_no_policy_protects_and_what_still_does(closed: Database) -> None:
@@ -89,8 +118,71 @@ def test_a_superuser_hears_what_no_policy_protects_and_what_still_does(closed: D
     assert "roles     all of them" in said
 
 
-def test_one_login_for_everything_works_and_hears_what_that_weakens(closed: Database) -> None:
-    assert faults(closed, "jf_one") == [("warning", "shared_login")] * 2
+def test_one_login_for_everything_works_and_all_hear_what_that_weakens(one: Database) -> None:
+    for user in ("jf_one", "jf_app", "jf_admin"):
+        assert faults(one, user) == [("warning", "shared_login")] * 2
+
+
+def test_a_warning_is_status_1_where_that_is_asked_for(one: Database) -> None:
+    inside(one.url("jf_one"), "doctor", status=0)
+    inside(one.url("jf_one"), "doctor", "--strict", status=1)
+
+
+def test_a_note_is_never_status_1(database: Database) -> None:
+    dba(database, f"revoke connect on database {database.name} from public", "grant jobforge_owner to jf_stranger")
+    dba(database, f"grant connect on database {database.name} to jf_app, jf_stranger")
+    try:
+        said = inside(database.url("jf_app"), "doctor", "--strict", status=0).stdout
+    finally:
+        dba(database, "revoke jobforge_owner from jf_stranger")
+    assert said.startswith("1 note\n")
+    assert "login jf_stranger: it may act as jobforge_owner: right for migrations" in said
+
+
+def test_signed_tenancy_is_said_and_asks_for_more(signed: Database) -> None:
+    assert "tenancy   signed" in inside(signed.url("jf_app"), "doctor").stdout
+    assert faults(signed, "jf_app") == []
+
+    dba(
+        signed,
+        f"grant temporary on database {signed.name} to public",
+        "create table orders (tenant_id text)",
+        "create policy t on orders using (tenant_id = current_setting('jobforge.tenant_id', true))",
+    )
+    assert faults(signed, "jf_app", status=1) == [("error", "plain_policy"), ("warning", "temporary_objects")]
+    dba(signed, *(one["remedy"] for one in lines(signed, "jf_app", status=1) if one["remedy"].endswith(";")))
+    assert faults(signed, "jf_app") == []
+
+
+def test_plain_tenancy_takes_what_signed_does_not(closed: Database) -> None:
+    dba(
+        closed,
+        f"grant temporary on database {closed.name} to public",
+        "create table orders (tenant_id text)",
+        "create policy t on orders using (tenant_id = current_setting('jobforge.tenant_id', true))",
+    )
+    assert faults(closed, "jf_app") == []
+    assert "tenancy   plain" in inside(closed.url("jf_app"), "doctor").stdout
+
+
+def test_what_no_check_knows_is_drift(closed: Database) -> None:
+    dba(closed, "alter function jobforge.current_tenant() immutable")
+    said = inside(closed.url("jf_app"), "doctor", status=1).stdout
+
+    assert "ERROR  drift" in said
+    assert "This is not what the revision made, which was reviewed and tested." in said
+    assert "function jobforge.current_tenant: it is without STABLE PARALLEL SAFE" in said
+    assert f"cure: restore it as revision {migrate.head()} made it, which is written in " in said
+    written = Path(said.partition("which is written in ")[2].splitlines()[0])
+    assert "jobforge.current_tenant()" in written.read_text()
+
+
+def test_a_revision_of_which_nothing_is_known_is_not_looked_at(
+    closed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_drift, "MADE", Path("/nowhere"))
+    found = list(lines(closed, "jf_admin"))
+    assert [(one["level"], one["name"]) for one in found if one["name"] == "drift"] == [("unseen", "drift")]
 
 
 def test_a_database_open_to_the_cluster_is_a_note(database: Database) -> None:
@@ -104,8 +196,8 @@ def test_a_fault_is_status_1_and_its_cure_can_be_copied(closed: Database) -> Non
     dba(closed, "grant select on jobforge.attempts to jobforge_app", "drop policy jobs_wall on jobforge.jobs")
     said = jobforge(closed.url("jf_admin"), "doctor", status=1).stdout
 
-    assert said.startswith("2 errors\n")
-    cures = [line.partition("cure: ")[2] for line in said.splitlines() if "cure: " in line]
+    assert said.startswith("4 errors\n")
+    cures = [line.partition("cure: ")[2] for line in said.splitlines() if "cure: " in line and "restore" not in line]
     assert len(cures) == 2
     dba(closed, *cures)
     assert inside(closed.url("jf_admin"), "doctor").stdout.startswith("all is well\n")
@@ -116,18 +208,19 @@ def test_the_auditors_complaint_is_an_error(closed: Database) -> None:
     dba(closed, "insert into jobforge.ready values ('q', 'a', 0, gen_random_uuid(), 't', 0, 0, 0)")
 
     assert faults(closed, "jf_admin", status=1) == [("error", "audit")]
-    assert faults(closed, "jf_one", status=1) == [("error", "audit"), *[("warning", "shared_login")] * 2]
     assert faults(closed, "jf_app") == []
+    dba(closed, f"grant connect on database {closed.name} to jf_one")
+    assert faults(closed, "jf_one", status=1) == [("error", "audit"), *[("warning", "shared_login")] * 2]
 
 
 def test_json_has_the_same_names_in_each_line(closed: Database) -> None:
     dba(closed, "alter table jobforge.jobs no force row level security")
     found = list(lines(closed, "jf_app", status=1))
 
-    assert [one["level"] for one in found] == ["error", "unseen", "unseen"]
+    assert [one["level"] for one in found] == ["error", "error", "unseen", "unseen"]
     assert all(list(one) == ["name", "level", "object", "detail", "remedy"] for one in found)
-    assert found[0]["object"] == "jobforge.jobs"
-    assert found[0]["remedy"].startswith("alter table jobforge.jobs enable row level security;")
+    assert [one["object"] for one in found[:2]] == ["table jobforge.jobs", "jobforge.jobs"]
+    assert found[1]["remedy"].startswith("alter table jobforge.jobs enable row level security;")
 
 
 @pytest.mark.parametrize("before", ["nothing", "base"])
@@ -148,7 +241,7 @@ def test_an_older_schema_is_an_error_and_is_examined_all_the_same(bare_database:
     dba(bare_database, "drop policy jobs_wall on jobforge.jobs")
 
     found = list(lines(bare_database, "postgres", status=1))
-    assert [one["name"] for one in found if one["level"] == "error"] == ["missing_wall", "schema_version"]
+    assert [one["name"] for one in found if one["level"] == "error"] == ["drift", "missing_wall", "schema_version"]
     assert any("jobforge migrate" in one["remedy"] for one in found)
 
 
@@ -164,11 +257,13 @@ def test_names_in_the_catalog_are_not_obeyed_by_the_terminal(closed: Database) -
 def test_a_check_that_the_database_refuses_stops_no_other(closed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Check("broken", "", "select 1 / 0")
     ours = doctor.checks()
-    monkeypatch.setattr(doctor, "checks", lambda group="": (broken,) if group else ours)
+    monkeypatch.setattr(
+        doctor, "checks", lambda group="": ours if not group else (broken,) if group == "connection" else ()
+    )
     dba(closed, "drop policy jobs_wall on jobforge.jobs")
 
     report = doctor.examine(closed.engine("jf_admin"))
-    assert [one.name for one in report.of(Level.ERROR)] == ["missing_wall"]
+    assert [one.name for one in report.of(Level.ERROR)] == ["drift", "missing_wall"]
     assert [one.detail for one in report.of(Level.UNSEEN) if one.name == "broken"] == ["division by zero"]
 
 
@@ -176,7 +271,7 @@ def test_a_check_that_the_database_refuses_stops_no_other(closed: Database, monk
 def test_a_terminal_wraps_what_is_read_and_never_what_is_copied(width: int) -> None:
     remedy = "create policy a on b using (true); " * 5
     report = Report(
-        Subject("shop", "app", False, "18.1", ("jobforge_app",), "0002"),
+        Subject("shop", "app", False, "18.1", ("jobforge_app",), "0002", "plain"),
         (Finding("open_table", Level.ERROR, "jobforge.jobs", "row level security is off " * 9, remedy),),
     )
     paper = io.StringIO()

@@ -27,14 +27,28 @@ with held as (
      where t.typnamespace = to_regnamespace('jobforge')
        and (t.typtype in ('d', 'e', 'r')
             or t.typtype = 'c' and exists (select from pg_class c where c.oid = t.typrelid and c.relkind = 'c'))
+), holder as (
+    select h.kind, h.object, coalesce(quote_ident(r.rolname), 'public') as name,
+           string_agg(h.privilege, ', ' order by h.privilege) as privileges
+      from held h
+      left join pg_roles r on r.oid = h.grantee
+     where h.grantee <> h.owner
+       and (r.rolname is null or r.rolname not in ('jobforge_owner', 'jobforge_app', 'jobforge_worker', 'jobforge_admin'))
+       and not (h.kind = 'schema' and h.privilege = 'USAGE'  -- a way to keep two applications apart: docs/security.md
+                and exists (select from pg_roles ours
+                             where ours.rolname in ('jobforge_app', 'jobforge_worker', 'jobforge_admin')
+                               and r.rolcanlogin and pg_has_role(r.oid, ours.oid, 'member')))
+     group by h.kind, h.object, r.rolname
+), alike as (  -- so much is granted at once that each object by itself would hide all else
+    select kind, name, privileges, array_agg(object order by object) as objects from holder group by kind, name, privileges
 )
-select 'error' as level, h.kind || ' ' || h.object as object,
-       format('%s holds %s', coalesce(quote_ident(r.rolname), 'PUBLIC'), string_agg(h.privilege, ', ' order by h.privilege))
-           as detail,
-       format('revoke %s on %s %s from %s;', string_agg(h.privilege, ', ' order by h.privilege), h.kind, h.object,
-              coalesce(quote_ident(r.rolname), 'public')) as remedy
-  from held h
-  left join pg_roles r on r.oid = h.grantee
- where h.grantee <> h.owner
-   and (r.rolname is null or r.rolname not in ('jobforge_owner', 'jobforge_app', 'jobforge_worker', 'jobforge_admin'))
- group by h.kind, h.object, r.rolname;
+select 'error' as level,
+       case cardinality(objects) when 1 then kind || ' ' || objects[1]
+            else format('%s %ss: %s%s', cardinality(objects), kind, array_to_string(objects[:3], ', '),
+                        case when cardinality(objects) > 3 then ', ...' else '' end) end as object,
+       format('%s holds %s', case name when 'public' then 'PUBLIC' else name end, privileges) as detail,
+       case when cardinality(objects) < 4 or kind = 'type' or privileges ~ '\('
+            then (select string_agg(format('revoke %s on %s %s from %s;', privileges, kind, one, name), ' ' order by one)
+                    from unnest(objects) one)
+            else format('revoke %s on all %ss in schema jobforge from %s;', privileges, kind, name) end as remedy
+  from alike;

@@ -19,13 +19,24 @@ with held as (
            h.grantee, h.privilege_type, h.is_grantable
       from pg_proc p cross join lateral aclexplode(p.proacl) h
      where p.pronamespace = to_regnamespace('jobforge')
+), holder as (
+    select h.kind, h.object, r.rolname as name, string_agg(h.privilege, ', ' order by h.privilege) as privileges
+      from held h
+      join pg_roles r on r.oid = h.grantee
+     where h.is_grantable and h.grantee <> h.owner
+       and r.rolname in ('jobforge_owner', 'jobforge_app', 'jobforge_worker', 'jobforge_admin')
+     group by h.kind, h.object, r.rolname
+), alike as (
+    select kind, name, privileges, array_agg(object order by object) as objects from holder group by kind, name, privileges
 )
-select 'error' as level, h.kind || ' ' || h.object as object,
-       format('%I may pass on %s', r.rolname, string_agg(h.privilege, ', ' order by h.privilege)) as detail,
-       format('revoke grant option for %s on %s %s from %I cascade;', string_agg(h.privilege, ', ' order by h.privilege),
-              h.kind, h.object, r.rolname) as remedy
-  from held h
-  join pg_roles r on r.oid = h.grantee
- where h.is_grantable and h.grantee <> h.owner
-   and r.rolname in ('jobforge_owner', 'jobforge_app', 'jobforge_worker', 'jobforge_admin')
- group by h.kind, h.object, r.rolname;
+select 'error' as level,
+       case cardinality(objects) when 1 then kind || ' ' || objects[1]
+            else format('%s %ss: %s%s', cardinality(objects), kind, array_to_string(objects[:3], ', '),
+                        case when cardinality(objects) > 3 then ', ...' else '' end) end as object,
+       format('%I may pass on %s', name, privileges) as detail,
+       case when cardinality(objects) < 4 or privileges ~ '\('
+            then (select string_agg(format('revoke grant option for %s on %s %s from %I cascade;', privileges, kind, one, name),
+                                    ' ' order by one) from unnest(objects) one)
+            else format('revoke grant option for %s on all %ss in schema jobforge from %I cascade;', privileges, kind, name) end
+           as remedy
+  from alike;

@@ -1,13 +1,18 @@
 -- Schema jobforge as Postgres reports it, written by jobforge_sa.db.introspect; not to be edited.
 
+-- role jobforge_admin
 create role jobforge_admin nologin noinherit;
 
+-- role jobforge_app
 create role jobforge_app nologin noinherit;
 
+-- role jobforge_owner
 create role jobforge_owner nologin noinherit;
 
+-- role jobforge_worker
 create role jobforge_worker nologin noinherit;
 
+-- schema jobforge
 alter schema jobforge owner to jobforge_owner;
 grant usage on schema jobforge to jobforge_admin;
 grant usage on schema jobforge to jobforge_app;
@@ -16,6 +21,7 @@ alter default privileges for role jobforge_owner on functions to nobody but the 
 alter default privileges for role jobforge_owner on types to nobody but the owner;
 comment on schema jobforge is 'Background jobs that commit with your data. Owned by jobforge_sa''s Alembic revisions.';
 
+-- type jobforge.ended_run
 create type jobforge.ended_run as (
     item integer,
     job_id uuid,
@@ -36,6 +42,7 @@ create type jobforge.ended_run as (
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
 
+-- table jobforge.alembic_version
 create table jobforge.alembic_version (
     version_num character varying(32) not null,
     constraint alembic_version_pkc PRIMARY KEY (version_num)
@@ -47,6 +54,7 @@ create policy alembic_version_owner on jobforge.alembic_version as permissive fo
     using ((CURRENT_USER = 'jobforge_owner'::name))
     with check ((CURRENT_USER = 'jobforge_owner'::name));
 
+-- table jobforge.attempts
 create table jobforge.attempts (
     job_id uuid not null,
     run integer not null,
@@ -79,6 +87,7 @@ grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, f
 grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_app;
 comment on table jobforge.attempts is 'One row for each run that has ended, and how.';
 
+-- table jobforge.cancel_requests
 create table jobforge.cancel_requests (
     job_id uuid not null,
     tenant_id text collate "C" not null,
@@ -102,6 +111,7 @@ grant select on table jobforge.cancel_requests to jobforge_admin;
 grant select on table jobforge.cancel_requests to jobforge_app;
 comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
+-- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null,
     type text collate "C" not null,
@@ -127,6 +137,7 @@ grant select on table jobforge.idempotency_keys to jobforge_admin;
 grant select on table jobforge.idempotency_keys to jobforge_app;
 comment on table jobforge.idempotency_keys is 'Same tenant, type and key: one job.';
 
+-- table jobforge.jobs
 create table jobforge.jobs (
     id uuid not null,
     tenant_id text collate "C" not null,
@@ -162,6 +173,7 @@ grant select on table jobforge.jobs to jobforge_admin;
 grant select on table jobforge.jobs to jobforge_app;
 comment on table jobforge.jobs is 'What was asked: payload, options, origin. Immutable.';
 
+-- table jobforge.leases
 create table jobforge.leases (
     job_id uuid not null,
     tenant_id text collate "C" not null,
@@ -195,6 +207,7 @@ grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, d
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
 comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
 
+-- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
     tenant_id text collate "C" not null,
@@ -225,6 +238,7 @@ grant select on table jobforge.outcomes to jobforge_admin;
 grant select on table jobforge.outcomes to jobforge_app;
 comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';
 
+-- table jobforge.ready
 create table jobforge.ready (
     queue text collate "C" not null,
     tenant_id text collate "C" not null,
@@ -257,6 +271,7 @@ grant select on table jobforge.ready to jobforge_admin;
 grant select on table jobforge.ready to jobforge_app;
 comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
 
+-- table jobforge.scheduled
 create table jobforge.scheduled (
     tenant_id text collate "C" not null,
     job_id uuid not null,
@@ -291,6 +306,7 @@ grant select on table jobforge.scheduled to jobforge_admin;
 grant select on table jobforge.scheduled to jobforge_app;
 comment on table jobforge.scheduled is 'State scheduled: due later.';
 
+-- table jobforge.settings
 create table jobforge.settings (
     only_row boolean not null default true,
     tenancy text collate "C" not null,
@@ -306,6 +322,7 @@ create policy settings_owner on jobforge.settings as permissive for all to jobfo
     with check ((CURRENT_USER = 'jobforge_owner'::name));
 comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
 
+-- table jobforge.tenant_keys
 create table jobforge.tenant_keys (
     key_id text collate "C" not null,
     inner_pad bytea not null,
@@ -322,6 +339,7 @@ create policy tenant_keys_owner on jobforge.tenant_keys as permissive for all to
     with check ((CURRENT_USER = 'jobforge_owner'::name));
 comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Readable by nobody.';
 
+-- table jobforge.tenants
 create table jobforge.tenants (
     tenant_id text collate "C" not null,
     paused_at timestamp with time zone,
@@ -346,6 +364,7 @@ grant select on table jobforge.tenants to jobforge_admin;
 grant select on table jobforge.tenants to jobforge_app;
 comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
 
+-- table jobforge.workers
 create table jobforge.workers (
     worker_id uuid not null,
     alive_until timestamp with time zone not null,
@@ -370,6 +389,7 @@ create policy workers_owner on jobforge.workers as permissive for all to jobforg
 grant select on table jobforge.workers to jobforge_admin;
 comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
 
+-- view jobforge.all_attempts
 create view jobforge.all_attempts with (security_invoker=true) as
  SELECT job_id,
     run,
@@ -388,6 +408,7 @@ grant select on view jobforge.all_attempts to jobforge_admin;
 grant select on view jobforge.all_attempts to jobforge_app;
 comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
 
+-- view jobforge.all_jobs
 create view jobforge.all_jobs with (security_invoker=true) as
  SELECT id,
     tenant_id,
@@ -583,6 +604,7 @@ grant select on view jobforge.all_jobs to jobforge_admin;
 grant select on view jobforge.all_jobs to jobforge_app;
 comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
 
+-- function jobforge.act_for
 CREATE OR REPLACE FUNCTION jobforge.act_for(p_tenant_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -602,6 +624,7 @@ alter function jobforge.act_for owner to jobforge_owner;
 grant execute on function jobforge.act_for to jobforge_admin;
 comment on function jobforge.act_for is 'Act for a tenant in the rest of this transaction.';
 
+-- function jobforge.add_tenant_key
 CREATE OR REPLACE FUNCTION jobforge.add_tenant_key(p_key_id text, p_secret bytea)
  RETURNS void
  LANGUAGE plpgsql
@@ -634,6 +657,7 @@ $function$
 alter function jobforge.add_tenant_key owner to jobforge_owner;
 comment on function jobforge.add_tenant_key is 'Make a key known that signs tenant tokens. For jobforge_owner.';
 
+-- function jobforge.audit
 CREATE OR REPLACE FUNCTION jobforge.audit()
  RETURNS TABLE(job_id uuid, fault text)
  LANGUAGE sql
@@ -682,6 +706,7 @@ alter function jobforge.audit owner to jobforge_owner;
 grant execute on function jobforge.audit to jobforge_admin;
 comment on function jobforge.audit is 'One row for each job that does not stand in exactly one place.';
 
+-- function jobforge.cancel_job
 CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid, p_notify boolean DEFAULT true)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
@@ -701,6 +726,7 @@ grant execute on function jobforge.cancel_job to jobforge_admin;
 grant execute on function jobforge.cancel_job to jobforge_app;
 comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
 
+-- function jobforge.cancel_now
 CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid, p_notify boolean)
  RETURNS void
  LANGUAGE plpgsql
@@ -747,6 +773,7 @@ $function$
 alter function jobforge.cancel_now owner to jobforge_owner;
 comment on function jobforge.cancel_now is 'Cancel a job where it stands.';
 
+-- function jobforge.check_claim
 CREATE OR REPLACE FUNCTION jobforge.check_claim(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer, p_alive interval)
  RETURNS void
  LANGUAGE plpgsql
@@ -772,6 +799,7 @@ $function$
 alter function jobforge.check_claim owner to jobforge_owner;
 comment on function jobforge.check_claim is 'Raises JF003 or JF005 for a claim that could not work.';
 
+-- function jobforge.check_interval
 CREATE OR REPLACE FUNCTION jobforge.check_interval(p_value interval, p_low interval, p_high interval)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -790,6 +818,7 @@ $function$
 alter function jobforge.check_interval owner to jobforge_owner;
 comment on function jobforge.check_interval is 'Whether an interval lies between two bounds, without negative parts.';
 
+-- function jobforge.check_job
 CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -839,6 +868,7 @@ $function$
 alter function jobforge.check_job owner to jobforge_owner;
 comment on function jobforge.check_job is 'Raises JF003 or JF004 for a job that must not be stored.';
 
+-- function jobforge.check_limit
 CREATE OR REPLACE FUNCTION jobforge.check_limit(p_limit integer)
  RETURNS void
  LANGUAGE plpgsql
@@ -857,6 +887,7 @@ $function$
 alter function jobforge.check_limit owner to jobforge_owner;
 comment on function jobforge.check_limit is 'Raises JF003 or JF005 for a maintenance step that could not work.';
 
+-- function jobforge.check_number
 CREATE OR REPLACE FUNCTION jobforge.check_number(p_value jsonb, p_low numeric, p_high numeric)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -874,6 +905,7 @@ $function$
 alter function jobforge.check_number owner to jobforge_owner;
 comment on function jobforge.check_number is 'Whether a JSON value is a number between two bounds.';
 
+-- function jobforge.check_quota
 CREATE OR REPLACE FUNCTION jobforge.check_quota(p_tenant_id text, p_queues text[])
  RETURNS void
  LANGUAGE plpgsql
@@ -914,6 +946,7 @@ $function$
 alter function jobforge.check_quota owner to jobforge_owner;
 comment on function jobforge.check_quota is 'Raises JF007 where a tenant has more waiting jobs than its quota.';
 
+-- function jobforge.check_retry
 CREATE OR REPLACE FUNCTION jobforge.check_retry(p_retry jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -950,6 +983,7 @@ $function$
 alter function jobforge.check_retry owner to jobforge_owner;
 comment on function jobforge.check_retry is 'Whether a retry policy is well formed.';
 
+-- function jobforge.check_tenant
 CREATE OR REPLACE FUNCTION jobforge.check_tenant(p_tenant_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -967,6 +1001,7 @@ $function$
 alter function jobforge.check_tenant owner to jobforge_owner;
 comment on function jobforge.check_tenant is 'Raises JF003 for what cannot be a tenant.';
 
+-- function jobforge.claim_jobs
 CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer DEFAULT 10, p_queue_limits integer[] DEFAULT NULL::integer[], p_cursors text[] DEFAULT NULL::text[], p_alive interval DEFAULT '00:00:30'::interval)
  RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text, tenant_token text)
  LANGUAGE plpgsql
@@ -1074,6 +1109,7 @@ alter function jobforge.claim_jobs owner to jobforge_owner;
 grant execute on function jobforge.claim_jobs to jobforge_worker;
 comment on function jobforge.claim_jobs is 'Give a worker jobs with leases, fairly over the tenants.';
 
+-- function jobforge.complete_job
 CREATE OR REPLACE FUNCTION jobforge.complete_job(p_job_id uuid, p_lease_token uuid, p_outcome text, p_result json DEFAULT NULL::json, p_error json DEFAULT NULL::json, p_delay interval DEFAULT NULL::interval, p_final boolean DEFAULT false)
  RETURNS TABLE(answer text, reason text)
  LANGUAGE sql
@@ -1090,6 +1126,7 @@ grant execute on function jobforge.complete_job to jobforge_app;
 grant execute on function jobforge.complete_job to jobforge_worker;
 comment on function jobforge.complete_job is 'End one run by its lease token.';
 
+-- function jobforge.complete_jobs
 CREATE OR REPLACE FUNCTION jobforge.complete_jobs(p_results json)
  RETURNS TABLE(item integer, job_id uuid, answer text, reason text)
  LANGUAGE plpgsql
@@ -1145,6 +1182,7 @@ grant execute on function jobforge.complete_jobs to jobforge_app;
 grant execute on function jobforge.complete_jobs to jobforge_worker;
 comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
 
+-- function jobforge.count_ready
 CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1161,6 +1199,7 @@ $function$
 alter function jobforge.count_ready owner to jobforge_owner;
 comment on function jobforge.count_ready is 'How many jobs of a tenant a queue has, up to a limit.';
 
+-- function jobforge.count_tenant
 CREATE OR REPLACE FUNCTION jobforge.count_tenant(p_tenant_id text)
  RETURNS TABLE(relation text, rows bigint)
  LANGUAGE plpgsql
@@ -1186,6 +1225,7 @@ alter function jobforge.count_tenant owner to jobforge_owner;
 grant execute on function jobforge.count_tenant to jobforge_admin;
 comment on function jobforge.count_tenant is 'How many rows each table has of a tenant.';
 
+-- function jobforge.current_tenant
 CREATE OR REPLACE FUNCTION jobforge.current_tenant()
  RETURNS text
  LANGUAGE plpgsql
@@ -1228,6 +1268,7 @@ grant execute on function jobforge.current_tenant to jobforge_app;
 grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
+-- function jobforge.enqueue_job
 CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_notify boolean DEFAULT true)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
@@ -1286,6 +1327,7 @@ grant execute on function jobforge.enqueue_job to jobforge_admin;
 grant execute on function jobforge.enqueue_job to jobforge_app;
 comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
 
+-- function jobforge.enqueue_job_for
 CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_notify boolean DEFAULT true)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
@@ -1309,6 +1351,7 @@ alter function jobforge.enqueue_job_for owner to jobforge_owner;
 grant execute on function jobforge.enqueue_job_for to jobforge_admin;
 comment on function jobforge.enqueue_job_for is 'Enqueue one job for a tenant; for administrators.';
 
+-- function jobforge.enqueue_jobs
 CREATE OR REPLACE FUNCTION jobforge.enqueue_jobs(p_jobs json, p_tenant_id text DEFAULT NULL::text, p_notify boolean DEFAULT true)
  RETURNS TABLE("position" integer, id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
@@ -1405,6 +1448,7 @@ grant execute on function jobforge.enqueue_jobs to jobforge_admin;
 grant execute on function jobforge.enqueue_jobs to jobforge_app;
 comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
 
+-- function jobforge.export_tenant
 CREATE OR REPLACE FUNCTION jobforge.export_tenant(p_tenant_id text, p_cursor uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
  RETURNS TABLE(job_id uuid, record text)
  LANGUAGE plpgsql
@@ -1436,6 +1480,7 @@ alter function jobforge.export_tenant owner to jobforge_owner;
 grant execute on function jobforge.export_tenant to jobforge_admin;
 comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as one JSON object for each.';
 
+-- function jobforge.get_job
 CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
@@ -1454,6 +1499,7 @@ grant execute on function jobforge.get_job to jobforge_admin;
 grant execute on function jobforge.get_job to jobforge_app;
 comment on function jobforge.get_job is 'One job as it is now.';
 
+-- function jobforge.heartbeat_job
 CREATE OR REPLACE FUNCTION jobforge.heartbeat_job(p_job_id uuid, p_lease_token uuid)
  RETURNS TABLE(held boolean, cancel_requested boolean, deadline timestamp with time zone)
  LANGUAGE plpgsql
@@ -1479,6 +1525,7 @@ grant execute on function jobforge.heartbeat_job to jobforge_app;
 grant execute on function jobforge.heartbeat_job to jobforge_worker;
 comment on function jobforge.heartbeat_job is 'Whether this lease stands; holds it until the transaction ends.';
 
+-- function jobforge.heartbeat_jobs
 CREATE OR REPLACE FUNCTION jobforge.heartbeat_jobs(p_worker_id uuid, p_runs uuid[] DEFAULT NULL::uuid[], p_alive interval DEFAULT '00:00:30'::interval, p_name text DEFAULT NULL::text, p_queues text[] DEFAULT NULL::text[], p_types text[] DEFAULT NULL::text[])
  RETURNS TABLE(signal text, job_id uuid, lease_token uuid)
  LANGUAGE plpgsql
@@ -1538,6 +1585,7 @@ alter function jobforge.heartbeat_jobs owner to jobforge_owner;
 grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
 comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
 
+-- function jobforge.is_storable
 CREATE OR REPLACE FUNCTION jobforge.is_storable(p_document json)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1555,6 +1603,7 @@ $function$
 alter function jobforge.is_storable owner to jobforge_owner;
 comment on function jobforge.is_storable is 'Whether jsonb can hold a document.';
 
+-- function jobforge.keep_alive
 CREATE OR REPLACE FUNCTION jobforge.keep_alive(p_worker_id uuid, p_alive interval)
  RETURNS void
  LANGUAGE plpgsql
@@ -1573,6 +1622,7 @@ $function$
 alter function jobforge.keep_alive owner to jobforge_owner;
 comment on function jobforge.keep_alive is 'A claim is a sign of life.';
 
+-- function jobforge.limit_tenant
 CREATE OR REPLACE FUNCTION jobforge.limit_tenant(p_tenant_id text, p_max_waiting integer)
  RETURNS SETOF jobforge.tenants
  LANGUAGE plpgsql
@@ -1597,6 +1647,7 @@ alter function jobforge.limit_tenant owner to jobforge_owner;
 grant execute on function jobforge.limit_tenant to jobforge_admin;
 comment on function jobforge.limit_tenant is 'Give a tenant a quota of waiting jobs, or none.';
 
+-- function jobforge.list_jobs
 CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
@@ -1652,6 +1703,7 @@ grant execute on function jobforge.list_jobs to jobforge_admin;
 grant execute on function jobforge.list_jobs to jobforge_app;
 comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; newest first, in pages.';
 
+-- function jobforge.list_tenants
 CREATE OR REPLACE FUNCTION jobforge.list_tenants()
  RETURNS TABLE(tenant_id text, queued bigint, scheduled bigint, running bigint, paused_at timestamp with time zone, max_waiting integer)
  LANGUAGE plpgsql
@@ -1681,6 +1733,7 @@ alter function jobforge.list_tenants owner to jobforge_owner;
 grant execute on function jobforge.list_tenants to jobforge_admin;
 comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
 
+-- function jobforge.new_job_id
 CREATE OR REPLACE FUNCTION jobforge.new_job_id(p_at timestamp with time zone)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -1699,6 +1752,7 @@ $function$
 alter function jobforge.new_job_id owner to jobforge_owner;
 comment on function jobforge.new_job_id is 'A UUIDv7 for a moment.';
 
+-- function jobforge.new_token
 CREATE OR REPLACE FUNCTION jobforge.new_token(p_tenant_id text, p_expires timestamp with time zone)
  RETURNS text
  LANGUAGE plpgsql
@@ -1718,6 +1772,7 @@ $function$
 alter function jobforge.new_token owner to jobforge_owner;
 comment on function jobforge.new_token is 'A token for a tenant, signed with the newest key.';
 
+-- function jobforge.now
 CREATE OR REPLACE FUNCTION jobforge.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -1731,6 +1786,7 @@ grant execute on function jobforge.now to jobforge_app;
 grant execute on function jobforge.now to jobforge_worker;
 comment on function jobforge.now is 'The time by which everything here is decided.';
 
+-- function jobforge.parse_results
 CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
  RETURNS TABLE(item integer, job_id uuid, token uuid, outcome text, result json, error json, delay interval, run_ms integer, final boolean, fault text)
  LANGUAGE plpgsql
@@ -1798,6 +1854,7 @@ $function$
 alter function jobforge.parse_results owner to jobforge_owner;
 comment on function jobforge.parse_results is 'The items of complete_jobs, with the fault of each bad one.';
 
+-- function jobforge.pause_tenant
 CREATE OR REPLACE FUNCTION jobforge.pause_tenant(p_tenant_id text)
  RETURNS SETOF jobforge.tenants
  LANGUAGE plpgsql
@@ -1817,6 +1874,7 @@ alter function jobforge.pause_tenant owner to jobforge_owner;
 grant execute on function jobforge.pause_tenant to jobforge_admin;
 comment on function jobforge.pause_tenant is 'Let claims pass a tenant over.';
 
+-- function jobforge.promote_due
 CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1845,6 +1903,7 @@ $function$
 alter function jobforge.promote_due owner to jobforge_owner;
 comment on function jobforge.promote_due is 'Scheduled jobs that are due become queued.';
 
+-- function jobforge.purge_tenant
 CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integer DEFAULT 1000)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1905,6 +1964,7 @@ alter function jobforge.purge_tenant owner to jobforge_owner;
 grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
+-- function jobforge.require_read_committed
 CREATE OR REPLACE FUNCTION jobforge.require_read_committed()
  RETURNS void
  LANGUAGE plpgsql
@@ -1922,6 +1982,7 @@ $function$
 alter function jobforge.require_read_committed owner to jobforge_owner;
 comment on function jobforge.require_read_committed is 'Raises JF005 above READ COMMITTED.';
 
+-- function jobforge.require_tenant
 CREATE OR REPLACE FUNCTION jobforge.require_tenant(p_tenant_id text)
  RETURNS text
  LANGUAGE plpgsql
@@ -1953,6 +2014,7 @@ $function$
 alter function jobforge.require_tenant owner to jobforge_owner;
 comment on function jobforge.require_tenant is 'The tenant of this transaction; raises where there is none.';
 
+-- function jobforge.reschedule_job
 CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_notify boolean DEFAULT true)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
@@ -2003,6 +2065,7 @@ grant execute on function jobforge.reschedule_job to jobforge_admin;
 grant execute on function jobforge.reschedule_job to jobforge_app;
 comment on function jobforge.reschedule_job is 'Move a waiting job of this tenant to another time.';
 
+-- function jobforge.rescue_expired_jobs
 CREATE OR REPLACE FUNCTION jobforge.rescue_expired_jobs(p_limit integer DEFAULT 1000)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2040,6 +2103,7 @@ grant execute on function jobforge.rescue_expired_jobs to jobforge_admin;
 grant execute on function jobforge.rescue_expired_jobs to jobforge_worker;
 comment on function jobforge.rescue_expired_jobs is 'Take back the leases of dead workers and passed deadlines.';
 
+-- function jobforge.resume_tenant
 CREATE OR REPLACE FUNCTION jobforge.resume_tenant(p_tenant_id text)
  RETURNS SETOF jobforge.tenants
  LANGUAGE plpgsql
@@ -2065,6 +2129,7 @@ alter function jobforge.resume_tenant owner to jobforge_owner;
 grant execute on function jobforge.resume_tenant to jobforge_admin;
 comment on function jobforge.resume_tenant is 'Let a paused tenant''s jobs be claimed again.';
 
+-- function jobforge.retire_tenant_key
 CREATE OR REPLACE FUNCTION jobforge.retire_tenant_key(p_key_id text, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -2087,6 +2152,7 @@ $function$
 alter function jobforge.retire_tenant_key owner to jobforge_owner;
 comment on function jobforge.retire_tenant_key is 'Refuse the tokens of a key. For jobforge_owner.';
 
+-- function jobforge.retry_delay
 CREATE OR REPLACE FUNCTION jobforge.retry_delay(p_retry jsonb, p_attempt integer)
  RETURNS interval
  LANGUAGE plpgsql
@@ -2112,6 +2178,7 @@ $function$
 alter function jobforge.retry_delay owner to jobforge_owner;
 comment on function jobforge.retry_delay is 'The wait after a failed attempt.';
 
+-- function jobforge.retry_job
 CREATE OR REPLACE FUNCTION jobforge.retry_job(p_job_id uuid, p_notify boolean DEFAULT true)
  RETURNS SETOF jobforge.all_jobs
  LANGUAGE plpgsql
@@ -2151,6 +2218,7 @@ grant execute on function jobforge.retry_job to jobforge_admin;
 grant execute on function jobforge.retry_job to jobforge_app;
 comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
 
+-- function jobforge.ring_start
 CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2190,6 +2258,7 @@ $function$
 alter function jobforge.ring_start owner to jobforge_owner;
 comment on function jobforge.ring_start is 'A random place on a queue''s ring of tenants.';
 
+-- function jobforge.schema_version
 CREATE OR REPLACE FUNCTION jobforge.schema_version()
  RETURNS TABLE(revision text, serves text, tenancy text)
  LANGUAGE plpgsql
@@ -2209,6 +2278,7 @@ grant execute on function jobforge.schema_version to jobforge_app;
 grant execute on function jobforge.schema_version to jobforge_worker;
 comment on function jobforge.schema_version is 'This schema''s revision, and the oldest code it serves.';
 
+-- function jobforge.settle
 CREATE OR REPLACE FUNCTION jobforge.settle(p_ended jobforge.ended_run[])
  RETURNS void
  LANGUAGE plpgsql
@@ -2270,6 +2340,7 @@ $function$
 alter function jobforge.settle owner to jobforge_owner;
 comment on function jobforge.settle is 'Where a run ends: its attempt is recorded, and the job finds its next place.';
 
+-- function jobforge.settle_cancels
 CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2317,6 +2388,7 @@ $function$
 alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
+-- function jobforge.token_mac
 CREATE OR REPLACE FUNCTION jobforge.token_mac(p_key jobforge.tenant_keys, p_signed text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2331,6 +2403,7 @@ $function$
 alter function jobforge.token_mac owner to jobforge_owner;
 comment on function jobforge.token_mac is 'The signature of a tenant token, in hex.';
 
+-- function jobforge.token_tenant
 CREATE OR REPLACE FUNCTION jobforge.token_tenant(p_token text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2367,6 +2440,7 @@ $function$
 alter function jobforge.token_tenant owner to jobforge_owner;
 comment on function jobforge.token_tenant is 'The tenant that a token names; raises JF006 for a bad one.';
 
+-- function jobforge.upkeep
 CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
  RETURNS TABLE(step text, moved integer)
  LANGUAGE plpgsql
@@ -2396,6 +2470,7 @@ grant execute on function jobforge.upkeep to jobforge_admin;
 grant execute on function jobforge.upkeep to jobforge_worker;
 comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers; in bounded steps.';
 
+-- function jobforge.use_tenancy
 CREATE OR REPLACE FUNCTION jobforge.use_tenancy(p_tenancy text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2417,6 +2492,7 @@ $function$
 alter function jobforge.use_tenancy owner to jobforge_owner;
 comment on function jobforge.use_tenancy is 'Switch to plain or signed tenancy. For jobforge_owner.';
 
+-- function jobforge.wake
 CREATE OR REPLACE FUNCTION jobforge.wake(p_queue text)
  RETURNS void
  LANGUAGE plpgsql

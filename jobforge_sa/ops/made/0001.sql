@@ -1,0 +1,662 @@
+-- Schema jobforge as Postgres reports it, written by jobforge_sa.db.introspect; not to be edited.
+
+-- role jobforge_admin
+create role jobforge_admin nologin noinherit;
+
+-- role jobforge_app
+create role jobforge_app nologin noinherit;
+
+-- role jobforge_owner
+create role jobforge_owner nologin noinherit;
+
+-- role jobforge_worker
+create role jobforge_worker nologin noinherit;
+
+-- schema jobforge
+alter schema jobforge owner to jobforge_owner;
+grant usage on schema jobforge to jobforge_admin;
+grant usage on schema jobforge to jobforge_app;
+grant usage on schema jobforge to jobforge_worker;
+alter default privileges for role jobforge_owner on functions to nobody but the owner;
+alter default privileges for role jobforge_owner on types to nobody but the owner;
+comment on schema jobforge is 'Background jobs that commit with your data. Owned by jobforge_sa''s Alembic revisions.';
+
+-- type jobforge.ended_run
+create type jobforge.ended_run as (
+    item integer,
+    job_id uuid,
+    tenant_id text,
+    token uuid,
+    worker_id uuid,
+    run integer,
+    attempt integer,
+    crashes integer,
+    claimed_at timestamp with time zone,
+    outcome text,
+    run_ms integer,
+    error json,
+    result json,
+    delay interval,
+    final boolean
+);
+alter type jobforge.ended_run owner to jobforge_owner;
+comment on type jobforge.ended_run is 'A run that has just ended, and how.';
+
+-- table jobforge.alembic_version
+create table jobforge.alembic_version (
+    version_num character varying(32) not null,
+    constraint alembic_version_pkc PRIMARY KEY (version_num)
+);
+alter table jobforge.alembic_version owner to jobforge_owner;
+alter table jobforge.alembic_version enable row level security;
+alter table jobforge.alembic_version force row level security;
+create policy alembic_version_owner on jobforge.alembic_version as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+
+-- table jobforge.attempts
+create table jobforge.attempts (
+    job_id uuid not null,
+    run integer not null,
+    tenant_id text collate "C" not null,
+    attempt integer not null,
+    outcome text collate "C" not null,
+    worker_id uuid not null,
+    token uuid not null,
+    claimed_at timestamp with time zone not null,
+    finished_at timestamp with time zone not null,
+    run_ms integer,
+    error json,
+    constraint attempts_outcome_check CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'timed_out'::text, 'lost'::text, 'snoozed'::text, 'released'::text, 'canceled'::text]))),
+    constraint attempts_pkey PRIMARY KEY (job_id, run)
+);
+alter table jobforge.attempts owner to jobforge_owner;
+alter table jobforge.attempts enable row level security;
+alter table jobforge.attempts force row level security;
+create policy attempts_admin on jobforge.attempts as permissive for select to jobforge_admin
+    using (true);
+create policy attempts_owner on jobforge.attempts as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy attempts_tenant on jobforge.attempts as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy attempts_wall on jobforge.attempts as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_admin;
+grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_app;
+comment on table jobforge.attempts is 'One row for each run that has ended, and how.';
+
+-- table jobforge.cancel_requests
+create table jobforge.cancel_requests (
+    job_id uuid not null,
+    tenant_id text collate "C" not null,
+    requested_at timestamp with time zone not null,
+    constraint cancel_requests_pkey PRIMARY KEY (job_id)
+);
+alter table jobforge.cancel_requests owner to jobforge_owner;
+alter table jobforge.cancel_requests enable row level security;
+alter table jobforge.cancel_requests force row level security;
+create policy cancel_requests_admin on jobforge.cancel_requests as permissive for select to jobforge_admin
+    using (true);
+create policy cancel_requests_owner on jobforge.cancel_requests as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy cancel_requests_tenant on jobforge.cancel_requests as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy cancel_requests_wall on jobforge.cancel_requests as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.cancel_requests to jobforge_admin;
+grant select on table jobforge.cancel_requests to jobforge_app;
+comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
+
+-- table jobforge.idempotency_keys
+create table jobforge.idempotency_keys (
+    tenant_id text collate "C" not null,
+    type text collate "C" not null,
+    key text collate "C" not null,
+    job_id uuid not null,
+    created_at timestamp with time zone not null,
+    constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
+);
+alter table jobforge.idempotency_keys owner to jobforge_owner;
+alter table jobforge.idempotency_keys enable row level security;
+alter table jobforge.idempotency_keys force row level security;
+create policy idempotency_keys_admin on jobforge.idempotency_keys as permissive for select to jobforge_admin
+    using (true);
+create policy idempotency_keys_owner on jobforge.idempotency_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy idempotency_keys_tenant on jobforge.idempotency_keys as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy idempotency_keys_wall on jobforge.idempotency_keys as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.idempotency_keys to jobforge_admin;
+grant select on table jobforge.idempotency_keys to jobforge_app;
+comment on table jobforge.idempotency_keys is 'Same tenant, type and key: one job.';
+
+-- table jobforge.jobs
+create table jobforge.jobs (
+    id uuid not null,
+    tenant_id text collate "C" not null,
+    queue text collate "C" not null,
+    type text collate "C" not null,
+    priority smallint not null,
+    payload json not null,
+    run_at timestamp with time zone not null,
+    max_attempts integer not null,
+    timeout interval,
+    retry jsonb,
+    idempotency_key text collate "C",
+    parent_id uuid,
+    trace json,
+    created_at timestamp with time zone not null,
+    constraint jobs_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
+alter table jobforge.jobs owner to jobforge_owner;
+alter table jobforge.jobs enable row level security;
+alter table jobforge.jobs force row level security;
+create policy jobs_admin on jobforge.jobs as permissive for select to jobforge_admin
+    using (true);
+create policy jobs_owner on jobforge.jobs as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy jobs_tenant on jobforge.jobs as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy jobs_wall on jobforge.jobs as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.jobs to jobforge_admin;
+grant select on table jobforge.jobs to jobforge_app;
+comment on table jobforge.jobs is 'What was asked: payload, options, origin. Immutable.';
+
+-- table jobforge.leases
+create table jobforge.leases (
+    job_id uuid not null,
+    tenant_id text collate "C" not null,
+    token uuid not null,
+    worker_id uuid not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    claimed_at timestamp with time zone not null,
+    deadline timestamp with time zone not null,
+    constraint leases_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.leases owner to jobforge_owner;
+alter table jobforge.leases enable row level security;
+alter table jobforge.leases force row level security;
+create policy leases_admin on jobforge.leases as permissive for select to jobforge_admin
+    using (true);
+create policy leases_owner on jobforge.leases as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy leases_tenant on jobforge.leases as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy leases_wall on jobforge.leases as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
+grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
+comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
+
+-- table jobforge.outcomes
+create table jobforge.outcomes (
+    job_id uuid not null,
+    tenant_id text collate "C" not null,
+    state text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    finished_at timestamp with time zone not null,
+    result json,
+    constraint outcomes_pkey PRIMARY KEY (job_id),
+    constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
+);
+CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
+alter table jobforge.outcomes owner to jobforge_owner;
+alter table jobforge.outcomes enable row level security;
+alter table jobforge.outcomes force row level security;
+create policy outcomes_admin on jobforge.outcomes as permissive for select to jobforge_admin
+    using (true);
+create policy outcomes_owner on jobforge.outcomes as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy outcomes_tenant on jobforge.outcomes as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy outcomes_wall on jobforge.outcomes as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.outcomes to jobforge_admin;
+grant select on table jobforge.outcomes to jobforge_app;
+comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';
+
+-- table jobforge.ready
+create table jobforge.ready (
+    queue text collate "C" not null,
+    tenant_id text collate "C" not null,
+    priority smallint not null,
+    job_id uuid not null,
+    type text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    constraint ready_pkey PRIMARY KEY (queue, tenant_id, priority, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.ready owner to jobforge_owner;
+alter table jobforge.ready enable row level security;
+alter table jobforge.ready force row level security;
+create policy ready_admin on jobforge.ready as permissive for select to jobforge_admin
+    using (true);
+create policy ready_owner on jobforge.ready as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy ready_tenant on jobforge.ready as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy ready_wall on jobforge.ready as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.ready to jobforge_admin;
+grant select on table jobforge.ready to jobforge_app;
+comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
+
+-- table jobforge.scheduled
+create table jobforge.scheduled (
+    tenant_id text collate "C" not null,
+    job_id uuid not null,
+    run_at timestamp with time zone not null,
+    queue text collate "C" not null,
+    priority smallint not null,
+    type text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    constraint scheduled_pkey PRIMARY KEY (tenant_id, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+CREATE INDEX scheduled_due ON jobforge.scheduled USING btree (run_at, job_id);
+alter table jobforge.scheduled owner to jobforge_owner;
+alter table jobforge.scheduled enable row level security;
+alter table jobforge.scheduled force row level security;
+create policy scheduled_admin on jobforge.scheduled as permissive for select to jobforge_admin
+    using (true);
+create policy scheduled_owner on jobforge.scheduled as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy scheduled_tenant on jobforge.scheduled as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy scheduled_wall on jobforge.scheduled as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.scheduled to jobforge_admin;
+grant select on table jobforge.scheduled to jobforge_app;
+comment on table jobforge.scheduled is 'State scheduled: due later.';
+
+-- table jobforge.settings
+create table jobforge.settings (
+    only_row boolean not null default true,
+    tenancy text collate "C" not null,
+    constraint settings_only_row_check CHECK (only_row),
+    constraint settings_pkey PRIMARY KEY (only_row),
+    constraint settings_tenancy_check CHECK ((tenancy = ANY (ARRAY['plain'::text, 'signed'::text])))
+);
+alter table jobforge.settings owner to jobforge_owner;
+alter table jobforge.settings enable row level security;
+alter table jobforge.settings force row level security;
+create policy settings_owner on jobforge.settings as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
+
+-- table jobforge.tenant_keys
+create table jobforge.tenant_keys (
+    key_id text collate "C" not null,
+    inner_pad bytea not null,
+    outer_pad bytea not null,
+    created_at timestamp with time zone not null,
+    retired_at timestamp with time zone,
+    constraint tenant_keys_pkey PRIMARY KEY (key_id)
+);
+alter table jobforge.tenant_keys owner to jobforge_owner;
+alter table jobforge.tenant_keys enable row level security;
+alter table jobforge.tenant_keys force row level security;
+create policy tenant_keys_owner on jobforge.tenant_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Readable by nobody.';
+
+-- table jobforge.tenants
+create table jobforge.tenants (
+    tenant_id text collate "C" not null,
+    paused_at timestamp with time zone,
+    max_waiting integer,
+    constraint tenants_pkey PRIMARY KEY (tenant_id)
+);
+CREATE INDEX tenants_paused ON jobforge.tenants USING btree (tenant_id) WHERE (paused_at IS NOT NULL);
+alter table jobforge.tenants owner to jobforge_owner;
+alter table jobforge.tenants enable row level security;
+alter table jobforge.tenants force row level security;
+create policy tenants_admin on jobforge.tenants as permissive for select to jobforge_admin
+    using (true);
+create policy tenants_owner on jobforge.tenants as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy tenants_tenant on jobforge.tenants as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy tenants_wall on jobforge.tenants as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.tenants to jobforge_admin;
+grant select on table jobforge.tenants to jobforge_app;
+comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
+
+-- table jobforge.workers
+create table jobforge.workers (
+    worker_id uuid not null,
+    alive_until timestamp with time zone not null,
+    started_at timestamp with time zone not null,
+    name text,
+    queues text[],
+    types text[],
+    constraint workers_pkey PRIMARY KEY (worker_id)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.workers owner to jobforge_owner;
+alter table jobforge.workers enable row level security;
+alter table jobforge.workers force row level security;
+create policy workers_admin on jobforge.workers as permissive for select to jobforge_admin
+    using (true);
+create policy workers_owner on jobforge.workers as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.workers to jobforge_admin;
+comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
+
+-- view jobforge.all_attempts
+create view jobforge.all_attempts with (security_invoker=true) as
+ SELECT job_id,
+    run,
+    tenant_id,
+    attempt,
+    outcome,
+    worker_id,
+    claimed_at,
+    finished_at,
+    run_ms,
+    error
+   FROM jobforge.attempts
+  WHERE (( SELECT row_security_active('jobforge.attempts'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_attempts owner to jobforge_owner;
+grant select on view jobforge.all_attempts to jobforge_admin;
+grant select on view jobforge.all_attempts to jobforge_app;
+comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
+
+-- view jobforge.all_jobs
+create view jobforge.all_jobs with (security_invoker=true) as
+ SELECT id,
+    tenant_id,
+    queue,
+    type,
+    priority,
+    payload,
+    run_at,
+    max_attempts,
+    timeout,
+    retry,
+    idempotency_key,
+    parent_id,
+    trace,
+    created_at,
+    state,
+    run,
+    attempt,
+    crashes,
+    due_at,
+    worker_id,
+    claimed_at,
+    deadline,
+    finished_at,
+    result
+   FROM ( SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('queued'::text COLLATE "C") AS state,
+            r.run,
+            r.attempt,
+            r.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('scheduled'::text COLLATE "C") AS state,
+            s.run,
+            s.attempt,
+            s.crashes,
+            s.run_at AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.scheduled s ON (((s.tenant_id = j.tenant_id) AND (s.job_id = j.id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('running'::text COLLATE "C") AS state,
+            l.run,
+            l.attempt,
+            l.crashes,
+            NULL::timestamp with time zone AS due_at,
+            l.worker_id,
+            l.claimed_at,
+            l.deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.leases l ON (((l.job_id = j.id) AND (l.tenant_id = j.tenant_id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('succeeded'::text COLLATE "C") AS state,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            o.finished_at,
+            o.result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'succeeded'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('dead'::text COLLATE "C") AS state,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            o.finished_at,
+            o.result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'dead'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('canceled'::text COLLATE "C") AS state,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            o.finished_at,
+            o.result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'canceled'::text)) every_job
+  WHERE (( SELECT row_security_active('jobforge.jobs'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_jobs owner to jobforge_owner;
+grant select on view jobforge.all_jobs to jobforge_admin;
+grant select on view jobforge.all_jobs to jobforge_app;
+comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
+
+-- function jobforge.current_tenant
+CREATE OR REPLACE FUNCTION jobforge.current_tenant()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_setting text := nullif(current_setting('jobforge.tenant_id', true), '');
+    v_claims  text := nullif(current_setting('request.jwt.claims', true), '');
+    v_claim   jsonb;
+    v_tenant  text;
+begin
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain') then
+        v_tenant := jobforge.token_tenant(nullif(current_setting('jobforge.tenant_token', true), ''));
+        if v_setting <> v_tenant then
+            raise exception 'jobforge: the setting jobforge.tenant_id and the tenant token name different tenants'
+                using errcode = 'JF002', hint = 'Set the token alone, or both for the same tenant.';
+        end if;
+        return v_tenant;
+    end if;
+    if v_claims is null then
+        return v_setting;
+    end if;
+    v_claim := v_claims::jsonb #> '{app_metadata,tenant_id}';
+    if jsonb_typeof(v_claim) not in ('string', 'number', 'null') then
+        raise exception 'jobforge: the claim app_metadata.tenant_id is not a string or a number'
+            using errcode = 'JF002', hint = 'Put one tenant id into app_metadata.tenant_id.';
+    end if;
+    if v_setting <> v_claim #>> '{}' then
+        raise exception 'jobforge: the setting jobforge.tenant_id and the JWT claim name different tenants'
+            using errcode = 'JF002', hint = 'Set one of them only, or both to the same tenant.';
+    end if;
+    return coalesce(nullif(v_claim #>> '{}', ''), v_setting);
+end
+$function$
+;
+alter function jobforge.current_tenant owner to jobforge_owner;
+grant execute on function jobforge.current_tenant to jobforge_admin;
+grant execute on function jobforge.current_tenant to jobforge_app;
+grant execute on function jobforge.current_tenant to jobforge_worker;
+comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
+
+-- function jobforge.now
+CREATE OR REPLACE FUNCTION jobforge.now()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select clock_timestamp() $function$
+;
+alter function jobforge.now owner to jobforge_owner;
+grant execute on function jobforge.now to jobforge_admin;
+grant execute on function jobforge.now to jobforge_app;
+grant execute on function jobforge.now to jobforge_worker;
+comment on function jobforge.now is 'The time by which everything here is decided.';
