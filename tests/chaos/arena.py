@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,10 +51,12 @@ class Arena:
     def __init__(self, seed: int, *, durable: bool = False) -> None:
         self._stack = contextlib.ExitStack()
         self._seed, self._durable = seed, durable
+        self._kept = False
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobforge-chaos-")))
+            self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+            stack.callback(self._clear)
             self.server = stack.enter_context(EmbeddedServer(tcp=True, durable=self._durable))
             self._prepare()
             chance = random.Random(f"{self._seed} proxies")
@@ -64,6 +67,15 @@ class Arena:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def keep(self) -> None:
+        """Leave the ledgers and the logs where they are, for somebody to read."""
+        self._kept = True
+        shutil.copy(self.server.directory / "log", self.folder / "server.log")
+
+    def _clear(self) -> None:
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, login: str, way: Proxy) -> str:
         """The URL of a login through a proxy."""

@@ -19,6 +19,7 @@ from tests.chaos.arena import TENANTS, Arena
 from tests.chaos.errands import POISONED
 
 Kind = Literal["worker", "enqueuer"]
+ALARMING = (" ERROR ", " CRITICAL ", "Traceback", "Warning: ")
 YOUTH = 5.0  # seconds in which a process may not have come to listen for SIGTERM yet
 EXPECTED = {0, -signal.SIGKILL, lifeline.ON_PURPOSE, lifeline.UNAVAILABLE, POISONED}
 
@@ -121,8 +122,14 @@ class Crew:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     member.process.wait(10)
 
-    def logs(self) -> list[Path]:
-        return sorted(self._folder.glob("*.log"))
+    def errors(self) -> list[str]:
+        """Lines of the logs that say that something failed which no fault explains."""
+        return [
+            f"{file.name}: {line[:200]}"
+            for file in sorted(self._folder.glob("*.log"))
+            for line in file.read_text(errors="replace").splitlines()
+            if any(word in line for word in ALARMING)
+        ]
 
     def _start(self, member: Member) -> None:
         module, *arguments = member.command(member.turn)

@@ -88,7 +88,7 @@ def stumble(ctx: Context, payload: Errand) -> None:
     ctx.session.execute(EFFECT, effect(ctx.job, payload))
 
 
-@forge.task(max_attempts=2, retry=STURDY["retry"])
+@forge.task(max_attempts=2, retry=STURDY["retry"], timeout=STURDY["timeout"])
 def fail(ctx: Context, payload: Errand) -> None:
     """Fails always."""
     ctx.session.execute(EFFECT, effect(ctx.job, payload, "never"))

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa import Jobs, Tenants, bind_tenant
 from jobforge_sa.errors import JobForgeError, JobNotFound, WrongState
 from tests.chaos.arena import TENANTS, Arena
-from tests.chaos.crew import Crew
+from tests.chaos.crew import Crew, Member
 from tests.chaos.enqueuer import ORDER
 from tests.chaos.errands import LEASE, Errand, poison
 from tests.chaos.ledger import COMMITTED, Ledger
@@ -47,7 +47,7 @@ class Monkey:
         self._poisons = 0
         self._paused: dict[str, str] = {}  # tenant, and the database's time when that was committed
         self.counts: Counter[str] = Counter()
-        acts: dict[str, tuple[float, Callable[[], None]]] = {  # and the mean seconds between two
+        acts: dict[str, tuple[float, Callable[[], object]]] = {  # and the mean seconds between two
             "kills": (4, self._kill),
             "freezes": (12, self._freeze),
             "backends terminated": (5, self._terminate),
@@ -56,6 +56,7 @@ class Monkey:
             "fast restarts": (45, arena.server.restart),
             "cuts": (10, self._cut),
             "black holes": (25, self._swallow),
+            "half-open": (45, arena.workers_way.kill_silently),
             "cancels": (1.5, self._cancel),
             "retries": (8, self._retry),
             "pauses": (15, self._pause),
@@ -65,7 +66,7 @@ class Monkey:
         self._acts = {name: act for name, act in acts.items() if only is None or name in only}
         self._order = itertools.count()
         self._due: list[tuple[float, int, str]] = []
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
         for name, (mean, _) in self._acts.items():  # each at least once, also in a short storm
             first = 1.0 if name == "poisons" else self._chance.uniform(0.1, 0.7) * min(mean * 2, seconds)
             heapq.heappush(self._due, (self._start + first, next(self._order), name))
@@ -91,10 +92,12 @@ class Monkey:
             self._resume(tenant)
         self._later.clear()
 
-    def _safely(self, act: Callable[[], None]) -> bool:
+    def _safely(self, act: Callable[[], object]) -> bool:
         """The monkey meets its own faults too: a server that it has just crashed answers nobody."""
         try:
             act()
+        except _NotNow:
+            return False
         except (psycopg.Error, DBAPIError) as error:
             if not isinstance(error, psycopg.OperationalError) and not isinstance(
                 getattr(error, "orig", None), psycopg.OperationalError
@@ -106,22 +109,24 @@ class Monkey:
             return False
         return True
 
-    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+    def _after(self, seconds: float, act: Callable[[], object]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), act))
 
     # -- processes ---------------------------------------------------------------------
 
     def _kill(self) -> None:
-        if workers := self._crew.alive("worker", frozen=True):
-            self._crew.kill(self._chance.choice(workers))
+        self._crew.kill(self._one(self._crew.alive("worker", frozen=True)))
 
     def _freeze(self) -> None:
-        if workers := self._crew.alive("worker"):
-            self._crew.freeze(self._chance.choice(workers), 2 * LEASE.total_seconds())
+        self._crew.freeze(self._one(self._crew.alive("worker")), 2 * LEASE.total_seconds())
 
     def _kill_enqueuer(self) -> None:
-        if enqueuers := self._crew.alive("enqueuer"):
-            self._crew.kill(self._chance.choice(enqueuers))
+        self._crew.kill(self._one(self._crew.alive("enqueuer")))
+
+    def _one(self, members: list[Member]) -> Member:
+        if not members:
+            raise _NotNow
+        return self._chance.choice(members)
 
     # -- server ------------------------------------------------------------------------
 
@@ -143,7 +148,7 @@ class Monkey:
     def _swallow(self) -> None:
         way = self._chance.choice((self._arena.workers_way, self._arena.workers_way, self._arena.enqueuers_way))
         way.swallow()
-        self._after(self._chance.uniform(1, 2 * LEASE.total_seconds()), lambda: [way.pass_on()].clear())
+        self._after(self._chance.uniform(1, 2 * LEASE.total_seconds()), way.pass_on)
 
     # -- people ------------------------------------------------------------------------
 
@@ -166,7 +171,7 @@ class Monkey:
     def _pause(self) -> None:
         tenant = self._chance.choice(TENANTS)
         if tenant in self._paused:
-            return
+            raise _NotNow
         with Session(self._admin) as session, session.begin():
             Tenants(session).pause(tenant)
         self._paused[tenant] = self._now()
@@ -188,7 +193,7 @@ class Monkey:
 
     def _poison(self) -> None:
         if time.monotonic() - self._start > LAST_POISON * self._seconds and self._poisons:
-            return
+            raise _NotNow
         mark, tenant = f"poison.{self._poisons}", self._chance.choice(TENANTS)
         self._poisons += 1
         self._ledger.mean(tenant, [(mark, "poison")])
@@ -197,3 +202,7 @@ class Monkey:
             session.execute(ORDER, {"mark": mark, "tenant": tenant})
             Jobs(session).enqueue(poison, Errand(mark=mark))
         self._ledger.tell(COMMITTED, [mark])
+
+
+class _NotNow(Exception):
+    """There is nobody whom this fault could hit."""

@@ -7,7 +7,10 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from typing import Self
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
 
 CHUNK = 65536
 
@@ -47,16 +50,21 @@ class Proxy:
 
     def cut(self) -> int:
         """Reset all connections; give how many."""
-        return int(self._ask(self._cut()))
+        return self._ask(self._cut())
+
+    def kill_silently(self) -> None:
+        """All connections that are open now are half-open for ever: nobody is told, nothing passes. New ones work."""
+        for wire in list(self._open):
+            wire.dead = True
 
     def swallow(self) -> None:
         """From now on every connection, old or new, is open and dead: what is sent is gone."""
         self._swallows = True
 
     def pass_on(self) -> int:
-        """Pass on again; what swallowed is reset, because what it swallowed is gone. Give how many."""
+        """Pass on again; all connections are reset, because what they swallowed is gone. Give how many."""
         self._swallows = False
-        return int(self._ask(self._cut()))
+        return self.cut()
 
     def peace(self) -> None:
         """Lose nothing any more."""
@@ -66,19 +74,21 @@ class Proxy:
 
     # -- in the loop -------------------------------------------------------------------
 
-    def _ask(self, work: object) -> object:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)  # type: ignore[arg-type]
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _cut(self) -> int:
         wires = list(self._open)
         for wire in wires:
-            wire.cut()
+            if not wire.dead:
+                wire.cut()
         return len(wires)
 
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
-        await self._cut()
+        for wire in list(self._open):
+            wire.cut()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
@@ -101,7 +111,7 @@ class Proxy:
     async def _there(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, wire: _Wire) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
-                if self._swallows:
+                if self._swallows or wire.dead:
                     continue
                 if b"COMMIT\x00" in data and self._chance.random() < self._lose_commit:
                     if self._chance.random() < 0.5:
@@ -118,7 +128,7 @@ class Proxy:
             while data := await source.read(CHUNK):
                 if wire.deaf:
                     break
-                if not self._swallows:
+                if not self._swallows and not wire.dead:
                     sink.write(data)
                     await sink.drain()
         wire.cut()
@@ -129,6 +139,7 @@ class _Wire:
 
     def __init__(self, *ends: asyncio.StreamWriter) -> None:
         self._ends = ends
+        self.dead = False  # half-open
         self.deaf = False  # the next answer is not passed on
 
     def cut(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -37,9 +38,11 @@ class Screen:
         restarts = progress.counts["immediate restarts"] + progress.counts["fast restarts"]
         others = progress.counts.total() - kills - restarts
         faults = f"{kills} kills, {restarts} restarts, {others} other faults"
-        fields = {"phase": progress.phase, "left": progress.left, "done": progress.done, "faults": faults}
+        fields: dict[str, Any] = {"phase": progress.phase, "left": progress.left, "done": progress.done}
         total = self._bar.tasks[0].total or 0
-        self._bar.update(self._task, completed=total - progress.left if progress.phase == "storm" else total, **fields)
+        self._bar.update(
+            self._task, completed=total - progress.left if progress.phase == "storm" else total, faults=faults, **fields
+        )
         if not self._console.is_terminal:
             self._console.print(
                 f"{progress.phase}: {progress.left:.0f} s left, {progress.done:,} jobs, {faults}", highlight=False
@@ -79,7 +82,7 @@ def tables(result: Result) -> Iterator[Table | str]:
         if offenders:
             rest = [f"and {len(offenders) - SHOWN} more"] if len(offenders) > SHOWN else []
             yield "\n  ".join([f"broken: {name}", *offenders[:SHOWN], *rest])
-    verdict = "all rules hold" if result.sound else "RULES ARE BROKEN"
+    verdict = "all rules hold" if result.sound else f"RULES ARE BROKEN; ledgers and logs: {result.folder}"
     yield f"seed {result.plan.seed}, {result.took:.0f} s: {verdict}"
 
 

@@ -55,6 +55,7 @@ class Result:
     faults: Counter[str]
     ends: Counter[str]  # of processes
     took: float
+    folder: str  # of the ledgers and logs; kept where a rule is broken
 
     @property
     def sound(self) -> bool:
@@ -81,9 +82,12 @@ class Storm:
             finally:
                 crew.end()
             scene = rules.Scene(facts.gather(arena), ledger.read(arena.folder), crew.poisoned, complaints)
+            broken = rules.judge(scene)
+            if any(broken.values()):
+                arena.keep()
             lost = arena.workers_way.counts + arena.enqueuers_way.counts
-            return Result(self._plan, scene, rules.judge(scene), monkey.counts + lost, crew.ends,
-                          time.monotonic() - start)  # fmt: skip
+            took = time.monotonic() - start
+            return Result(self._plan, scene, broken, monkey.counts + lost, crew.ends, took, str(arena.folder))
 
     def _blow(self, arena: Arena, crew: Crew, monkey: Monkey) -> None:
         end = time.monotonic() + self._plan.seconds
@@ -102,7 +106,7 @@ class Storm:
             crew.tend()
             self._show(arena, "drain", end, monkey.counts)
             time.sleep(TICK * 4)
-        return [*complaints, *crew.dismiss("worker", 20), *crew.odd]
+        return [*complaints, *crew.dismiss("worker", 20), *crew.odd, *crew.errors()]
 
     def _show(self, arena: Arena, phase: str, end: float, counts: Counter[str]) -> None:
         now = time.monotonic()

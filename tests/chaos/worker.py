@@ -24,6 +24,7 @@ def main() -> int:
     worker_url, app_url = sys.argv[1:]
     os.environ[errands.APP_URL] = app_url
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # tells of every connection that we cut
     worker = Worker(
         sa.create_engine(worker_url),
         errands.forge,
