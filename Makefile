@@ -5,17 +5,20 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+MINUTES ?= 10
+SEED ?=
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.made
 
-.PHONY: help env demo test check bench format clean
+.PHONY: help env demo test check bench chaos format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2 }' Makefile
 	@printf '\n  PYTHON=python3.13            the Python of the environment\n'
 	@printf '  PYTEST_ARGS="-k lease -x"    more arguments for pytest\n'
+	@printf '  MINUTES=2 SEED=4711             of make chaos\n'
 	@printf '  JOBFORGE_TEST_DATABASE_URL   test on this server only\n\n'
 
 env: $(STAMP) ## make the environment (.venv); again when pyproject.toml changes
@@ -62,6 +65,9 @@ check: $(STAMP) ## lint and check types
 
 bench: $(STAMP) ## measure, and compare with the peers
 	@$(PY) -m benchmarks
+
+chaos: $(STAMP) ## break workers, server and wire for ten minutes, then count what is left
+	@$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 format: $(STAMP) ## format the code and cure what lint can cure
 	@$(BIN)/ruff check --fix

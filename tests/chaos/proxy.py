@@ -1,0 +1,147 @@
+"""A TCP proxy before the server that loses things: connections, packets, and the answer to a COMMIT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+CHUNK = 65536
+
+
+class Proxy:
+    """Passes everything on, until told otherwise. Its loop has a thread of its own.
+
+    Args:
+        target: The server's port on this machine.
+        chance: Decides whose COMMIT is hit.
+        lose_commit: How often a COMMIT's connection is cut: half of the time before it reaches the server, half of the
+            time behind it, when the server has answered and the client has not heard.
+    """
+
+    def __init__(self, target: int, chance: random.Random, lose_commit: float = 0.0) -> None:
+        self._target, self._chance = target, chance
+        self._lose_commit = lose_commit
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-proxy", daemon=True)
+        self._open: set[_Wire] = set()
+        self._swallows = False
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._ask(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ask(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def cut(self) -> int:
+        """Reset all connections; give how many."""
+        return self._ask(self._cut())
+
+    def kill_silently(self) -> None:
+        """All connections that are open now are half-open for ever: nobody is told, nothing passes. New ones work."""
+        for wire in list(self._open):
+            wire.dead = True
+
+    def swallow(self) -> None:
+        """From now on every connection, old or new, is open and dead: what is sent is gone."""
+        self._swallows = True
+
+    def pass_on(self) -> int:
+        """Pass on again; all connections are reset, because what they swallowed is gone. Give how many."""
+        self._swallows = False
+        return self.cut()
+
+    def peace(self) -> None:
+        """Lose nothing any more."""
+        self._lose_commit = 0.0
+        if self._swallows:
+            self.pass_on()
+
+    # -- in the loop -------------------------------------------------------------------
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _cut(self) -> int:
+        wires = list(self._open)
+        for wire in wires:
+            if not wire.dead:
+                wire.cut()
+        return len(wires)
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for wire in list(self._open):
+            wire.cut()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # the server is starting
+            writer.transport.abort()
+            return
+        wire = _Wire(writer, server_writer)
+        self._open.add(wire)
+        try:
+            await asyncio.gather(self._there(reader, server_writer, wire), self._back(server_reader, writer, wire))
+        finally:
+            self._open.discard(wire)
+            wire.cut()
+
+    async def _there(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, wire: _Wire) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(CHUNK):
+                if self._swallows or wire.dead:
+                    continue
+                if b"COMMIT\x00" in data and self._chance.random() < self._lose_commit:
+                    if self._chance.random() < 0.5:
+                        self.counts["commits lost"] += 1
+                        break
+                    self.counts["commits unanswered"] += 1
+                    wire.deaf = True
+                sink.write(data)
+                await sink.drain()
+        wire.cut()
+
+    async def _back(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, wire: _Wire) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(CHUNK):
+                if wire.deaf:
+                    break
+                if not self._swallows and not wire.dead:
+                    sink.write(data)
+                    await sink.drain()
+        wire.cut()
+
+
+class _Wire:
+    """One connection: both ends."""
+
+    def __init__(self, *ends: asyncio.StreamWriter) -> None:
+        self._ends = ends
+        self.dead = False  # half-open
+        self.deaf = False  # the next answer is not passed on
+
+    def cut(self) -> None:
+        for end in self._ends:
+            end.transport.abort()
