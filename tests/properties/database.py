@@ -32,7 +32,8 @@ union all
 select 'attempt', job_id, tenant_id, run, attempt, null, claimed_at, finished_at, token, worker_id, outcome
   from jobforge.attempts
 union all
-select 'request', job_id, tenant_id, null, null, null, requested_at, null, null, null, null from jobforge.cancel_requests
+select 'request', job_id, tenant_id, null, null, null, requested_at, null, null, null, null
+  from jobforge.cancel_requests
 union all
 select 'worker', null, null, null, null, null, alive_until, null, null, worker_id, null from jobforge.workers
 union all
@@ -62,8 +63,13 @@ class Place:
     def __repr__(self) -> str:
         return f"{self.name}{'' if self.tenant is None else ' of ' + self.tenant}{', open' if self.work else ''}"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(repr(self))  # as hypothesis shows it: it would print the fields of a dataclass
+
+    @property
+    def marks(self) -> int:
+        """How many savepoints are open."""
+        return len(self.work.marks) if self.work else 0
 
     def call(self, function: str, /, **arguments: object) -> list[Row]:
         if self.work is not None:
@@ -111,14 +117,14 @@ class Place:
 
     def jobs(self) -> dict[uuid.UUID, str]:
         """Every job that is seen here, with its state."""
-        if self.work is None:
-            with self.connection.transaction():
-                self._set_tenant()
-                return self._jobs()
-        return self._jobs()
-
-    def _jobs(self) -> dict[uuid.UUID, str]:
-        rows = self.connection.execute("select id, state from jobforge.all_jobs").fetchall()
+        asked = "select id, state from jobforge.all_jobs"
+        if self.work is not None:
+            rows = self.connection.execute(asked.encode()).fetchall()
+        else:  # in one message, for this is asked three times at each step
+            tenant = f"select set_config('jobforge.tenant_id', '{self.tenant}', true)"
+            cursor = self.connection.execute(f"begin; {tenant}; {asked}; commit".encode())
+            cursor.nextset(), cursor.nextset()
+            rows = cursor.fetchall()
         assert len(rows) == len({row["id"] for row in rows}), "a job is seen twice"
         return {row["id"]: row["state"] for row in rows}
 
@@ -180,7 +186,7 @@ class Real:
             return Counter(cursor.execute(FACTS).fetchall())
 
     def audit(self) -> list[Row]:
-        return self.admin.call("audit")
+        return call(self.admin.connection, "audit")
 
     def waits(self, place: Place, work: Callable[[], list[Row]]) -> Any:
         return self.sql.waits(place.connection, work)

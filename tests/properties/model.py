@@ -1,8 +1,9 @@
 """The lease protocol in plain Python: what each function of the schema does to a job, and for whom it waits.
 
-Facts are keyed: ("job", id), ("key", tenant, key), ("request", id), ("worker", id), ("pause", tenant), ("effect", token).
-What an open transaction has changed hides behind it until it commits, and holds up or turns away whoever wants the same
-key: that is all there is of locks. ("hold", id) is a lease that a handler keeps standing with heartbeat_job.
+Facts are keyed: ("job", id), ("key", tenant, key), ("request", id), ("worker", id), ("pause", tenant),
+("effect", token). What an open transaction has changed hides behind it until it commits, and holds up or turns away
+whoever wants the same key: that is all there is of locks. ("hold", id) is a lease that a handler keeps standing with
+heartbeat_job.
 """
 
 from __future__ import annotations
@@ -243,9 +244,7 @@ class Model:
     def _lease(self, work: Work, job: Job, worker: uuid.UUID, row: dict[str, Any]) -> None:
         deadline = self.now + (job.timeout or UNLIMITED) + MARGIN
         lease = Lease(row["lease_token"], worker, self.now, deadline)
-        self.put(
-            work, replace(job, state="running", run=job.run + 1, attempt=job.attempt + 1, since=None, lease=lease)
-        )
+        self.put(work, replace(job, state="running", run=job.run + 1, attempt=job.attempt + 1, since=None, lease=lease))
         said = (row["tenant_id"], row["run"], row["attempt"], row["crashes"], row["claimed_at"], row["deadline"])
         assert said == (job.tenant, job.run + 1, job.attempt + 1, job.crashes, self.now, deadline)
         self.reached("claim: running")
@@ -288,22 +287,19 @@ class Model:
         self.reached(f"complete: {answer}")
         return answer
 
-    def settle(
-        self, work: Work, job: Job, outcome: str, *, final: bool = False, delay: int | None = None
-    ) -> None:
+    def settle(self, work: Work, job: Job, outcome: str, *, final: bool = False, delay: int | None = None) -> None:
         """Where a run ends: what is charged, what is recorded, and where the job goes."""
         assert job.lease is not None
         charged = job.attempt if outcome in FAILURES or outcome == "succeeded" else job.attempt - 1
         crashes = crashes_after(outcome, job.crashes)
         wanted = self.see(work, "request", job.id) is not None
         state, since = "queued", None
+        worn = outcome in FAILURES and (final or job.attempt >= job.max_attempts)
         if outcome == "succeeded":
             state = "succeeded"
         elif outcome == "canceled" or wanted:
             state = "canceled"
-        elif outcome in FAILURES and (final or job.attempt >= job.max_attempts):
-            state = "dead"
-        elif outcome == "lost" and crashes >= CRASHES_TO_DEATH:
+        elif worn or (outcome == "lost" and crashes >= CRASHES_TO_DEATH):
             state = "dead"
         else:
             low, high = self._wait(job, outcome, delay)
@@ -388,7 +384,9 @@ class Model:
 
     def _settle_cancels(self, work: Work) -> int:
         settled = 0
-        for kind, job_id in [key for key, fact in (self.committed | work.changes).items() if key[0] == "request" and fact]:
+        for kind, job_id in [
+            key for key, fact in (self.committed | work.changes).items() if key[0] == "request" and fact
+        ]:
             job = self.job(work, job_id)
             assert job is not None
             if job.lease or self.others(work, (kind, job_id)):
@@ -480,4 +478,15 @@ def _job_facts(job: Job) -> Iterator[Fact]:
     for ended in job.record:
         lease = ended.lease
         times = (lease.claimed_at, ended.finished_at)
-        yield ("attempt", job.id, job.tenant, ended.run, ended.attempt, None, *times, lease.token, lease.worker, ended.outcome)
+        yield (
+            "attempt",
+            job.id,
+            job.tenant,
+            ended.run,
+            ended.attempt,
+            None,
+            *times,
+            lease.token,
+            lease.worker,
+            ended.outcome,
+        )

@@ -1,13 +1,12 @@
 """Whatever happens in whatever order: the database and the model of the lease protocol say the same.
 
-The default run is the same each time and takes half a minute. `make properties` goes on for as many examples as it is told,
-always others, and shrinks what it finds: see docs/leases.md.
+The default run is the same each time and takes half a minute. `make properties` goes on for as many examples as it is
+told, always others, and shrinks what it finds: see docs/leases.md.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,7 +15,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.house.source import sql_functions
 from tests.properties.database import Real
 from tests.properties.machine import Machine
 from tests.support import Sql, one_database
@@ -46,4 +44,5 @@ def drive(real: Real, how: settings) -> Counter[str]:
 
 def test_brief(real: Real) -> None:
     reached = drive(real, BRIEF)
-    for k, v in sorted(reached.items()): print(v, k)
+    for k, v in sorted(reached.items()):
+        print(v, k)
