@@ -429,6 +429,7 @@ def leases(engine: sa.Engine) -> int:
         return int(c.scalar(sa.text("select count(*) from jobforge.leases")) or 0)
 
 
+@pytest.mark.filterwarnings("ignore::jobforge_sa.errors.PoolNotSealedWarning")
 def test_a_switch_to_signed_waits_for_handlers_that_have_no_token(shop: Database) -> None:
     """Who was claimed before there was a key would fail; who was claimed behind it goes through the switch unharmed."""
     dba, registry = shop.engine(), JobForge()
