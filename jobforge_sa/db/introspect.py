@@ -282,7 +282,7 @@ def describe(connection: Connection) -> dict[str, str]:
 
 
 def parse(text: str) -> dict[str, str]:
-    """What `describe` gave, from a snapshot of ours: of others', a name could look like the line between two objects."""
+    """What `describe` gave, from a snapshot of ours: a hostile name could look like the line between two objects."""
     parts = re.split(rf"\n-- ((?:{'|'.join(_KINDS)}) \S+)\n", text.removeprefix(_HEADER))
     return {name: body.removesuffix("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
