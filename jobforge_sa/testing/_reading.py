@@ -120,8 +120,8 @@ def judge_rows(target: Target, seen: Look, tenants: Sequence[Tenant]) -> None:
             f"{target.name} is not isolated: {one} and {other} are both shown {_some(shared)}"
             + ("" if target.keys else "\n  (rows that are alike by nature, such as counts, need make=)")
         )
-    for tenant, other in zip(tenants, reversed(tenants), strict=True):
-        if shown := seen.get(who_injects(tenant), Counter()) & seen[who(other)]:
+    for tenant, victim in zip(tenants, reversed(tenants), strict=True):
+        if shown := seen.get(who_injects(tenant), Counter()) & seen[who(victim)]:
             raise NotIsolated(f"{target.name} is not isolated: {who_injects(tenant)} is shown {_some(shown)}")
     for nobody in NOBODY:
         if seen[nobody]:
