@@ -9,6 +9,7 @@ from sqlalchemy import FromClause, Row, Table, Uuid, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Integer
 
+from jobforge_sa.tenant import SignedTenant, Tenant
 from jobforge_sa.testing._verdict import ProvesNothing, said
 
 _LOGIN = text("select rolname, rolsuper, rolbypassrls from pg_roles where rolname = current_user")
@@ -28,6 +29,22 @@ _POLICIES = text(
 def name_of(session: Session, table: FromClause) -> str:
     """A table as SQL names it."""
     return session.connection().dialect.identifier_preparer.format_table(table)
+
+
+def require_signed(tenants: Iterable[Tenant]) -> None:
+    """Raise where tenancy is signed and a tenant is not.
+
+    Raises:
+        ProvesNothing: it would see nothing behind policies that ask for the token, and be believed by the others.
+    """
+    if not all(isinstance(tenant, SignedTenant) for tenant in tenants):
+        raise ProvesNothing(
+            said(
+                "this would prove nothing: tenancy is signed in this database, and the tenants of the test are not",
+                cure="let the fixture jobforge_tenants return signed ones, as your application does:\n"
+                'key = TenantKey.from_environment(); return key.tenant("tenant-a"), key.tenant("tenant-b")',
+            )
+        )
 
 
 def require_bound(session: Session, tables: Iterable[Table]) -> None:

@@ -21,6 +21,7 @@ Rows = Counter[str]  # by what they say, for not every value can be hashed
 Statement: TypeAlias = "Select[Any] | CompoundSelect[Any] | TextClause"
 Look = dict[str, Rows]  # by who looks
 
+_LIE = ", whose SQL sets jobforge.tenant_id and request.jwt.claims to the other's,"
 NOBODY = ("a connection that never had a tenant", "a transaction with an empty tenant")
 
 
@@ -51,12 +52,20 @@ def who(tenant: Tenant) -> str:
     return f"tenant {name_of(tenant)!r}"
 
 
-def look(sessions: Sessions, target: Target, tenants: Sequence[Tenant]) -> Look:
-    """Run the statement as everybody."""
+def who_injects(tenant: Tenant) -> str:
+    """The same, when SQL that was injected names the other tenant by all that is not signed."""
+    return f"{who(tenant)}{_LIE}"
+
+
+def look(sessions: Sessions, target: Target, tenants: Sequence[Tenant], *, signed: bool = False) -> Look:
+    """Run the statement as everybody; where tenancy is signed, also as each tenant that lies about itself."""
     seen: Look = {}
-    for tenant in tenants:
+    for tenant, other in zip(tenants, reversed(tenants), strict=True):
         with sessions.of(tenant) as session:
             seen[who(tenant)] = rows(session, target)
+        if signed:
+            with sessions.injected(tenant, other) as session:
+                seen[who_injects(tenant)] = _rows_of_nobody(session, target)
     with sessions.untouched() as others, others.of(None) as session:
         seen[NOBODY[0]] = _rows_of_nobody(session, target)
     with sessions.of(None) as session:
@@ -111,6 +120,9 @@ def judge_rows(target: Target, seen: Look, tenants: Sequence[Tenant]) -> None:
             f"{target.name} is not isolated: {one} and {other} are both shown {_some(shared)}"
             + ("" if target.keys else "\n  (rows that are alike by nature, such as counts, need make=)")
         )
+    for tenant, victim in zip(tenants, reversed(tenants), strict=True):
+        if shown := seen.get(who_injects(tenant), Counter()) & seen[who(victim)]:
+            raise NotIsolated(f"{target.name} is not isolated: {who_injects(tenant)} is shown {_some(shown)}")
     for nobody in NOBODY:
         if seen[nobody]:
             raise NotIsolated(f"{target.name} is not isolated: {nobody} is shown {_some(seen[nobody])}")
@@ -127,8 +139,14 @@ def judge_growth(target: Target, before: Look, after: Look, tenant: Tenant) -> N
     """
     owner = who(tenant)
     for one in after:
-        if one != owner and before[one] != after[one]:
-            shown = after[one] - before[one] or before[one] - after[one]
+        if one in (owner, who_injects(tenant)) or before[one] == after[one]:
+            continue
+        shown = after[one] - before[one]
+        if not one.endswith(
+            _LIE
+        ):  # who lies gets an error as soon as there is a row, and so no rows where a sum was NULL
+            shown = shown or before[one] - after[one]
+        if shown:
             raise NotIsolated(f"{target.name} is not isolated: of a new row of {owner}, {one} is shown {_some(shown)}")
     if before[owner] == after[owner]:
         raise ProvesNothing(

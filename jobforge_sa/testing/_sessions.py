@@ -7,17 +7,27 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from jobforge_sa.db.calls import SCHEMA_VERSION
 from jobforge_sa.enqueue.tenant import bind_tenant
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.tenant import Tenant
+from jobforge_sa.tenant import Tenant, name_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 # A test whose own open transaction holds the rows that we try to touch must fail, and not hang.
 _PATIENCE = text("select set_config('lock_timeout', '5s', true)")
+
+# What injected SQL can say of a tenant without a key: the plain setting, and the claims of a JWT, wherever in them
+# an application's policy may look.
+_INJECTION = text(
+    "select set_config('jobforge.tenant_id', :tenant, true), set_config('request.jwt.claims', json_build_object("
+    "'tenant_id', cast(:tenant as text), 'sub', cast(:tenant as text), 'app_metadata', json_build_object('tenant_id', "
+    "cast(:tenant as text)), 'user_metadata', json_build_object('tenant_id', cast(:tenant as text)))::text, true)"
+)
 
 
 class Sessions:
@@ -44,6 +54,21 @@ class Sessions:
                     session.commit()
                     connection.commit()
 
+    def signed(self) -> bool:
+        """Whether the database takes a tenant with a token only; a login that may not ask meets no such policies."""
+        try:
+            with self.engine.connect() as connection:
+                return bool(connection.execute(SCHEMA_VERSION).one().tenancy == "signed")
+        except DBAPIError:
+            return False
+
+    @contextmanager
+    def injected(self, tenant: Tenant, other: Tenant) -> Iterator[Session]:
+        """A session of the tenant in which injected SQL has named the other one, as far as SQL can."""
+        with self.of(tenant) as session:
+            inject(session, other)
+            yield session
+
     @contextmanager
     def untouched(self) -> Iterator[Sessions]:
         """Sessions on connections that never had a tenant.
@@ -56,6 +81,11 @@ class Sessions:
             yield Sessions(engine)
         finally:
             engine.dispose()
+
+
+def inject(session: Session, other: Tenant) -> None:
+    """Name another tenant as injected SQL would, behind the tenant that the session has."""
+    session.execute(_INJECTION, {"tenant": name_of(other)})
 
 
 def _refuse_autocommit(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from jobforge_sa.tenant import Tenant, named
 from jobforge_sa.tenant import name_of as tenant_id
 from jobforge_sa.testing._policy import name_of
 from jobforge_sa.testing._reading import who
-from jobforge_sa.testing._sessions import Sessions
+from jobforge_sa.testing._sessions import Sessions, inject
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
 
 Values = dict[str, Any]  # a row, by the names of its columns
@@ -25,6 +25,8 @@ Values = dict[str, Any]  # a row, by the names of its columns
 _REFUSED = {"42501", "P0001", "55000", "0A000"}
 _PAST = -1  # rows hit: unknown, but more than none
 _IS_TABLE = sa.text("select relkind in ('r', 'p') from pg_class where oid = to_regclass(:name)")
+_NO_CLAIMS = sa.text("select set_config('request.jwt.claims', '', true)")
+_MAY_READ_ALL = sa.text("select has_table_privilege(to_regclass(:name), 'SELECT')")
 _MAY_UPDATE = sa.text(
     "select attname from pg_attribute where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped "
     "and attgenerated = '' and attidentity <> 'a' and has_column_privilege(attrelid, attnum, 'UPDATE')"
@@ -38,8 +40,10 @@ class Attack:
     for SELECT applied too, which would hide that those for INSERT, UPDATE or DELETE are open.
     """
 
-    def __init__(self, sessions: Sessions, name: str, table: sa.Table, tenants: tuple[Tenant, Tenant]) -> None:
-        self._sessions, self._name, self._table = sessions, name, table
+    def __init__(
+        self, sessions: Sessions, name: str, table: sa.Table, tenants: tuple[Tenant, Tenant], *, signed: bool = False
+    ) -> None:
+        self._sessions, self._name, self._table, self._signed = sessions, name, table, signed
         self._me, self._other = tenants
         # bare: of the mapped table an UPDATE may set more columns (onupdate), and those may be refused
         columns: Sequence[sa.ColumnClause[Any]] = [sa.column(c.name, c.type) for c in table.c]
@@ -49,6 +53,7 @@ class Attack:
         with sessions.of(self._me) as session:
             self._mine = _one(session, table)
             self._is_table = bool(session.scalar(_IS_TABLE, {"name": name_of(session, table)}))
+            self._may_read_all = bool(session.scalar(_MAY_READ_ALL, {"name": name_of(session, table)}))
             self._may_update = set(session.scalars(_MAY_UPDATE, {"name": name_of(session, table)}))
         self._tenant = next((c for c in table.c if self._tells(c)), None)  # the column that names the tenant
 
@@ -66,20 +71,21 @@ class Attack:
             self._update(session, seen)
             self._give(session)
             self._delete(session, seen)
+            if self._signed:
+                self._lie(session)
 
     def _tells(self, column: sa.Column[Any]) -> bool:
         values = (str(self._mine[column.name]), str(self._theirs[column.name]))
         return values == (tenant_id(self._me), tenant_id(self._other))
 
     def _insert(self, session: Session) -> None:
-        values = {c.name: self._theirs[c.name] for c in self._table.c if not _made_by_default(c)}
         before = self._count(session, self._other)
         _become(session, self._me)
 
         def more() -> int:  # for the other, and not only stored: a trigger may have made it the tenant's own
             return self._count(session, self._other) - before
 
-        hit = _hit(session, sa.insert(self._table).values(values).inline(), more)
+        hit = _hit(session, self._new(), more)
         _become(session, self._me)
         if hit:
             self._leak(f"can insert a row for {who(self._other)}, such as {self._key(self._theirs)}")
@@ -88,10 +94,47 @@ class Attack:
         _become(session, tenant)
         return session.scalar(sa.select(sa.func.count()).select_from(self._table)) or 0
 
+    def _new(self) -> sa.Insert:
+        """A row for the other."""
+        values = {c.name: self._theirs[c.name] for c in self._table.c if not _made_by_default(c)}
+        return sa.insert(self._table).values(values).inline()
+
+    def _settable(self) -> list[str]:
+        """The columns that may be updated with a value of another row."""
+        return [c.name for c in self._table.c if c.name in self._may_update and not (c.primary_key or c.unique)]
+
+    def _lie(self, session: Session) -> None:
+        """Name the other tenant by all that is not signed, and try again: nothing of the other's may change."""
+        tries: list[tuple[str, sa.Insert | sa.Update | sa.Delete]] = [
+            ("insert a row for", self._new()),
+            ("DELETE a row of", sa.delete(self._bare)),
+            # each column by itself: to write the tenant's own name may be refused where another column is open
+            *(("UPDATE a row of", self._set(name, self._mine[name])) for name in self._settable()),
+        ]
+        before = self._state(session)
+
+        def changed() -> int:
+            return int(self._state(session) != before)
+
+        for verb, statement in tries:
+            _become(session, self._me)
+            inject(session, self._other)
+            hit = _hit(session, statement, changed)
+            if hit == 1 or (hit == _PAST and isinstance(statement, sa.Insert)):
+                how = "by SQL that sets jobforge.tenant_id and request.jwt.claims"
+                self._leak(f"can {verb} {who(self._other)} {how}, such as {self._key(self._theirs)}")
+        _become(session, self._me)
+
+    def _state(self, session: Session) -> list[str]:
+        """The other's rows, and who wrote them last, where that may be read."""
+        _become(session, self._other)
+        columns = [*self._table.c, *([sa.literal_column("xmin::text")] if self._may_read_all else [])]
+        statement = sa.select(*columns).select_from(self._table)
+        return sorted(repr(tuple(row)) for row in session.execute(statement))
+
     def _update(self, session: Session, seen: int) -> None:
-        names = [c.name for c in self._table.c if c.name in self._may_update and not (c.primary_key or c.unique)]
         column = self._tenant.name if self._tenant is not None and self._tenant.name in self._may_update else None
-        chosen = column or next(iter(names), None)
+        chosen = column or next(iter(self._settable()), None)
         if chosen is None:
             return
         hit = _hit(session, self._set(chosen, self._mine[chosen]))
@@ -127,6 +170,7 @@ class Attack:
 
 def _become(session: Session, tenant: Tenant) -> None:
     session.execute(settings.set_tenant(named(tenant)), settings.binds(named(tenant)))
+    session.execute(_NO_CLAIMS)
 
 
 def _one(session: Session, table: sa.Table) -> Values:

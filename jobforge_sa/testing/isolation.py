@@ -1,7 +1,9 @@
 """Act as a tenant, and assert that models, queries and functions of an application keep tenants apart.
 
 Made for pytest (`jobforge_sa.testing.plugin` gives it as the fixture `isolation`), and needs none of it. Works for
-tables whose policies use `jobforge.current_tenant()` or `current_setting('jobforge.tenant_id', true)`.
+tables whose policies use `jobforge.current_tenant()`; where tenancy is plain also for those that use
+`current_setting('jobforge.tenant_id', true)`. Where it is signed those are found: each tenant then also tries to be
+the other one by all that SQL can set without a key.
 
 Every assertion first looks whether it could fail at all: as a superuser, without rows of both tenants, or with an
 id that nobody has, any of them would pass, and mean nothing.
@@ -23,7 +25,7 @@ from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tenant import SignedTenant, Tenant, name_of
 from jobforge_sa.testing import _policy, _reading
 from jobforge_sa.testing._calling import Call, Deed
-from jobforge_sa.testing._reading import Statement, Target, who
+from jobforge_sa.testing._reading import Statement, Target, who, who_injects
 from jobforge_sa.testing._sessions import Sessions
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, said
 from jobforge_sa.testing._writing import Attack
@@ -83,9 +85,10 @@ class Isolation:
         try:
             with self._sessions.of(self.tenants[0]) as session:
                 _policy.require_bound(session, found.tables)
+            signed = self._signed(*self.tenants)
             with ExitStack() as made:
-                self._assert_reads(found, make, made)
-                self._assert_writes(found)
+                self._assert_reads(found, make, made, signed=signed)
+                self._assert_writes(found, signed=signed)
         except NotIsolated as verdict:
             raise NotIsolated(self._explained(verdict, found)) from None
         except ProvesNothing as verdict:  # as if raised here: the way to it is ours, and says nothing to the user
@@ -130,43 +133,60 @@ class Isolation:
                 _policy.require_bound(session, ())
                 _require_works(call.run(session, refusals, ()), call.name, of)
             with self._sessions.of(caller) as session:
-                _require_refused(call.run(session, refusals, may_change), call.name, caller, of)
+                _require_refused(call.run(session, refusals, may_change), call.name, who(caller), of)
+            if self._signed(caller, of):
+                with self._sessions.injected(caller, of) as session:
+                    _require_refused(call.run(session, refusals, may_change), call.name, who_injects(caller), of)
         except (NotIsolated, ProvesNothing) as verdict:
             raise verdict.with_traceback(None) from verdict.__cause__
 
-    # -- how ---------------------------------------------------------------------------
-
-    def _assert_reads(self, target: Target, make: Make | None, made: ExitStack) -> None:
-        seen = _reading.look(self._sessions, target, self.tenants)
-        if make is not None:
-            for tenant in self.tenants:
-                made.enter_context(self._rows(tenant, make))
-                before, seen = seen, _reading.look(self._sessions, target, self.tenants)
-                _reading.judge_growth(target, before, seen, tenant)
-        if make is None or target.keys:  # what a select shows to everybody may be meant for everybody
-            _reading.judge_rows(target, seen, self.tenants)
-
-    def _assert_writes(self, target: Target) -> None:
-        if target.table is not None:
-            one, other = self.tenants
-            for pair in ((one, other), (other, one)):
-                Attack(self._sessions, target.name, target.table, pair).run()
-
     @contextmanager
-    def _rows(self, tenant: Tenant, make: Make) -> Iterator[None]:
-        """Rows of the tenant, for a block."""
+    def stored(self, tenant: Tenant, make: Make) -> Iterator[Any]:
+        """What `make` gives for the tenant's name, committed for a block and deleted behind it.
+
+        Args:
+            tenant: The tenant, signed where tenancy is.
+            make: As in `assert_isolated`. What it gives is what the block gets.
+
+        Raises:
+            ProvesNothing: the tenant may not store its own.
+        """
         objects = make(tenant.id if isinstance(tenant, SignedTenant) else tenant)
         with self._storing(tenant), self._sessions.of(tenant, commit=True) as session:
             session.add_all(objects if isinstance(objects, list | tuple) else [objects])
             session.flush()
             stored = [*session]
         try:
-            yield
+            yield objects
         except BaseException:
             self._delete(tenant, stored)
             raise
         if (error := self._delete(tenant, stored)) is not None:
             warnings.warn(f"what make({name_of(tenant)!r}) stored stays in the database: {error}", stacklevel=2)
+
+    # -- how ---------------------------------------------------------------------------
+
+    def _signed(self, *tenants: Tenant) -> bool:
+        """Whether tenancy is signed; then these have to be."""
+        if signed := self._sessions.signed():
+            _policy.require_signed(tenants)
+        return signed
+
+    def _assert_reads(self, target: Target, make: Make | None, made: ExitStack, *, signed: bool) -> None:
+        seen = _reading.look(self._sessions, target, self.tenants, signed=signed)
+        if make is not None:
+            for tenant in self.tenants:
+                made.enter_context(self.stored(tenant, make))
+                before, seen = seen, _reading.look(self._sessions, target, self.tenants, signed=signed)
+                _reading.judge_growth(target, before, seen, tenant)
+        if make is None or target.keys:  # what a select shows to everybody may be meant for everybody
+            _reading.judge_rows(target, seen, self.tenants)
+
+    def _assert_writes(self, target: Target, *, signed: bool) -> None:
+        if target.table is not None:
+            one, other = self.tenants
+            for pair in ((one, other), (other, one)):
+                Attack(self._sessions, target.name, target.table, pair, signed=signed).run()
 
     @contextmanager
     def _storing(self, tenant: Tenant) -> Iterator[None]:
@@ -202,19 +222,19 @@ def _require_works(deed: Deed, name: str, owner: Tenant) -> None:
         raise ProvesNothing(
             said(
                 f"this would prove nothing: {name} {how} for {who(owner)} either, whose things the arguments name",
-                cure="commit them first (as_tenant(owner, commit=True)), and pass their keys",
+                cure="commit them first (with isolation.stored(owner, make=...) as it), and pass their keys",
             )
         )
 
 
-def _require_refused(deed: Deed, name: str, caller: Tenant, owner: Tenant) -> None:
+def _require_refused(deed: Deed, name: str, caller: str, owner: Tenant) -> None:
     if deed.refusal is not None or deed.is_nothing:
         return
     did = [f"gave {str(deed.given[0])[:200]}"] if deed.given else []
     did += [f"made {number} {change}" for change, number in sorted(deed.changed.items())]
     raise NotIsolated(
         said(
-            f"{name} does not refuse a foreign tenant: called by {who(caller)} for what is {who(owner)}'s, it "
+            f"{name} does not refuse a foreign tenant: called by {caller} for what is {who(owner)}'s, it "
             + " and ".join(did),
             why="a SECURITY DEFINER function has the rights of its owner, and an argument can name any tenant",
             cure="compare with jobforge.current_tenant() in the function, or make it SECURITY INVOKER",

@@ -33,7 +33,10 @@ def jobforge_engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def jobforge_tenants() -> tuple[Tenant, Tenant]:
-    """Override it where your tenants are no text: two of them, such as UUIDs that your table of tenants has."""
+    """Override it where your tenants are no text, such as UUIDs that your table of tenants has, or are signed.
+
+    Where tenancy is signed: `key = TenantKey.from_environment()`, and `key.tenant("tenant-a"), key.tenant("tenant-b")`.
+    """
     return "tenant-a", "tenant-b"
 
 

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 import jobforge_sa.testing.isolation  # noqa: F401 - inner runs forget what they import, in parts
+from jobforge_sa.tenant import TenantKey
 from tests.fix_postgres import Database
 from tests.house import markdown
 from tests.house.source import ROOT
@@ -70,10 +71,34 @@ def run(database: Database, *statements: str) -> None:
             connection.exec_driver_sql(statement)
 
 
+def python_of_the_page() -> list[str]:
+    return [block.text for block in markdown.blocks(TESTING) if block.language == "python"]
+
+
+def left(database: Database) -> int:
+    with database.engine().connect() as connection:
+        return int(connection.scalar(sa.text("select count(*) from orders")) or 0)
+
+
+@pytest.fixture
+def signed(suite: pytest.Pytester, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Pytester]:
+    """The same project with the page's tenants, where tenancy is signed."""
+    key = TenantKey.generate("k1")
+    monkeypatch.setenv("JOBFORGE_TENANT_KEY", key.text())
+    run(
+        database,
+        f"select jobforge.add_tenant_key('k1', decode('{key.secret.hex()}', 'hex'))",
+        "select jobforge.use_tenancy('signed')",
+    )
+    suite.makeconftest("\n".join(python_of_the_page()[:2]))
+    yield suite
+    run(database, "select jobforge.use_tenancy('plain')", "delete from jobforge.tenant_keys")
+
+
 @pytest.fixture
 def suite(pytester: pytest.Pytester, database: Database, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A user's project: the pages's conftest.py and tests, word by word."""
-    conftest, tests = [block.text for block in markdown.blocks(TESTING) if block.language == "python"]
+    """A user's project: the page's conftest.py and tests, word by word."""
+    conftest, _, tests = python_of_the_page()
     monkeypatch.setenv("TEST_DATABASE_URL", database.url("jf_app").render_as_string(hide_password=False))
     pytester.makeconftest(conftest)
     pytester.makepyfile(shop=SHOP, test_shop=tests)
@@ -81,8 +106,41 @@ def suite(pytester: pytest.Pytester, database: Database, monkeypatch: pytest.Mon
     return pytester
 
 
-def test_the_tests_of_the_page_pass_for_an_application_that_is_isolated(suite: pytest.Pytester) -> None:
+def test_the_tests_of_the_page_pass_for_an_application_that_is_isolated(
+    suite: pytest.Pytester, database: Database
+) -> None:
     suite.runpytest("-v").assert_outcomes(passed=3)
+    assert left(database) == 0
+
+
+def test_they_pass_where_tenancy_is_signed_with_the_tenants_of_the_page(
+    signed: pytest.Pytester, database: Database
+) -> None:
+    signed.runpytest("-v").assert_outcomes(passed=3)
+    assert left(database) == 0
+
+
+def test_they_fail_where_tenancy_is_signed_and_a_policy_believes_the_setting(
+    signed: pytest.Pytester, database: Database
+) -> None:
+    run(database, "alter policy tenant on orders using (tenant_id = current_setting('jobforge.tenant_id', true))")
+    result = signed.runpytest("--tb=short")
+
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        ["E *tenant 'tenant-b', whose SQL sets jobforge.tenant_id and request.jwt.claims to the other's, is shown*"]
+    )
+    result.stdout.fnmatch_lines(["E *create policy orders_tenant on orders using (tenant_id = (select jobforge.curr*"])
+    assert left(database) == 0
+
+
+def test_tenants_that_are_not_signed_prove_nothing_where_tenancy_is(signed: pytest.Pytester) -> None:
+    signed.makeconftest(python_of_the_page()[0])
+    result = signed.runpytest("--tb=short")
+
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["E *tenancy is signed in this database, and the tenants of the test are not"])
+    result.stdout.fnmatch_lines(['E *return key.tenant("tenant-a"), key.tenant("tenant-b")'])
 
 
 def test_each_of_them_fails_for_one_that_is_not(suite: pytest.Pytester, database: Database) -> None:
