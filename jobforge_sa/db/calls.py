@@ -228,7 +228,11 @@ select j.job_id, j.tenant_id, j.queue, j.type, j.priority, j.payload, j.run, j.a
        %(worker_id)s, %(queues)s::text[], %(types)s::text[], %(limit)s, %(queue_limits)s::integer[],
        %(cursors)s::text[], %(alive)s::interval) j
  where h.done is not null"""
-COMPLETE_JOBS: Final = "select item, answer, reason from jobforge.complete_jobs(%(results)s::json)"
+# a lease that somebody holds in a transaction that he keeps open must not keep all others' ends waiting
+COMPLETE_JOBS: Final = """
+with patience as materialized (select set_config('lock_timeout', '500ms', true) as is)
+select j.item, j.answer, j.reason from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
+ where p.is is not null"""
 HEARTBEAT_JOBS: Final = """
 select signal, lease_token from jobforge.heartbeat_jobs(
        %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[])"""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from sqlalchemy import Engine
 
-from jobforge_sa.db import calls
+from jobforge_sa.db import calls, failures
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.link import LinkDown
@@ -20,6 +21,8 @@ from jobforge_sa.worker.service import Service
 log = logging.getLogger("jobforge_sa.worker")
 
 BATCH = 500
+ASIDE = 5.0  # seconds until a lease that somebody held is tried again
+LOCKED = "55P03"  # lock_not_available
 
 
 class Reporter(Service):
@@ -33,6 +36,10 @@ class Reporter(Service):
         self._ended = ended  # told each run and how it ended for the database: an outcome, or "lost"
         self._queue: queue.SimpleQueue[tuple[Run, Ending] | None] = queue.SimpleQueue()
         self._batch: list[tuple[Run, Ending]] = []
+        # a handler that outlived its timeout may hold its lease in a transaction that it keeps open: the ends of all
+        # others must not wait behind it
+        self._aside: list[tuple[Run, Ending]] = []
+        self._again = 0.0  # monotonic
 
     def report(self, run: Run, ending: Ending | None) -> None:
         """Take a run's end; None: the handler's own transaction has completed it."""
@@ -48,7 +55,7 @@ class Reporter(Service):
     @property
     def backlog(self) -> int:
         """Ended runs that the database does not know of yet."""
-        return self._queue.qsize() + len(self._batch)
+        return self._queue.qsize() + len(self._batch) + len(self._aside)
 
     def wake(self) -> None:
         """Let the thread look at once."""
@@ -56,6 +63,8 @@ class Reporter(Service):
 
     def step(self) -> None:
         """Send what has come together; wait for the first if there is nothing."""
+        if self._aside and time.monotonic() >= self._again:
+            self._batch, self._aside = self._batch + self._aside, []
         self._collect(wait=not self._batch)
         if self._batch:
             self._send()
@@ -66,16 +75,20 @@ class Reporter(Service):
             while True:
                 self._collect(wait=False)
                 if not self._batch:
-                    return
+                    break
                 self._send()
         except (LinkDown, psycopg.Error) as error:
-            log.warning("reporter: %s runs ended and could not be reported (%s); they will run again",
-                        len(self._batch), error)  # fmt: skip
+            self._give_up(self._batch, error)
+        if self._aside:
+            self._give_up(self._aside, "somebody holds their leases")
+
+    def _give_up(self, left: list[tuple[Run, Ending]], why: object) -> None:
+        log.warning("reporter: %s runs ended and could not be reported (%s); they will run again", len(left), why)
 
     def _collect(self, *, wait: bool) -> None:
         try:
             while len(self._batch) < BATCH:
-                entry = self._queue.get(block=wait)
+                entry = self._queue.get(block=wait, timeout=ASIDE if self._aside else None)
                 if entry is not None:
                     self._batch.append(entry)
                 wait = False
@@ -85,8 +98,11 @@ class Reporter(Service):
     def _send(self) -> None:
         try:
             answers = self._tell(self._batch)
-        except psycopg.Error as error:
-            self._tell_apart(error)
+        except (LinkDown, psycopg.Error) as error:
+            locked = failures.sqlstate(error.__cause__ or error) == LOCKED
+            if isinstance(error, LinkDown) and not locked:
+                raise
+            self._tell_apart(error, locked)
             return
         batch, self._batch = self._batch, []
         for item, answer, reason in answers:
@@ -97,10 +113,15 @@ class Reporter(Service):
         document = "[" + ",".join(ending.item(run) for run, ending in batch) + "]"
         return self.link.run(lambda c: c.execute(calls.COMPLETE_JOBS, {"results": document}).fetchall())
 
-    def _tell_apart(self, error: psycopg.Error) -> None:
+    def _tell_apart(self, error: Exception, locked: bool) -> None:
         """The database raised for the whole: one by one, so that whoever is to blame harms nobody else."""
         if len(self._batch) == 1:
             run, ending = self._batch.pop()
+            if locked:
+                log.info("job %s: somebody holds the lease of run %s; its end is told later", run.job.id, run.job.run)
+                self._aside.append((run, ending))
+                self._again = time.monotonic() + ASIDE
+                return
             self._hear(run, ending, "refused", str(error).partition("\n")[0])
             return
         whole, self._batch = self._batch, []
