@@ -211,7 +211,8 @@ class Machine(RuleBasedStateMachine):
         best = [job for job in jobs if wanted(job)]
         work = place.work or Work()
         contested = [job for job in best if not self.model.free(work, job)]
-        if contested and self.draw(OFTEN, "contested"):
+        collides: bool = bool(contested) and self.draw(OFTEN, "contested")
+        if collides:
             best = contested
         elif not best or self.draw(RARELY, "any"):
             best = list(jobs)
