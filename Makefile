@@ -11,14 +11,15 @@ BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.made
 
-.PHONY: help env demo test check bench chaos format clean
+.PHONY: help env demo test properties chaos check bench format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2 }' Makefile
 	@printf '\n  PYTHON=python3.13            the Python of the environment\n'
 	@printf '  PYTEST_ARGS="-k lease -x"    more arguments for pytest\n'
-	@printf '  MINUTES=2 SEED=4711             of make chaos\n'
+	@printf '  MINUTES=2 SEED=4711          of make chaos\n'
+	@printf '  JOBFORGE_PROPERTIES=5000     so many examples of make properties\n'
 	@printf '  JOBFORGE_TEST_DATABASE_URL   test on this server only\n\n'
 
 env: $(STAMP) ## make the environment (.venv); again when pyproject.toml changes
@@ -56,6 +57,10 @@ test: $(STAMP) ## run the suite, on the newest Postgres found and on the oldest
 	run oldest "$$oldest" >"$$said" 2>&1 & \
 	status=0; run newest "$$newest" || status=$$?; \
 	wait $$! || status=$$?; cat "$$said"; exit $$status
+
+# The suite runs 50 examples and shrinks none; here a test may take as long as it likes.
+properties: $(STAMP) ## let hypothesis look for a sequence that breaks the protocol of leases; minutes
+	@JOBFORGE_PROPERTIES=$${JOBFORGE_PROPERTIES:-1000} $(PY) -m pytest tests/properties -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 check: $(STAMP) ## lint and check types
 	@$(BIN)/ruff check

@@ -117,12 +117,11 @@ class Place:
 
     def jobs(self) -> dict[uuid.UUID, str]:
         """Every job that is seen here, with its state."""
-        asked = "select id, state from jobforge.all_jobs"
         if self.work is not None:
-            rows = self.connection.execute(asked.encode()).fetchall()
-        else:  # in one message, for this is asked three times at each step
+            rows = self.connection.execute("execute seen").fetchall()
+        else:  # in one message, and planned once: this is asked three times at each step
             tenant = f"select set_config('jobforge.tenant_id', '{self.tenant}', true)"
-            cursor = self.connection.execute(f"begin; {tenant}; {asked}; commit".encode())
+            cursor = self.connection.execute(f"begin; {tenant}; execute seen; commit".encode())
             cursor.nextset(), cursor.nextset()
             rows = cursor.fetchall()
         assert len(rows) == len({row["id"] for row in rows}), "a job is seen twice"
@@ -164,12 +163,15 @@ class Real:
         connection = self.sql.connect(user)
         connection.autocommit = True
         connection.execute(f"set lock_timeout = '{PATIENCE}'".encode())
+        connection.prepare_threshold = None  # with one of its own, psycopg deallocates ours after each rollback
+        if user == "jf_app":
+            connection.execute("prepare seen as select id, state from jobforge.all_jobs")
         return connection
 
     def clean(self) -> None:
         """Take away what the last example left, also when it failed halfway."""
-        for place in self.transactions:
-            place.connection.execute("rollback")
+        for place in (*self.transactions, *self.tenants.values()):
+            place.connection.rollback()
             place.work = None
         self._root.execute(CLEAN)
         self.set_now(BEGINNING)

@@ -57,7 +57,8 @@ options = st.fixed_dictionaries(
 )
 RARELY = [False] * 7 + [True]
 rarely = st.sampled_from(RARELY)
-often = st.sampled_from([True] * 3 + [False])
+OFTEN = [True] * 3 + [False]
+often = st.sampled_from(OFTEN)
 
 Function = Callable[..., None]
 T = TypeVar("T")
@@ -205,10 +206,15 @@ class Machine(RuleBasedStateMachine):
     def running(self) -> list[Job]:
         return [job for job in self.model.jobs(Work()) if job.lease]
 
-    def pick(self, jobs: Sequence[Job], wanted: Callable[[Job], bool]) -> Job | None:
-        """One of them, as a rule one that is wanted."""
+    def pick(self, place: Place, jobs: Sequence[Job], wanted: Callable[[Job], bool]) -> Job | None:
+        """One of them, as a rule one that is wanted, and often one that another transaction has in its hands."""
         best = [job for job in jobs if wanted(job)]
-        if not best or (jobs and self.draw(RARELY, "any")):
+        work = place.work or Work()
+        contested = [job for job in best if not self.model.free(work, job)]
+        collides: bool = bool(contested) and self.draw(OFTEN, "contested")
+        if collides:
+            best = contested
+        elif not best or self.draw(RARELY, "any"):
             best = list(jobs)
         return best[self.draw(range(len(best)), "job")] if best else None
 
@@ -222,11 +228,11 @@ class Machine(RuleBasedStateMachine):
     def open_engine(self) -> None:
         self.closed(self.real.engines)[0].begin(None, self.model)
 
-    @action(1, lambda self: self.opened())
+    @action(1, lambda self: any(place.marks < 2 for place in self.opened()))
     def savepoint(self) -> None:
-        self.draw(self.opened(), "at").savepoint()
+        self.draw([place for place in self.opened() if place.marks < 2], "at").savepoint()
 
-    @action(1, lambda self: any(place.marks for place in self.opened()), undone=st.booleans())
+    @action(4, lambda self: any(place.marks for place in self.opened()), undone=st.booleans())
     def end_savepoint(self, undone: bool) -> None:
         place = self.draw([place for place in self.opened() if place.marks], "at")
         if undone:
@@ -369,10 +375,10 @@ class Machine(RuleBasedStateMachine):
         running = [job for job in self.seen(place) if job.lease]
         items = []
         for outcome in outcomes:
-            if job := self.pick(running, lambda job: place.tenant in (None, job.tenant)):
+            if job := self.pick(place, running, lambda job: place.tenant in (None, job.tenant)):
                 assert job.lease is not None
                 if place.tenant not in (None, job.tenant):
-                    self._reach("complete: another tenant's")
+                    self._reach("token: of another tenant's job")
                 items.append(Item(job.id, job.lease.token, outcome, final and outcome in FAILURES, delay))
         if items:
             self._complete(place, items, commits)
@@ -387,13 +393,17 @@ class Machine(RuleBasedStateMachine):
     def complete_with_a_bad_token(self, outcome: str, fault: str, commits: bool) -> None:
         """What a zombie still holds; another job's token; one that nobody was given."""
         place = self.draw([*self.workers(), *self.real.tenants.values()], "at")
-        worker, run = self.draw(self.runs, "run")
+        leases = {job.id: job.lease.token for job in self.running() if job.lease}
+        zombies = [
+            one for one in self.runs if leases.get(one[1]["job_id"], one[1]["lease_token"]) != one[1]["lease_token"]
+        ]
+        worker, run = self.draw(zombies if zombies and fault == "old" else self.runs, "run")
         token = run["lease_token"] if fault != "invented" else uuid.UUID(int=worker.int + 1000)
         job_id = run["job_id"]
         if fault == "foreign":
             job_id = self.draw(self.runs, "run")[1]["job_id"]
         self._complete(place, [Item(job_id, token, outcome)], commits)
-        self._reach(f"complete: {fault} token")
+        self._reach(f"token: {fault}")
 
     @action(2, lambda self: self.told, commits=st.booleans())
     def complete_again(self, commits: bool) -> None:
@@ -411,7 +421,7 @@ class Machine(RuleBasedStateMachine):
     def handle(self, outcome: str, commits: bool) -> None:
         """A handler's own transaction: its writes, and its completion, which may stay uncommitted."""
         place = self.draw(self.real.handlers, "at")
-        if job := self.pick(self.running(), lambda job: place.work is None or job.tenant == place.tenant):
+        if job := self.pick(place, self.running(), lambda job: place.work is None or job.tenant == place.tenant):
             if place.work is None:
                 place.begin(job.tenant, self.model)
             assert job.lease is not None
@@ -467,7 +477,7 @@ class Machine(RuleBasedStateMachine):
     def hold(self, commits: bool) -> None:
         """A handler that commits in steps asks whether its lease stands, and keeps it."""
         place = self.draw(self.opened(), "at")
-        if job := self.pick(self.running(), lambda job: place.tenant in (None, job.tenant)):
+        if job := self.pick(place, self.running(), lambda job: place.tenant in (None, job.tenant)):
             assert job.lease is not None
             asked = Item(job.id, job.lease.token, "")
             with self.at(place) as work:
@@ -538,14 +548,14 @@ class Machine(RuleBasedStateMachine):
         everywhere = {job.id: job for other in self.opened() for job in self.seen(other)}
         jobs = {job.id: job for job in self.seen(place)}
         every = sorted((everywhere | jobs).values(), key=lambda job: job.id)
-        job = self.pick(every, lambda job: job.tenant == place.tenant and job.state in states and job.id in jobs)
+        job = self.pick(place, every, lambda job: job.tenant == place.tenant and job.state in states and job.id in jobs)
         return job.id if job else None
 
     def _said(self, place: Place, rows: list[Row] | None, job: Job | None) -> None:
         """The answer of all three: the job as it is now, seen from there."""
         if job is None:
             assert rows == []
-            self._reach("of another tenant, or not there")
+            self._reach("job: not there, or another tenant's")
             return
         assert rows is not None
         (row,) = rows

@@ -312,7 +312,7 @@ class Model:
         self.put(work, ended)
         if wanted:
             work.changes["request", job.id] = None
-        self.reached(f"{outcome}: {state}{', canceled before' if wanted else ''}")
+        self.reached(f"{outcome}: {state}{', on request' if wanted else ''}")
 
     @staticmethod
     def _wait(job: Job, outcome: str, delay: int | None) -> tuple[dt.timedelta, dt.timedelta]:

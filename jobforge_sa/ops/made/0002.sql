@@ -1812,7 +1812,7 @@ begin
           from (select e.body, e.item,
                        case when json_typeof(e.body) <> 'object' then 'not an object'
                             when strpos(e.body::text, chr(92) || 'u') > 0 and not jobforge.is_storable(e.body)
-                            then 'contains \u0000 or half of a surrogate pair' end as fault
+                            then 'contains the character NUL or half of a surrogate pair' end as fault
                   from json_array_elements(p_results) with ordinality as e (body, item)) f;
     end if;
 

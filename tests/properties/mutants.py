@@ -1,0 +1,165 @@
+"""Functions of the schema with one thing wrong, for the machine to find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.house.source import sql_functions
+from tests.properties.database import Real
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """What is wrong: in this function these words stand where those should."""
+
+    wrong: str
+    function: str
+    words: str
+    instead: str
+
+    def sound(self) -> str:
+        """The function as it should be."""
+        return sql_functions()[self.function].read_text(encoding="utf-8")
+
+
+# found within seconds, at each run of the suite
+COARSE = (
+    Mutant(
+        "a completion needs no token",
+        "complete_jobs",
+        " and l.token = v.token",
+        "",
+    ),
+    Mutant(
+        "a rescue takes the runs of living workers",
+        "rescue_expired_jobs",
+        "where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now",
+        "where true",
+    ),
+    Mutant(
+        "a cancel of a running job is forgotten",
+        "cancel_now",
+        "values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict",
+        "select v_job.id, v_job.tenant_id, jobforge.now() where false on conflict",
+    ),
+    Mutant(
+        "attempts are one too many",
+        "settle",
+        "e.attempt >= e.max_attempts",
+        "e.attempt > e.max_attempts",
+    ),
+)
+# found within a minute or two, by `make properties`
+FINE = (
+    Mutant(
+        "a completion ends another tenant's run",
+        "complete_jobs",
+        " and l.tenant_id = coalesce(v_tenant, l.tenant_id)",
+        "",
+    ),
+    Mutant(
+        "a repeated completion hears that it is lost",
+        "complete_jobs",
+        "when a.outcome = r.outcome",
+        "when false",
+    ),
+    Mutant(
+        "a rescue leaves what is past its deadline",
+        "rescue_expired_jobs",
+        " or l.deadline <= v_now",
+        "",
+    ),
+    Mutant(
+        "a rescue waits for a completion",
+        "rescue_expired_jobs",
+        "for update of l skip locked",
+        "for update of l",
+    ),
+    Mutant(
+        "a lost run is charged",
+        "settle",
+        "e.attempt else e.attempt - 1 end",
+        "e.attempt else e.attempt end",
+    ),
+    Mutant(
+        "crashes are never too many",
+        "settle",
+        "constant integer := 5",
+        "constant integer := 1000",
+    ),
+    Mutant(
+        "the end of a run forgets the cancel",
+        "settle",
+        "when e.outcome = 'canceled' or e.cancel then",
+        "when e.outcome = 'canceled' then",
+    ),
+    Mutant(
+        "a late cancel is never settled",
+        "settle_cancels",
+        "where not exists (select from jobforge.leases",
+        "where exists (select from jobforge.leases",
+    ),
+    Mutant(
+        "a claim waits for another's",
+        "claim_jobs",
+        "for update skip locked) p",
+        "for update) p",
+    ),
+    Mutant(
+        "paused tenants are served",
+        "claim_jobs",
+        "m.tenant_id and t.paused_at is not null",
+        "m.tenant_id and t.paused_at is null",
+    ),
+    Mutant(
+        "a heartbeat gives away a run that the worker has",
+        "heartbeat_jobs",
+        " and l.token <> all (p_runs)",
+        "",
+    ),
+    Mutant(
+        "a heartbeat gives away what was claimed just now",
+        "heartbeat_jobs",
+        " and l.claimed_at < v_now - p_alive",
+        "",
+    ),
+    Mutant(
+        "a retry keeps a charged attempt",
+        "retry_job",
+        "v_job.type, v_run, 0, 0",
+        "v_job.type, v_run, 1, 0",
+    ),
+    Mutant(
+        "a reschedule forgets the attempts",
+        "reschedule_job",
+        "v_gone.run, v_gone.attempt, v_gone.crashes",
+        "v_gone.run, 0, v_gone.crashes",
+    ),
+    Mutant(
+        "what is promoted loses its crashes",
+        "promote_due",
+        "run, attempt, crashes from gone",
+        "run, attempt, 0 from gone",
+    ),
+    Mutant(
+        "a step does not hold the lease",
+        "heartbeat_job",
+        "       for share;",
+        ";",
+    ),
+)
+
+
+@contextmanager
+def living(real: Real, mutant: Mutant) -> Iterator[None]:
+    """The database with this function in place of ours."""
+    sound = mutant.sound()
+    assert mutant.words in sound, f"{mutant.function} does not say this any more: {mutant.words}"
+    real.run(sound.replace(mutant.words, mutant.instead))
+    try:
+        yield
+    finally:
+        real.clean()
+        real.run(sound)
