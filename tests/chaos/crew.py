@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,12 +30,12 @@ class Member:
 
     kind: Kind
     command: Callable[[int], list[str]]
+    veteran: bool = False  # never killed: it has to live through all the rest, and to recover unaided
     turn: int = 0
     process: subprocess.Popen[bytes] | None = None
     thaws_at: float | None = None
     again_at: float = 0.0
     started_at: float = 0.0
-    pids: list[int] = field(default_factory=list)
 
     @property
     def lives(self) -> bool:
@@ -59,12 +59,17 @@ class Crew:
             return lambda turn: ["enqueuer", enqueuer, tenant, str(self._folder), f"{seed} {tenant} {turn}",
                                  f"{tenant}{turn}", str(rate)]  # fmt: skip
 
-        self.members = [Member("worker", lambda _: ["worker", *worker]) for _ in range(workers)]
+        self.members = [Member("worker", lambda _: ["worker", *worker, "--no-poison"], veteran=True)]
+        self.members += [Member("worker", lambda _: ["worker", *worker]) for _ in range(workers - 1)]
         self.members += [Member("enqueuer", enqueue(tenant)) for tenant in TENANTS]
 
-    def alive(self, kind: Kind, *, frozen: bool = False) -> list[Member]:
-        """Those who live; without the frozen, if not said otherwise."""
-        return [m for m in self.members if m.kind == kind and m.lives and (frozen or m.thaws_at is None)]
+    def mortal(self, kind: Kind) -> list[Member]:
+        """Those who live and may be killed; frozen ones too."""
+        return [member for member in self.members if member.kind == kind and member.lives and not member.veteran]
+
+    def awake(self, kind: Kind) -> list[Member]:
+        """Those who live and are not frozen."""
+        return [member for member in self.members if member.kind == kind and member.lives and member.thaws_at is None]
 
     def tend(self) -> None:
         """Start who is missing, wake up who has been frozen for long enough. To be called often."""
@@ -141,7 +146,6 @@ class Crew:
             )  # fmt: skip
         member.turn += 1
         member.started_at = time.monotonic()
-        member.pids.append(member.process.pid)
 
     def _bury(self, member: Member, now: float) -> None:
         assert member.process is not None
@@ -149,7 +153,7 @@ class Crew:
         self.ends[f"{member.kind} {status}"] += 1
         if status == POISONED:
             self.poisoned.add(pid)
-        if status not in EXPECTED:
+        if status not in (EXPECTED if not member.veteran else {lifeline.UNAVAILABLE}):
             self.odd.append(f"{member.kind} {pid} ended with {status}")
         member.process, member.thaws_at = None, None
         member.again_at = now + (0.5 if status == lifeline.UNAVAILABLE else 0.0)

@@ -36,10 +36,11 @@ TALLY = sa.text("update tallies set n = n + 1 where tenant_id = :tenant")
 STURDY: TaskOptions = {
     "max_attempts": 1000,
     "retry": Delays(dt.timedelta(seconds=0.3)),
-    "timeout": dt.timedelta(seconds=15),
+    "timeout": 2 * LEASE,  # a handler whose connection is half-open waits for this
 }
 
 forge = JobForge()
+poisons = JobForge()  # apart: one worker does without, to see whether it lives through all the rest
 
 
 class Errand(BaseModel):
@@ -155,7 +156,7 @@ def innocent(ctx: Context, payload: Errand) -> str:
     return payload.mark
 
 
-@forge.task()
+@poisons.task()
 def poison(ctx: Context, payload: Errand) -> None:
     """Ends its process."""
     os._exit(POISONED)

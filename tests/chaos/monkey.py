@@ -115,13 +115,13 @@ class Monkey:
     # -- processes ---------------------------------------------------------------------
 
     def _kill(self) -> None:
-        self._crew.kill(self._one(self._crew.alive("worker", frozen=True)))
+        self._crew.kill(self._one(self._crew.mortal("worker")))
 
     def _freeze(self) -> None:
-        self._crew.freeze(self._one(self._crew.alive("worker")), 2 * LEASE.total_seconds())
+        self._crew.freeze(self._one(self._crew.awake("worker")), 2 * LEASE.total_seconds())
 
     def _kill_enqueuer(self) -> None:
-        self._crew.kill(self._one(self._crew.alive("enqueuer")))
+        self._crew.kill(self._one(self._crew.mortal("enqueuer")))
 
     def _one(self, members: list[Member]) -> Member:
         if not members:

@@ -131,7 +131,8 @@ class Proxy:
                 if not self._swallows and not wire.dead:
                     sink.write(data)
                     await sink.drain()
-        wire.cut()
+        if not wire.dead:  # half-open: the server may be long gone, and the client is not told
+            wire.cut()
 
 
 class _Wire:

@@ -12,7 +12,7 @@ import sys
 
 import sqlalchemy as sa
 
-from jobforge_sa import Worker
+from jobforge_sa import JobForge, Worker
 from jobforge_sa.errors import ServerUnavailable
 from tests.chaos import errands, lifeline
 
@@ -21,13 +21,17 @@ SLOTS = 6
 
 def main() -> int:
     lifeline.hold()
-    worker_url, app_url = sys.argv[1:]
+    worker_url, app_url, *options = sys.argv[1:]
+    forge = JobForge()
+    forge.include(errands.forge)
+    if "--no-poison" not in options:
+        forge.include(errands.poisons)
     os.environ[errands.APP_URL] = app_url
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # tells of every connection that we cut
     worker = Worker(
         sa.create_engine(worker_url),
-        errands.forge,
+        forge,
         concurrency=SLOTS,
         lease=errands.LEASE,
         poll=dt.timedelta(seconds=0.5),
