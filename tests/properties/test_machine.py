@@ -97,8 +97,6 @@ def test_a_fault_that_is_hunted_for_long_can_be_made(mutant: Mutant) -> None:
 # --- what the machine has found -----------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="reschedule_job looks once at each place, not again as cancel_job does; when it does, "
-                   "RESCHEDULE_LOOKS_AGAIN in machine.py becomes True")  # fmt: skip
 @pytest.mark.parametrize("delay", [None, dt.timedelta(seconds=5)], ids=["queued", "scheduled"])
 def test_two_reschedules_that_meet_both_count(real: Real, delay: dt.timedelta | None) -> None:
     real.clean()

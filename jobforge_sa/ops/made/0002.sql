@@ -2035,14 +2035,17 @@ begin
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
-    delete from jobforge.scheduled s where s.tenant_id = v_tenant and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
-    if not found then
+    for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
+        delete from jobforge.scheduled s where s.tenant_id = v_tenant and s.job_id = v_job.id
+        returning s.run, s.attempt, s.crashes into v_gone;
+        exit when found;
         delete from jobforge.ready r
          where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
            and r.job_id = v_job.id
         returning r.run, r.attempt, r.crashes into v_gone;
-    end if;
-    if not found then
+        exit when found;
+    end loop;
+    if v_gone.run is null then
         raise exception 'jobforge: the job is running or has ended, it cannot be moved'
             using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
     end if;
