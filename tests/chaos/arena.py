@@ -46,11 +46,12 @@ class Arena:
     Args:
         seed: What the proxies' chance comes from.
         durable: Wait for the disk, as a real server does.
+        lose_commit: How often a COMMIT through a proxy is hit.
     """
 
-    def __init__(self, seed: int, *, durable: bool = False) -> None:
+    def __init__(self, seed: int, *, durable: bool = False, lose_commit: float = LOSE_COMMIT) -> None:
         self._stack = contextlib.ExitStack()
-        self._seed, self._durable = seed, durable
+        self._seed, self._durable, self._lose_commit = seed, durable, lose_commit
         self._kept = False
 
     def __enter__(self) -> Self:
@@ -60,8 +61,8 @@ class Arena:
             self.server = stack.enter_context(EmbeddedServer(tcp=True, durable=self._durable))
             self._prepare()
             chance = random.Random(f"{self._seed} proxies")
-            self.workers_way = stack.enter_context(Proxy(self.server.port, chance, LOSE_COMMIT))
-            self.enqueuers_way = stack.enter_context(Proxy(self.server.port, chance, LOSE_COMMIT))
+            self.workers_way = stack.enter_context(Proxy(self.server.port, chance, self._lose_commit))
+            self.enqueuers_way = stack.enter_context(Proxy(self.server.port, chance, self._lose_commit))
             self._stack = stack.pop_all()
         return self
 

@@ -19,7 +19,7 @@ from tests.chaos.arena import TENANTS, Arena
 from tests.chaos.errands import POISONED
 
 Kind = Literal["worker", "enqueuer"]
-ALARMING = (" ERROR ", " CRITICAL ", "Traceback", "Warning: ")
+ALARMING = (" ERROR ", " CRITICAL ", "Exception in thread", "Exception ignored", "Warning: ")
 YOUTH = 5.0  # seconds in which a process may not have come to listen for SIGTERM yet
 EXPECTED = {0, -signal.SIGKILL, lifeline.ON_PURPOSE, lifeline.UNAVAILABLE, POISONED}
 
@@ -113,7 +113,7 @@ class Crew:
                 wrong.append(f"{kind} {member.process.pid} did not end within {timeout:.0f} s of SIGTERM")
                 continue
             young = time.monotonic() - member.started_at < YOUTH + timeout and status == -signal.SIGTERM
-            if status not in (0, lifeline.UNAVAILABLE) and not young:
+            if status not in (0, lifeline.UNAVAILABLE, lifeline.ON_PURPOSE) and not young:
                 wrong.append(f"{kind} {member.process.pid} ended with {status} after SIGTERM")
             member.process = None
         return wrong

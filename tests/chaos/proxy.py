@@ -31,6 +31,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-proxy", daemon=True)
         self._open: set[_Wire] = set()
+        self._passing: set[asyncio.Task[Any]] = set()
         self._swallows = False
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -89,10 +90,8 @@ class Proxy:
             self._server.close()
         for wire in list(self._open):
             wire.cut()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if self._passing:
+            await asyncio.wait(self._passing, timeout=5)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -102,6 +101,9 @@ class Proxy:
             return
         wire = _Wire(writer, server_writer)
         self._open.add(wire)
+        if task := asyncio.current_task():
+            self._passing.add(task)
+            task.add_done_callback(self._passing.discard)
         try:
             await asyncio.gather(self._there(reader, server_writer, wire), self._back(server_reader, writer, wire))
         finally:
