@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from jobforge_sa.db import seal
+from jobforge_sa.worker.link import cut
 
 log = logging.getLogger("jobforge_sa.worker")
 
@@ -41,6 +42,12 @@ class Backend:
         """The connection goes back to its pool."""
         with self._lock:
             self._connection = None
+
+    def sever(self) -> None:
+        """Break the connection off: who was left behind gives its place in the pool back, its locks, and its writes."""
+        with self._lock:
+            if self._connection is not None:
+                cut(self._connection)
 
     def cancel(self) -> None:
         """Cancel the statement that is running, if there is one. Does not wait: the heartbeat may be the caller."""

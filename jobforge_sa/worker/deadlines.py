@@ -23,7 +23,7 @@ class Deadlines(Service):
     """Looks after what runs for too long. Durations are this machine's monotonic clock's; no wall clock counts.
 
     A thread cannot be killed. What ignores its timeout is left behind: its run ends as timed out, its slot is free, and
-    whatever it still does through its session is rolled back, for its lease is gone.
+    its session's connection is broken off, with all that it had written.
     """
 
     name = "deadlines"
@@ -55,4 +55,5 @@ class Deadlines(Service):
         self.abandoned += 1
         log.warning("job %s (%s) ignores its timeout: its thread is left behind, one of %s so far",
                     run.job.id, run.job.type, self.abandoned)  # fmt: skip
+        run.backend.sever()
         self._report(run, endings.TIMED_OUT)

@@ -70,19 +70,10 @@ class Link:
         return time.monotonic() - since if since is not None else 0.0
 
     def sever(self) -> None:
-        """Break the connection off from another thread: who waits for an answer on it gets an error instead.
-
-        Where packets are swallowed on the way, nothing else ends the wait: a proxy acknowledges for a server that is
-        gone, so neither keepalives nor tcp_user_timeout help (seen).
-        """
+        """Break the connection off from another thread: who waits for an answer on it gets an error instead."""
         fairy: Any = self._fairy
-        if fairy is None:
-            return
-        with (
-            contextlib.suppress(OSError, psycopg.Error),
-            socket.socket(fileno=os.dup(fairy.dbapi_connection.fileno())) as wire,
-        ):
-            wire.shutdown(socket.SHUT_RDWR)
+        if fairy is not None:
+            cut(fairy.dbapi_connection)
 
     def connection(self) -> psycopg.Connection[Any]:
         """The open connection.
@@ -126,6 +117,19 @@ class Link:
         # ours alone: what a sealed engine forbids its pool does no harm here
         connection.prepare_threshold = None if pooler.stands_between(connection, backend_pid) else PREPARE_AFTER
         return fairy
+
+
+def cut(connection: Any) -> None:
+    """Shut the socket of a driver's connection, whoever waits on it.
+
+    Where packets are swallowed on the way, nothing else ends the wait: a proxy acknowledges for a server that is gone,
+    so neither keepalives nor tcp_user_timeout help (seen).
+    """
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+    ):
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 _opening = threading.local()  # whether it is a link that opens a connection in this thread

@@ -17,11 +17,6 @@ from tests.chaos.arena import Arena
 from tests.support import wait_for
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a plain handler that is left behind keeps its connection: nobody breaks off the socket that it waits on, so "
-    "each takes a place of the pool for good, until no handler gets a session any more",
-)
 def test_case_006_a_handler_left_behind_on_a_half_open_connection_gives_its_place_in_the_pool_back() -> None:
     forge, waits = JobForge(tenant="acme"), threading.Event()
 
@@ -45,6 +40,7 @@ def test_case_006_a_handler_left_behind_on_a_half_open_connection_gives_its_plac
             second = enqueue(arena, forge, "next_one")
             wait_for(lambda: state(arena, second) in ("succeeded", "dead"), 20, "the next one")
             ended = state(arena, second)
+        sessions.dispose()
     assert ended == "succeeded"
 
 
