@@ -16,6 +16,8 @@ from weakref import WeakSet
 
 from sqlalchemy import Dialect, Engine, NullPool, event
 
+from jobforge_sa.db import pooler
+
 WIPE: Final = (  # what DISCARD ALL does, which must stand alone; without what the driver has prepared
     "close all; reset session authorization; reset all; unlisten *; "
     "select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences"
@@ -23,15 +25,14 @@ WIPE: Final = (  # what DISCARD ALL does, which must stand alone; without what t
 DISCARD: Final = f"{WIPE}; deallocate all; discard plans"
 
 ORIGIN: Final = "jobforge.origin"  # in Connection.info
-# as statements that set it again; settings with a dot in their names are not listed by pg_settings
+# settings as pairs of literals; those with a dot in their names, such as a tenant, are not listed by pg_settings
 AS_IT_OPENED: Final = """
-select 'set session authorization ' || pg_catalog.quote_ident(session_user)
-    || case when pg_catalog.current_setting('role') = 'none' then ''
-            else '; set role ' || pg_catalog.quote_ident(pg_catalog.current_setting('role')) end
-    || coalesce('; select ' || (
-           select pg_catalog.string_agg('pg_catalog.set_config(' || pg_catalog.quote_literal(s.name) || ', '
-                      || pg_catalog.quote_literal(s.setting) || ', false)', ', ')
-             from pg_catalog.pg_settings s where s.source = 'session' and s.context in ('user', 'superuser')), '')"""
+select pg_catalog.pg_backend_pid(),
+       'set session authorization ' || pg_catalog.quote_ident(session_user)
+           || case when pg_catalog.current_setting('role') = 'none' then ''
+                   else '; set role ' || pg_catalog.quote_ident(pg_catalog.current_setting('role')) end,
+       array(select pg_catalog.quote_literal(s.name) || ', ' || pg_catalog.quote_literal(s.setting)
+               from pg_catalog.pg_settings s where s.source = 'session' and s.context in ('user', 'superuser'))"""
 
 _sealed: WeakSet[Dialect] = WeakSet()  # an engine's own, shared by those that its execution_options() make
 
@@ -64,13 +65,20 @@ def is_sealed(engine: Engine) -> bool:
 
 
 def remember(connection: Any, record: Any, _fairy: object) -> None:
-    """At a connection's first checkout, note how it was opened (listener of `checkout`)."""
-    if ORIGIN not in record.info:
-        cursor = connection.cursor()
-        cursor.execute(AS_IT_OPENED)
-        (record.info[ORIGIN],) = cursor.fetchone()
-        cursor.close()
-        connection.rollback()
+    """At a connection's first checkout, note how it was opened (listener of `checkout`).
+
+    Behind a pooler there is nothing to note: each transaction may be another server connection's.
+    """
+    if ORIGIN in record.info:
+        return
+    cursor = connection.cursor()
+    cursor.execute(AS_IT_OPENED)
+    backend_pid, identity, pairs = cursor.fetchone()
+    cursor.close()
+    connection.rollback()
+    driver = getattr(connection, "driver_connection", connection)  # async drivers come in an adapter
+    settings = "".join(f"; select pg_catalog.set_config({pair}, false)" for pair in pairs)
+    record.info[ORIGIN] = None if pooler.stands_between(driver, backend_pid) else identity + settings
 
 
 def wipe(connection: Any, record: Any, statements: str = WIPE) -> None:
@@ -81,8 +89,11 @@ def wipe(connection: Any, record: Any, statements: str = WIPE) -> None:
         record: Its record in the pool, which `remember` has seen.
         statements: WIPE, or DISCARD.
     """
+    origin = record.info.get(ORIGIN)
+    if origin is None:  # a pooler's server connections are the pooler's to reset
+        return
     connection.rollback()
-    text = f"{statements}; {record.info[ORIGIN]}" if ORIGIN in record.info else statements
+    text = f"{statements}; {origin}"
     if hasattr(connection, "run_async"):
         connection.run_async(_runner(text))
         return

@@ -304,7 +304,7 @@ def waiting(database: Database) -> bool:
 def test_an_interrupted_export_leaves_no_file(slow_export: Database, tmp_path: Path) -> None:
     out = tmp_path / "acme.jsonl"
     with running(slow_export.url("jf_admin"), "tenants", "export", "acme", "--out", str(out)) as process:
-        wait_for(lambda: waiting(slow_export), what="the second page to wait")
+        wait_for(lambda: waiting(slow_export), 30, what="the second page to wait")
         (part,) = tmp_path.iterdir()
         assert part != out
         assert part.stat().st_mode & 0o777 == 0o600
@@ -318,7 +318,7 @@ def test_an_interrupted_export_leaves_no_file(slow_export: Database, tmp_path: P
 def test_a_file_that_somebody_else_made_meanwhile_is_not_overwritten(slow_export: Database, tmp_path: Path) -> None:
     out = tmp_path / "acme.jsonl"
     with running(slow_export.url("jf_admin"), "tenants", "export", "acme", "--out", str(out)) as process:
-        wait_for(lambda: waiting(slow_export), what="the second page to wait")
+        wait_for(lambda: waiting(slow_export), 30, what="the second page to wait")
         out.write_text("mine")
         with slow_export.engine().connect() as c:
             c.execute(sa.text("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"))
@@ -404,7 +404,7 @@ def stuck(database: Database) -> Iterator[sa.Connection]:
 
 def test_an_interrupted_purge_says_how_far_it_got_and_goes_on_when_run_again(database: Database) -> None:
     with stuck(database), running(database.url("jf_admin"), "tenants", "purge", "acme", "--yes") as process:
-        wait_for(lambda: waiting(database), what="the third batch to wait")
+        wait_for(lambda: waiting(database), 30, what="the third batch to wait")
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None
@@ -418,7 +418,7 @@ def test_an_interrupted_purge_says_how_far_it_got_and_goes_on_when_run_again(dat
 
 def test_a_killed_purge_goes_on_when_run_again(database: Database) -> None:
     with stuck(database), running(database.url("jf_admin"), "tenants", "purge", "acme", "--yes") as process:
-        wait_for(lambda: waiting(database), what="the third batch to wait")
+        wait_for(lambda: waiting(database), 30, what="the third batch to wait")
         process.kill()
         assert process.wait(20) == -signal.SIGKILL
     assert database.audit() == []
@@ -428,7 +428,7 @@ def test_a_killed_purge_goes_on_when_run_again(database: Database) -> None:
 
 def test_a_batch_that_waits_too_long_for_a_lock_is_tried_again(database: Database) -> None:
     with stuck(database) as holder, running(database.url("jf_admin"), "tenants", "purge", "acme", "--yes") as process:
-        wait_for(lambda: waiting(database), what="the third batch to wait")
+        wait_for(lambda: waiting(database), 30, what="the third batch to wait")
         wait_for(lambda: not waiting(database), what="it to give up")
         wait_for(lambda: waiting(database), what="it to try again")
         holder.rollback()

@@ -17,7 +17,7 @@ from tests.chaos.arena import Arena
 from tests.support import wait_for
 
 
-def test_case_006_a_handler_left_behind_on_a_half_open_connection_gives_its_place_in_the_pool_back() -> None:
+def test_fault_006_a_handler_left_behind_on_a_half_open_connection_gives_its_place_in_the_pool_back() -> None:
     forge, waits = JobForge(tenant="acme"), threading.Event()
 
     @forge.task(timeout=dt.timedelta(seconds=1), max_attempts=1)

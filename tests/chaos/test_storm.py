@@ -11,11 +11,13 @@ from jobforge_sa.testing.server import ServerError
 from tests.chaos import report
 from tests.chaos.storm import Plan, Storm
 
-SECONDS = float(os.environ.get("JOBFORGE_CHAOS_SECONDS", "15"))  # drain and start come on top; pytest ends a test after 180
+SECONDS = float(
+    os.environ.get("JOBFORGE_CHAOS_SECONDS", "15")
+)  # drain and start come on top; pytest ends a test after 180
 SEED = int(os.environ.get("JOBFORGE_CHAOS_SEED", "4"))
 
 
-def test_case_001_003_004_005_006_008_011_015_033_a_storm_loses_nothing_doubles_nothing_and_leaves_nothing_stuck() -> (
+def test_fault_001_003_004_005_006_008_011_015_033_a_storm_loses_nothing_doubles_nothing_and_leaves_nothing_stuck() -> (
     None
 ):
     plan = Plan(SECONDS, SEED, workers=3, rate=6.0, drain=60.0)

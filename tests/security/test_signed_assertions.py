@@ -14,6 +14,8 @@ from jobforge_sa.testing.isolation import Isolation, NotIsolated, ProvesNothing
 from tests.fix_postgres import Database
 from tests.support import one_database
 
+pytestmark = pytest.mark.filterwarnings("ignore::jobforge_sa.errors.PoolNotSealedWarning")
+
 KEY = TenantKey.generate("k1")
 ASKED = "(select jobforge.current_tenant())"
 SETTING = "current_setting('jobforge.tenant_id', true)"
