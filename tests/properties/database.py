@@ -14,7 +14,7 @@ from tests.support import Connection, Row, Sql, call
 
 BEGINNING = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 TENANTS = ("a", "b", "c")
-PATIENCE = "5s"  # who waits although the model says that nobody does fails after this
+PATIENCE = "10s"  # who waits although the model says that nobody does fails after this
 
 FACTS = """
 select 'job', id, tenant_id, max_attempts, priority::integer, null::integer, created_at, run_at, null::uuid, null::uuid,

@@ -137,7 +137,7 @@ class Machine(RuleBasedStateMachine):
                     other.end(self.model, commits)
             waited = self.model.others(work, *keys())
         self._reach(f"waited: {function}, {'committed' if commits else 'rolled back'}")
-        rows: list[Row] = future.result(10)
+        rows: list[Row] = future.result(30)
         return rows
 
     def refused(
@@ -562,8 +562,10 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, commits: bool) -> None:
         place = self.draw(self.applications(), "at")
         job_id = self._target(place, "running", "queued", "scheduled")
-        if job_id is None:
-            return
+        if job_id is not None:
+            self._cancel(place, job_id, commits)
+
+    def _cancel(self, place: Place, job_id: uuid.UUID, commits: bool) -> None:
         with self.at(place) as work:
 
             def own() -> Job | None:
@@ -580,6 +582,22 @@ class Machine(RuleBasedStateMachine):
             if job := own():
                 self.model.cancel(work, job, told=before is not None and before.lease is not None)
             self._said(place, rows, own())
+
+    @action(
+        1,
+        lambda self: self.running() and self.closed(self.real.handlers),
+        outcome=st.sampled_from(["released", "released", "failed", "succeeded"]),
+    )
+    def cancel_late(self, outcome: str) -> None:
+        """The cancel of a running job commits after the run has ended."""
+        place = self.closed(self.real.handlers)[0]
+        job = self.draw(self.running(), "job")
+        assert job.lease is not None
+        place.begin(job.tenant, self.model)
+        self._cancel(place, job.id, commits=True)
+        self._complete(self.real.worker, [Item(job.id, job.lease.token, outcome)], commits=True)
+        if place.work is not None:
+            place.end(self.model, commits=True)
 
     @action(3, commits=st.booleans())
     def retry(self, commits: bool) -> None:
