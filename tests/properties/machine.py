@@ -587,9 +587,10 @@ class Machine(RuleBasedStateMachine):
         1,
         lambda self: self.running() and self.closed(self.real.handlers),
         outcome=st.sampled_from(["released", "released", "failed", "succeeded"]),
+        held=st.booleans(),
     )
-    def cancel_late(self, outcome: str) -> None:
-        """The cancel of a running job commits after the run has ended."""
+    def cancel_late(self, outcome: str, held: bool) -> None:
+        """The cancel of a running job commits after the run has ended; at the upkeep another may have the job."""
         place = self.closed(self.real.handlers)[0]
         job = self.draw(self.running(), "job")
         assert job.lease is not None
@@ -598,6 +599,11 @@ class Machine(RuleBasedStateMachine):
         self._complete(self.real.worker, [Item(job.id, job.lease.token, outcome)], commits=True)
         if place.work is not None:
             place.end(self.model, commits=True)
+        ended = self.model.committed["job", job.id]
+        if held and ended.state in WAITING and self.model.free(Work(), ended):
+            place.begin(job.tenant, self.model)
+            self._reschedule(place, job.id, 10, commits=True)
+            self._upkeep(self.real.worker, WORKERS[0])
 
     @action(3, commits=st.booleans())
     def retry(self, commits: bool) -> None:
