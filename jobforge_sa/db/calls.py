@@ -163,8 +163,6 @@ SCHEMA_VERSION = text(
     "from jobforge.schema_version()"
 )
 
-TENANCY_IS_SIGNED = text("select tenancy = 'signed' from jobforge.schema_version()")
-
 ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as pg_catalog.text))")
 
 # an administrator's, without a tenant of the transaction's own

@@ -15,6 +15,11 @@ from sqlalchemy import Engine, event
 BACKEND_PID: Final = "select pg_backend_pid()"
 
 
+def driver_of(connection: Any) -> Any:
+    """The driver's own connection, of what events get: async drivers come in an adapter."""
+    return getattr(connection, "driver_connection", connection)
+
+
 def stands_between(connection: Any, backend_pid: int) -> bool:
     """Whether the server's process is another one than the one that answered when the connection was opened.
 
@@ -43,6 +48,6 @@ def _look(connection: Any, _record: object) -> None:
     (backend_pid,) = cursor.fetchone()
     cursor.close()
     connection.rollback()
-    driver = getattr(connection, "driver_connection", connection)  # async drivers come in an adapter
+    driver = driver_of(connection)
     if prepares(driver) and stands_between(driver, backend_pid):
         driver.prepare_threshold = None

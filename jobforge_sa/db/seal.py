@@ -10,7 +10,6 @@ What the application's own events set when a connection opens is put back: they 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -76,9 +75,10 @@ def remember(connection: Any, record: Any, _fairy: object) -> None:
     backend_pid, identity, pairs = cursor.fetchone()
     cursor.close()
     connection.rollback()
-    driver = getattr(connection, "driver_connection", connection)  # async drivers come in an adapter
     settings = "".join(f"; select pg_catalog.set_config({pair}, false)" for pair in pairs)
-    record.info[ORIGIN] = None if pooler.stands_between(driver, backend_pid) else identity + settings
+    record.info[ORIGIN] = (
+        None if pooler.stands_between(pooler.driver_of(connection), backend_pid) else identity + settings
+    )
 
 
 def wipe(connection: Any, record: Any, statements: str = WIPE) -> None:
@@ -94,8 +94,8 @@ def wipe(connection: Any, record: Any, statements: str = WIPE) -> None:
         return
     connection.rollback()
     text = f"{statements}; {origin}"
-    if hasattr(connection, "run_async"):
-        connection.run_async(_runner(text))
+    if not hasattr(pooler.driver_of(connection), "autocommit"):  # asyncpg: its adapter takes one statement at a time
+        connection.run_async(lambda driver: driver.execute(text))
         return
     mode, connection.autocommit = connection.autocommit, True
     cursor = connection.cursor()
@@ -112,20 +112,6 @@ def _prepare_nothing(dialect: Any, _record: object, _arguments: object, paramete
 
 
 def _discard(connection: Any, record: Any, state: Any) -> None:
-    if (
-        record is not None and state.asyncio_safe
-    ):  # else it was detached, or left to the garbage collector: it is closed
+    # else it was detached, or left to the garbage collector: it is closed
+    if record is not None and state.asyncio_safe:
         wipe(connection, record, DISCARD)
-
-
-def _runner(text: str) -> Callable[[Any], Any]:
-    async def run(driver: Any) -> None:
-        if not hasattr(driver, "set_autocommit"):  # asyncpg begins nothing by itself
-            await driver.execute(text)
-            return
-        mode = driver.autocommit
-        await driver.set_autocommit(True)
-        await driver.execute(text)
-        await driver.set_autocommit(mode)
-
-    return run

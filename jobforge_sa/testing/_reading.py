@@ -142,9 +142,8 @@ def judge_growth(target: Target, before: Look, after: Look, tenant: Tenant) -> N
         if one in (owner, who_injects(tenant)) or before[one] == after[one]:
             continue
         shown = after[one] - before[one]
-        if not one.endswith(
-            _LIE
-        ):  # who lies gets an error as soon as there is a row, and so no rows where a sum was NULL
+        # who lies gets an error as soon as there is a row, and so no rows where a sum was NULL
+        if not one.endswith(_LIE):
             shown = shown or before[one] - after[one]
         if shown:
             raise NotIsolated(f"{target.name} is not isolated: of a new row of {owner}, {one} is shown {_some(shown)}")

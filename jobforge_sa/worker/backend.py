@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 from typing import Any
@@ -71,17 +70,19 @@ def use(connection: Connection) -> None:
 
 
 def watch(engine: Engine) -> None:
-    """Have connections wiped and let go of when they return to the engine's pool."""
-    if not event.contains(engine, "checkin", _returned):
-        event.listen(engine, "checkin", _returned)
+    """Have connections wiped, unless that is done, and let go of when they return to the engine's pool."""
+    if event.contains(engine, "checkin", _returned):
+        return
+    event.listen(engine, "checkin", _returned)
+    if not seal.is_sealed(engine):
         event.listen(engine, "checkout", seal.remember)
-        event.listen(engine, "reset", functools.partial(_wipe, engine))
+        event.listen(engine, "reset", _wipe)
 
 
-def _wipe(engine: Engine, connection: Any, record: Any, state: Any) -> None:
+def _wipe(connection: Any, record: Any, state: Any) -> None:
     # a SET without LOCAL, a lock, a temporary table: one tenant's handler must not spoil the next one's (G7).
     # Connections that the application itself used are its own business
-    if record is not None and record.info.pop(USED, False) and state.asyncio_safe and not seal.is_sealed(engine):
+    if record is not None and record.info.pop(USED, False) and state.asyncio_safe:
         seal.wipe(connection, record)
 
 

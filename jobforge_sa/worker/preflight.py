@@ -44,7 +44,7 @@ def look_at_sessions(engine: Engine, *, strict: bool) -> bool:
     try:
         with engine.connect() as connection:
             fit.look(connection, strict=strict)
-            return bool(connection.scalar(calls.TENANCY_IS_SIGNED))
+            return bool(connection.execute(calls.SCHEMA_VERSION).one().tenancy == "signed")
     except DBAPIError as error:
         better = failures.translate(error, role="jobforge_app", login=engine.url.username)
         if better is None and failures.sqlstate(error) is None:

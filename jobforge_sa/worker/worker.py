@@ -19,7 +19,7 @@ from weakref import WeakSet
 from sqlalchemy import Engine
 
 from jobforge_sa.db import pooler
-from jobforge_sa.db.seal import is_sealed, seal
+from jobforge_sa.db.seal import seal
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.worker import backend, preflight
@@ -108,10 +108,10 @@ class Worker:
         if self._running:
             return self
         preflight.look(self._engine)
-        signed = preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
-        backend.watch(self._session_engine)
-        if signed and self._session_engine is not self._given:
-            seal(self._session_engine)
+        self._signed = preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
+        self._keep_clean(self._session_engine)
+        if self._async_given is not None:
+            self._keep_clean(self._async_given.sync_engine)
         self._wire()
         for service in (*self._connected, self._deadlines, self._watchdog):
             service.start()
@@ -264,6 +264,12 @@ class Worker:
                 return False
         return clean == [True]
 
+    def _keep_clean(self, engine: Engine) -> None:
+        """No handler's connection goes back to its pool with what the handler has left on it."""
+        if self._signed and engine is not self._given:
+            seal(engine)
+        backend.watch(engine)
+
     def _make_async_engine(self) -> AsyncEngine:
         if self._async_engine is None:
             try:
@@ -276,9 +282,7 @@ class Worker:
                 self._session_engine.url.set(drivername="postgresql+psycopg"), pool_size=sum(self.queues.values())
             )
             pooler.tame(self._async_engine.sync_engine)
-        backend.watch(self._async_engine.sync_engine)
-        if is_sealed(self._session_engine):
-            seal(self._async_engine)
+            self._keep_clean(self._async_engine.sync_engine)
         return self._async_engine
 
     async def _close_async(self) -> None:

@@ -10,7 +10,8 @@
 -- Paused tenants are steps on the ring that give nothing. Fewer rows than asked for: nothing more can be claimed now
 -- (unless 10,000 jobs came due since the last claim). The payload comes as text, so that a payload that one language
 -- cannot decode spoils that job only. Where there is a tenant key each job comes with a token of its tenant, good for as
--- long as the lease: before tenancy is signed too, so that nothing that runs then fails by the switch. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
+-- long as the lease: before tenancy is signed too, so that nothing that runs then fails by the switch. READ COMMITTED
+-- only: above it SKIP LOCKED turns into 40001.
 create or replace function jobforge.claim_jobs(
     p_worker_id    uuid,
     p_queues       text[],
