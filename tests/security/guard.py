@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
 from jobforge_sa.db import migrate
+from jobforge_sa.tenant import TenantKey
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
 from tests.fix_postgres import ADMIN, Database, _autocommit, _make_logins
 from tests.support import Connection, Row, Sql, one_database
@@ -98,6 +99,10 @@ class Attack(Sql):
         with self._prepared(), self.session(ADMIN).transaction():
             self.session(ADMIN).execute("set local role jobforge_owner")
             self.session(ADMIN).execute(statement.encode(), values)
+
+    def sign(self, key: TenantKey) -> None:
+        """Prepare the scene: tenants count only with a token of this key."""
+        self.owner("select jobforge.add_tenant_key(%s, %s), jobforge.use_tenancy('signed')", key.id, key.secret)
 
     def migrator(self) -> Connection:
         """A connection that acts as the owner of the schema, its transaction begun: no attacker has one."""

@@ -57,7 +57,7 @@ def ship(ctx: Context, payload: dict[str, int]) -> None: ...
 
 @pytest.fixture
 def signed(attack: Attack) -> Attack:
-    attack.owner("select jobforge.add_tenant_key(%s, %s), jobforge.use_tenancy('signed')", KEY.id, KEY.secret)
+    attack.sign(KEY)
     return attack
 
 

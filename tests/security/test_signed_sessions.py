@@ -46,7 +46,7 @@ def send(ctx: Context, payload: dict[str, int]) -> None: ...
 
 @pytest.fixture
 def signed(attack: Attack) -> Attack:
-    attack.owner("select jobforge.add_tenant_key(%s, %s), jobforge.use_tenancy('signed')", KEY.id, KEY.secret)
+    attack.sign(KEY)
     return attack
 
 
