@@ -123,8 +123,9 @@ class Tenants:
     def export(self, tenant: Tenant) -> Iterator[str]:
         """All that is kept of its jobs, oldest first: a line of JSON for each, read from the server page by page.
 
-        A line is in ASCII and has the keys `job`, `attempts` and `cancel_requested_at`. For one consistent export use
-        a transaction at REPEATABLE READ.
+        A line is in ASCII and has the keys `job`, `attempts` and `cancel_requested_at`; where a job has more than 1,000
+        attempts, further lines with the keys `job_id` and `attempts` follow. For one consistent export use a
+        transaction at REPEATABLE READ.
         """
         name, cursor, size = name_of(tenant), None, PAGE
         while page := self._rows(calls.EXPORT_TENANT, tenant_id=name, cursor=cursor, limit=size):

@@ -69,7 +69,7 @@ def test_what_is_shipped_is_of_the_history_and_reads_back(database: Database) ->
         "create domain jobforge.rogue as text check (value <> '')",
         "create aggregate jobforge.rogue (integer) (sfunc = int4_sum, stype = bigint)",
         "create operator jobforge.=== (function = texteq, leftarg = text, rightarg = text)",
-        "alter table jobforge.jobs alter queue set statistics 0",
+        "alter table jobforge.jobs alter queue set statistics 100",
         "alter table jobforge.jobs replica identity full",
     ],
 )

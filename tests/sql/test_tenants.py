@@ -241,11 +241,11 @@ def test_the_count_ends_at_the_quota_however_many_jobs_there_are(sql: Sql) -> No
         "create function pg_temp.tried(text) returns void language plpgsql as "
         "$$ begin perform jobforge.check_quota($1, '{default}'); exception when sqlstate 'JF007' then null; end $$"
     )
-    for _ in range(2):  # the first one loads the catalog
-        plan = owner.execute("explain (analyze, buffers, format json) select pg_temp.tried('a')").fetchone()
-    assert plan is not None
-    pages = plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"]
-    assert pages < 30
+    plans: list[Any] = [
+        owner.execute("explain (analyze, buffers, format json) select pg_temp.tried('a')").fetchone() for _ in range(5)
+    ]
+    # the first one loads the catalog, and so does one that another test's DDL has come before
+    assert min(plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] for plan in plans) < 30
 
 
 def test_whoever_makes_thousands_of_queues_slows_no_enqueue_of_a_tenant_with_a_quota(sql: Sql) -> None:
@@ -289,6 +289,25 @@ def test_tenants_are_counted_and_listed(sql: Sql) -> None:
     assert told == [("a", 2, 1, 1, None), ("b", 1, 0, 0, 7), ("c", 0, 0, 0, None)]
     assert [row["paused_at"] is not None for row in rows] == [False, False, True]
     assert count(sql, "nobody") == {}
+
+
+def test_a_job_of_many_attempts_is_exported_in_pieces_that_fit(sql: Sql) -> None:
+    """One that snoozes each minute has half a million in a year: more than one text may hold."""
+    job = sql.enqueue("a")
+    sql.complete(sql.claim_one(), "snoozed")
+    owner = sql.connect("postgres")
+    owner.execute("set local role jobforge_owner")
+    owner.execute(
+        "insert into jobforge.attempts select a.job_id, a.run + n, a.tenant_id, a.attempt, a.outcome, a.worker_id, a.token, "
+        "a.claimed_at, a.finished_at, a.run_ms, a.error from jobforge.attempts a, generate_series(1, 2500) n"
+    )
+    owner.commit()
+    later = sql.enqueue("a")
+    records = [json.loads(r["record"]) for r in sql("export_tenant", user="jf_admin", tenant_id="a", cursor=None)]
+    assert [record.get("job", {}).get("id", record.get("job_id")) for record in records] == [str(job)] * 3 + [str(later)]
+    runs = [attempt["run"] for record in records for attempt in record["attempts"]]
+    assert runs == list(range(1, 2502))
+    assert max(len(record["attempts"]) for record in records) == 1000
 
 
 def test_an_export_has_everything_of_the_tenant_in_pages_and_no_token(sql: Sql) -> None:

@@ -58,7 +58,7 @@ create policy alembic_version_owner on jobforge.alembic_version as permissive fo
 create table jobforge.attempts (
     job_id uuid not null,
     run integer not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     attempt integer not null,
     outcome text collate "C" not null,
     worker_id uuid not null,
@@ -90,7 +90,7 @@ comment on table jobforge.attempts is 'One row for each run that has ended, and 
 -- table jobforge.cancel_requests
 create table jobforge.cancel_requests (
     job_id uuid not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     requested_at timestamp with time zone not null,
     constraint cancel_requests_pkey PRIMARY KEY (job_id)
 );
@@ -113,9 +113,9 @@ comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
-    tenant_id text collate "C" not null,
-    type text collate "C" not null,
-    key text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    key text collate "C" not null statistics 0,
     job_id uuid not null,
     created_at timestamp with time zone not null,
     constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
@@ -140,16 +140,16 @@ comment on table jobforge.idempotency_keys is 'Same tenant, type and key: one jo
 -- table jobforge.jobs
 create table jobforge.jobs (
     id uuid not null,
-    tenant_id text collate "C" not null,
-    queue text collate "C" not null,
-    type text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
+    queue text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
     priority smallint not null,
     payload json not null,
     run_at timestamp with time zone not null,
     max_attempts integer not null,
     timeout interval,
     retry jsonb,
-    idempotency_key text collate "C",
+    idempotency_key text collate "C" statistics 0,
     parent_id uuid,
     trace json,
     created_at timestamp with time zone not null,
@@ -176,7 +176,7 @@ comment on table jobforge.jobs is 'What was asked: payload, options, origin. Imm
 -- table jobforge.leases
 create table jobforge.leases (
     job_id uuid not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     token uuid not null,
     worker_id uuid not null,
     run integer not null,
@@ -210,7 +210,7 @@ comment on table jobforge.leases is 'State running: who runs it, until when. Nev
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     state text collate "C" not null,
     run integer not null,
     attempt integer not null,
@@ -240,11 +240,11 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 
 -- table jobforge.ready
 create table jobforge.ready (
-    queue text collate "C" not null,
-    tenant_id text collate "C" not null,
+    queue text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
     priority smallint not null,
     job_id uuid not null,
-    type text collate "C" not null,
+    type text collate "C" not null statistics 0,
     run integer not null,
     attempt integer not null,
     crashes integer not null,
@@ -273,12 +273,12 @@ comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted a
 
 -- table jobforge.scheduled
 create table jobforge.scheduled (
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     job_id uuid not null,
     run_at timestamp with time zone not null,
-    queue text collate "C" not null,
+    queue text collate "C" not null statistics 0,
     priority smallint not null,
-    type text collate "C" not null,
+    type text collate "C" not null statistics 0,
     run integer not null,
     attempt integer not null,
     crashes integer not null,
@@ -341,7 +341,7 @@ comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Read
 
 -- table jobforge.tenants
 create table jobforge.tenants (
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     paused_at timestamp with time zone,
     max_waiting integer,
     constraint tenants_pkey PRIMARY KEY (tenant_id)

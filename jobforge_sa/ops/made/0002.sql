@@ -58,7 +58,7 @@ create policy alembic_version_owner on jobforge.alembic_version as permissive fo
 create table jobforge.attempts (
     job_id uuid not null,
     run integer not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     attempt integer not null,
     outcome text collate "C" not null,
     worker_id uuid not null,
@@ -90,7 +90,7 @@ comment on table jobforge.attempts is 'One row for each run that has ended, and 
 -- table jobforge.cancel_requests
 create table jobforge.cancel_requests (
     job_id uuid not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     requested_at timestamp with time zone not null,
     constraint cancel_requests_pkey PRIMARY KEY (job_id)
 );
@@ -113,9 +113,9 @@ comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
-    tenant_id text collate "C" not null,
-    type text collate "C" not null,
-    key text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    key text collate "C" not null statistics 0,
     job_id uuid not null,
     created_at timestamp with time zone not null,
     constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
@@ -140,16 +140,16 @@ comment on table jobforge.idempotency_keys is 'Same tenant, type and key: one jo
 -- table jobforge.jobs
 create table jobforge.jobs (
     id uuid not null,
-    tenant_id text collate "C" not null,
-    queue text collate "C" not null,
-    type text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
+    queue text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
     priority smallint not null,
     payload json not null,
     run_at timestamp with time zone not null,
     max_attempts integer not null,
     timeout interval,
     retry jsonb,
-    idempotency_key text collate "C",
+    idempotency_key text collate "C" statistics 0,
     parent_id uuid,
     trace json,
     created_at timestamp with time zone not null,
@@ -176,7 +176,7 @@ comment on table jobforge.jobs is 'What was asked: payload, options, origin. Imm
 -- table jobforge.leases
 create table jobforge.leases (
     job_id uuid not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     token uuid not null,
     worker_id uuid not null,
     run integer not null,
@@ -210,7 +210,7 @@ comment on table jobforge.leases is 'State running: who runs it, until when. Nev
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     state text collate "C" not null,
     run integer not null,
     attempt integer not null,
@@ -240,11 +240,11 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 
 -- table jobforge.ready
 create table jobforge.ready (
-    queue text collate "C" not null,
-    tenant_id text collate "C" not null,
+    queue text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
     priority smallint not null,
     job_id uuid not null,
-    type text collate "C" not null,
+    type text collate "C" not null statistics 0,
     run integer not null,
     attempt integer not null,
     crashes integer not null,
@@ -273,12 +273,12 @@ comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted a
 
 -- table jobforge.scheduled
 create table jobforge.scheduled (
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     job_id uuid not null,
     run_at timestamp with time zone not null,
-    queue text collate "C" not null,
+    queue text collate "C" not null statistics 0,
     priority smallint not null,
-    type text collate "C" not null,
+    type text collate "C" not null statistics 0,
     run integer not null,
     attempt integer not null,
     crashes integer not null,
@@ -341,7 +341,7 @@ comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Read
 
 -- table jobforge.tenants
 create table jobforge.tenants (
-    tenant_id text collate "C" not null,
+    tenant_id text collate "C" not null statistics 0,
     paused_at timestamp with time zone,
     max_waiting integer,
     constraint tenants_pkey PRIMARY KEY (tenant_id)
@@ -1462,23 +1462,29 @@ begin
     perform jobforge.check_tenant(p_tenant_id);
     return query
         select a.id,
-               json_build_object('job', a,
-                   'attempts', (select coalesce(json_agg(t order by t.run), '[]') from jobforge.all_attempts t
-                                 where t.job_id = a.id and t.tenant_id = p_tenant_id),
-                   'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
-                                            where c.job_id = a.id and c.tenant_id = p_tenant_id))::text
+               case when coalesce(runs.part, 0) = 0 then json_build_object(
+                        'job', a, 'attempts', coalesce(runs.attempts, '[]'),
+                        'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
+                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id))
+                    else json_build_object('job_id', a.id, 'attempts', runs.attempts)
+               end::text
           from (select j.id from jobforge.jobs j
                  where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
                  order by j.id limit p_limit) page
          cross join lateral (  -- limit: as in list_jobs
                select * from jobforge.all_jobs one where one.id = page.id and one.tenant_id = p_tenant_id limit 1) a
-         order by a.id;
+          left join lateral (
+               select numbered.part, json_agg(numbered.t order by numbered.run) as attempts
+                 from (select t, t.run, (row_number() over (order by t.run) - 1) / 1000 as part
+                         from jobforge.all_attempts t where t.job_id = a.id and t.tenant_id = p_tenant_id) numbered
+                group by numbered.part) runs on true
+         order by a.id, runs.part;
 end
 $function$
 ;
 alter function jobforge.export_tenant owner to jobforge_owner;
 grant execute on function jobforge.export_tenant to jobforge_admin;
-comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as one JSON object for each.';
+comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as JSON objects.';
 
 -- function jobforge.get_job
 CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)

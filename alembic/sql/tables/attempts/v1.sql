@@ -16,6 +16,9 @@ create table jobforge.attempts (
     primary key (job_id, run)
 );
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.attempts alter tenant_id set statistics 0;
+
 alter table jobforge.attempts enable row level security;
 alter table jobforge.attempts force row level security;
 create policy attempts_owner on jobforge.attempts to jobforge_owner

@@ -5,6 +5,9 @@ create table jobforge.cancel_requests (
     requested_at timestamptz      not null
 );
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.cancel_requests alter tenant_id set statistics 0;
+
 alter table jobforge.cancel_requests enable row level security;
 alter table jobforge.cancel_requests force row level security;
 create policy cancel_requests_owner on jobforge.cancel_requests to jobforge_owner

@@ -8,6 +8,9 @@ create table jobforge.idempotency_keys (
     primary key (tenant_id, type, key)
 );
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.idempotency_keys alter tenant_id set statistics 0, alter type set statistics 0, alter key set statistics 0;
+
 alter table jobforge.idempotency_keys enable row level security;
 alter table jobforge.idempotency_keys force row level security;
 create policy idempotency_keys_owner on jobforge.idempotency_keys to jobforge_owner

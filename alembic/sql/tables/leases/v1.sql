@@ -13,6 +13,9 @@ create table jobforge.leases (
     deadline   timestamptz      not null
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.leases alter tenant_id set statistics 0;
+
 alter table jobforge.leases enable row level security;
 alter table jobforge.leases force row level security;
 create policy leases_owner on jobforge.leases to jobforge_owner

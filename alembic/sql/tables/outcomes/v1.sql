@@ -11,6 +11,9 @@ create table jobforge.outcomes (
 );
 create index outcomes_state on jobforge.outcomes (tenant_id, state, job_id);
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.outcomes alter tenant_id set statistics 0;
+
 alter table jobforge.outcomes enable row level security;
 alter table jobforge.outcomes force row level security;
 create policy outcomes_owner on jobforge.outcomes to jobforge_owner

@@ -12,6 +12,9 @@ create table jobforge.ready (
     primary key (queue, tenant_id, priority, job_id)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.ready alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0;
+
 alter table jobforge.ready enable row level security;
 alter table jobforge.ready force row level security;
 create policy ready_owner on jobforge.ready to jobforge_owner

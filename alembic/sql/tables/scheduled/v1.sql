@@ -15,6 +15,9 @@ create table jobforge.scheduled (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index scheduled_due on jobforge.scheduled (run_at, job_id);
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.scheduled alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0;
+
 alter table jobforge.scheduled enable row level security;
 alter table jobforge.scheduled force row level security;
 create policy scheduled_owner on jobforge.scheduled to jobforge_owner

@@ -6,6 +6,9 @@ create table jobforge.tenants (
 );
 create index tenants_paused on jobforge.tenants (tenant_id) where paused_at is not null;
 
+-- as in jobs: no guess of the planner spells a name
+alter table jobforge.tenants alter tenant_id set statistics 0;
+
 alter table jobforge.tenants enable row level security;
 alter table jobforge.tenants force row level security;
 create policy tenants_owner on jobforge.tenants to jobforge_owner
