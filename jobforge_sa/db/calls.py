@@ -235,6 +235,6 @@ HEARTBEAT_JOBS: Final = """
 select signal, lease_token from jobforge.heartbeat_jobs(
        %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[])"""
 UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
-MAY_WORK: Final = "select has_function_privilege('jobforge.upkeep(uuid,integer)', 'execute'), current_user"
+MAY_WORK: Final = "select has_function_privilege(to_regproc('jobforge.claim_jobs')::oid, 'execute'), current_user"
 LISTEN: Final = "listen jobforge"
 HOW_IT_STANDS: Final = "select current_setting('default_transaction_isolation'), pg_backend_pid()"

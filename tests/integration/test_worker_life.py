@@ -249,7 +249,7 @@ def test_a_schema_that_is_missing_older_or_newer_is_refused_with_the_cure(bare_d
 
 
 def test_a_login_without_the_rights_is_told_the_grant(database: Database) -> None:
-    for login in ("jf_stranger", "jf_app"):
+    for login in ("jf_stranger", "jf_app", "jf_admin"):  # an administrator may do upkeep, and no more
         with pytest.raises(
             AccessDenied, match="cure: connect as a login of jobforge_worker that the application does not"
         ):
