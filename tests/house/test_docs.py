@@ -29,6 +29,10 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "forge = JobForge(strict_rls=True)  # no login that policies do not bind",
     ): ("tests/security/test_weak_setups.py does it"),
     ("docs/security.md", "key = TenantKey.from_environment()"): "examples/tenants.py has these lines",
+    (
+        "docs/security.md",
+        "from jobforge_sa.errors import QuotaExceeded  # all errors are there, each with `message` and `cure`",
+    ): "tests/integration/test_tenants.py catches it",
 }
 
 REVISION = "from jobforge_sa import migrations"  # the README's revision, by its first line

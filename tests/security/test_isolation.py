@@ -418,7 +418,14 @@ HIDDEN = [
     *((table, column) for table in ("jobs", "ready", "scheduled") for column in ("queue", "type")),
     *(("jobs", "idempotency_key"), ("idempotency_keys", "type"), ("idempotency_keys", "key")),
 ]
-GUESSES = ("globex", "globey", "merger", "nobody", "aaaaaa", "zzzzzz")  # of one length: a longer pattern counts for less
+GUESSES = (
+    "globex",
+    "globey",
+    "merger",
+    "nobody",
+    "aaaaaa",
+    "zzzzzz",
+)  # of one length: a longer pattern counts for less
 
 
 def test_case_026_no_estimate_depends_on_what_other_tenants_have(attack: Attack) -> None:

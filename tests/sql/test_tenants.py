@@ -241,11 +241,11 @@ def test_the_count_ends_at_the_quota_however_many_jobs_there_are(sql: Sql) -> No
         "create function pg_temp.tried(text) returns void language plpgsql as "
         "$$ begin perform jobforge.check_quota($1, '{default}'); exception when sqlstate 'JF007' then null; end $$"
     )
-    plans: list[Any] = [
+    plans = [
         owner.execute("explain (analyze, buffers, format json) select pg_temp.tried('a')").fetchone() for _ in range(5)
     ]
     # the first one loads the catalog, and so does one that another test's DDL has come before
-    assert min(plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] for plan in plans) < 30
+    assert min(plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] for plan in plans if plan) < 30
 
 
 def test_whoever_makes_thousands_of_queues_slows_no_enqueue_of_a_tenant_with_a_quota(sql: Sql) -> None:
@@ -298,13 +298,15 @@ def test_a_job_of_many_attempts_is_exported_in_pieces_that_fit(sql: Sql) -> None
     owner = sql.connect("postgres")
     owner.execute("set local role jobforge_owner")
     owner.execute(
-        "insert into jobforge.attempts select a.job_id, a.run + n, a.tenant_id, a.attempt, a.outcome, a.worker_id, a.token, "
-        "a.claimed_at, a.finished_at, a.run_ms, a.error from jobforge.attempts a, generate_series(1, 2500) n"
+        "insert into jobforge.attempts select a.job_id, a.run + n, a.tenant_id, a.attempt, a.outcome, a.worker_id, "
+        "a.token, a.claimed_at, a.finished_at, a.run_ms, a.error from jobforge.attempts a, generate_series(1, 2500) n"
     )
     owner.commit()
     later = sql.enqueue("a")
     records = [json.loads(r["record"]) for r in sql("export_tenant", user="jf_admin", tenant_id="a", cursor=None)]
-    assert [record.get("job", {}).get("id", record.get("job_id")) for record in records] == [str(job)] * 3 + [str(later)]
+    assert [record.get("job", {}).get("id", record.get("job_id")) for record in records] == [str(job)] * 3 + [
+        str(later)
+    ]
     runs = [attempt["run"] for record in records for attempt in record["attempts"]]
     assert runs == list(range(1, 2502))
     assert max(len(record["attempts"]) for record in records) == 1000
