@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jobforge_sa.db.seal import seal
     from jobforge_sa.enqueue.aio import AsyncJobs
     from jobforge_sa.enqueue.jobs import Jobs
+    from jobforge_sa.enqueue.pending import PendingJob
     from jobforge_sa.enqueue.tenant import bind_tenant
     from jobforge_sa.tasks import JobForge, Task
     from jobforge_sa.tenant import TenantKey
@@ -34,6 +35,7 @@ __all__ = [
     "JobForge",
     "JobState",
     "Jobs",
+    "PendingJob",
     "Retry",
     "Snooze",
     "Task",
@@ -49,6 +51,7 @@ _HOME = {
     "jobforge_sa.db.seal": ("seal",),
     "jobforge_sa.enqueue.aio": ("AsyncJobs",),
     "jobforge_sa.enqueue.jobs": ("Jobs",),
+    "jobforge_sa.enqueue.pending": ("PendingJob",),
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
     "jobforge_sa.tasks": ("JobForge", "Task"),
     "jobforge_sa.tenant": ("TenantKey",),

@@ -22,6 +22,7 @@ The tree::
     └── ReadOnly                       the mapped classes are for reading
 
     UserWarning
+    ├── JobsDroppedWarning             a session was closed before a flush had enqueued its jobs
     └── SecurityWarning
         ├── RowSecurityOffWarning      the login is bound by no policy
         ├── TokensUncheckedWarning     tenants are signed, and the database does not look
@@ -129,6 +130,17 @@ class ServerUnavailable(JobForgeError, ConnectionError):
 
 class ReadOnly(JobForgeError, TypeError):
     """The mapped classes are for reading: only the functions change jobs."""
+
+
+class JobsDroppedWarning(UserWarning):
+    """A session was closed while jobs waited in it for a flush: they were never enqueued."""
+
+    def __init__(self, names: list[str]) -> None:
+        shown = ", ".join(sorted(set(names))[:5])
+        super().__init__(
+            f"a session was closed before its jobs were flushed, and they are gone: {len(names)} ({shown})\n"
+            "  cure: commit, or flush, before the session is closed; or roll back, to say that it is meant"
+        )
 
 
 class SecurityWarning(UserWarning):

@@ -131,12 +131,6 @@ class NewJob:
     payload: object  # or a function of no arguments that makes it, called after the flush
     options: JobOptions
 
-    @property
-    def sort_key(self) -> tuple[str, str]:
-        """The order in which idempotency keys are to be met; jobs without one come first, as they are."""
-        key = self.options.get("idempotency_key")
-        return (self.task.name, key) if key else ("", "")
-
 
 class _TaskDecorator(Protocol):
     """Makes a task of a handler; the payload's and result's types come from its annotations."""

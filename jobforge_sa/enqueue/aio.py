@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from jobforge_sa.enqueue.jobs import Jobs
+from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobOptions, NewJob, Task
 from jobforge_sa.tenant import Tenant
@@ -44,6 +45,13 @@ class AsyncJobs:
     ) -> Enqueued:
         """See `Jobs.enqueue`."""
         return await self._run(lambda jobs: jobs.enqueue(task, payload, **options))
+
+    def add(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> PendingJob:
+        """See `Jobs.add`; no `await`, as with `AsyncSession.add`."""
+        if isinstance(self._session, AsyncConnection):
+            raise ConfigurationError("an AsyncConnection has no flush", cure="use enqueue, or an AsyncSession")
+        jobs = Jobs(self._session.sync_session, tenant=self._tenant, strict_rls=self._strict)
+        return jobs.add(task, payload, **options)
 
     async def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
         """See `Jobs.enqueue_many`."""

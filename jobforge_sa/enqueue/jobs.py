@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.db.jsontext import decode
-from jobforge_sa.enqueue import fit
+from jobforge_sa.enqueue import fit, pending
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
+from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import bound_tenant
 from jobforge_sa.errors import ConfigurationError, InvalidJob, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
@@ -91,12 +92,7 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
-        if not isinstance(task, Task):
-            raise InvalidJob(
-                f"{str(task)[:100]!r} is no task",
-                cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
-            )
-        values = resolve(task.options, options)
+        values = resolve(_task(task).options, options)
         tenant = self._tenant_for(task)
         connection = self._begin(strict=task.forge.strict_rls, tenant=tenant)
         values |= {
@@ -110,30 +106,33 @@ class Jobs:
             ).one()
         return Enqueued(*row)
 
+    def add(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> PendingJob:
+        """Let the session's next flush enqueue a job, as `session.add` does for a row: all of them in one call.
+
+        Rows may be pending too: a payload that is a function is asked when the flush has given them their keys. A
+        rollback, also of a savepoint, takes back what was added since. Nothing is sent before a flush: a session that
+        is closed without one drops its jobs, with a `JobsDroppedWarning`.
+
+        Raises:
+            InvalidJob, InvalidPayload: it must not be stored; the session is as it was. From the flush: the payload
+                that the function gave must not be stored, and whatever `enqueue` raises.
+        """
+        if not isinstance(self._session, Session):
+            raise ConfigurationError("a Connection has no flush", cure="use enqueue, or a Session")
+        values = resolve(_task(task).options, options)
+        text = "" if callable(payload) else _dump(task, payload)  # at this line, where it can be mended
+        job = PendingJob(task, values, lambda: text or _dump(task, payload), self._send_added)
+        pending.add(self._session, job)
+        return job
+
     def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
         """Enqueue many jobs, 5,000 in a statement, and answer in their order. All or nothing, like the transaction.
 
         Raises:
             InvalidJob, InvalidPayload: one of them must not be stored. Of its statement nothing was stored; roll back.
         """
-        connection = self._begin()
-        origin = self._origin()
-        if origin.get("trace") is not None:
-            origin["trace"] = json.loads(origin["trace"])
-        may_notify = _may_notify(connection)
-        batches: dict[tuple[Named | None, bool], list[_Item]] = {}
-        for position, job in enumerate(jobs):
-            if job.task.forge.strict_rls:
-                fit.look(connection, strict=True)
-            batch = (self._tenant_for(job.task), job.task.forge.notify and may_notify)
-            batches.setdefault(batch, []).append(_Item(job.sort_key, position, _text(job, origin)))
-        answers: dict[int, Enqueued] = {}
-        for (tenant, notify), items in batches.items():
-            if len(items) > CHUNK:  # over several statements, keys must be met in one order, or two calls deadlock
-                items.sort(key=lambda item: item.key)
-            for start in range(0, len(items), CHUNK):
-                answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
-        return [answers[position] for position in range(len(answers))]
+        new = ((job.task, resolve(job.task.options, job.options), _dump(job.task, job.payload)) for job in jobs)
+        return [*self._enqueue_all(self._begin(), new)]
 
     def cancel(self, job_id: uuid.UUID) -> JobInfo:
         """Cancel a job: at once while it waits; a running one is told; one that has ended stays as it is.
@@ -211,12 +210,45 @@ class Jobs:
         if isinstance(self._session, Session):
             # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0
             self._session.flush()
-            connection = self._session.connection()
-        else:
-            connection = self._session
+            return self._looked_at(self._session.connection(), strict=strict, tenant=tenant)
+        return self._looked_at(self._session, strict=strict, tenant=tenant)
+
+    def _looked_at(self, connection: Connection, *, strict: bool = False, tenant: Named | None = None) -> Connection:
         with self._translated(connection):
             fit.look(connection, strict=strict or self._strict, tenant=tenant or self._tenant)
         return connection
+
+    def _send_added(self, added: Sequence[PendingJob]) -> None:
+        """Enqueue what was added: for the flush that is under way."""
+        assert isinstance(self._session, Session)
+        connection = self._looked_at(self._session.connection())
+        answers = self._enqueue_all(connection, ((job.task, job.values, job.payload()) for job in added))
+        for position, job in enumerate(added):
+            job.enqueued = answers[position]
+
+    def _enqueue_all(
+        self, connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
+    ) -> Sequence[Enqueued]:
+        """Jobs as their tasks, their options and their payloads' text; the answers come in the same order."""
+        origin = self._origin()
+        if origin.get("trace") is not None:
+            origin["trace"] = json.loads(origin["trace"])
+        may_notify = _may_notify(connection)
+        batches: dict[tuple[Named | None, bool], list[_Item]] = {}
+        for position, (task, values, payload) in enumerate(jobs):
+            if task.forge.strict_rls:
+                fit.look(connection, strict=True)
+            tenant = self._tenant_for(task)
+            key = values.get("idempotency_key")
+            item = _Item((task.name, key) if key else ("", ""), position, _text(task, values | origin, payload))
+            batches.setdefault((tenant, task.forge.notify and may_notify), []).append(item)
+        answers: dict[int, Enqueued] = {}
+        for (tenant, notify), items in batches.items():
+            if len(items) > CHUNK:  # over several statements, keys must be met in one order, or two calls deadlock
+                items.sort(key=lambda item: item.key)
+            for start in range(0, len(items), CHUNK):
+                answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
+        return [answers[position] for position in range(len(answers))]
 
     def _tenant_for(self, task: Task[Any, Any]) -> Named | None:
         if self._tenant is not None or task.forge.tenant is None:
@@ -268,11 +300,19 @@ def _dump(task: Task[Any, Any], payload: object) -> str:
     return task.dump(payload() if callable(payload) else payload)
 
 
-def _text(job: NewJob, origin: dict[str, Any]) -> str:
+def _task(task: Task[P, Any]) -> Task[P, Any]:
+    if not isinstance(task, Task):
+        raise InvalidJob(
+            f"{str(task)[:100]!r} is no task",
+            cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
+        )
+    return task
+
+
+def _text(task: Task[Any, Any], values: dict[str, Any], payload: str) -> str:
     """The job as an object of `enqueue_jobs`; its payload is JSON text already and goes in as it is."""
-    values = as_item(resolve(job.task.options, job.options)) | origin | {"type": job.task.name}
-    head = json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":"))
-    return f'{head[:-1]},"payload":{_dump(job.task, job.payload)}}}'
+    head = json.dumps(as_item(values) | {"type": task.name}, default=str, ensure_ascii=False, separators=(",", ":"))
+    return f'{head[:-1]},"payload":{payload}}}'
 
 
 def _info(row: Any) -> JobInfo:
