@@ -10,6 +10,8 @@ SEED ?=
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.made
+OLD := .venv/oldest
+OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
 .PHONY: help env demo test properties chaos check bench format clean
 
@@ -39,23 +41,35 @@ $(STAMP): pyproject.toml
 	fi
 	@touch $@
 
+# The oldest of what pyproject.toml admits: what the suite runs on beside the oldest Postgres.
+$(OLD)/.made: $(STAMP)
+	@echo 'making $(OLD) …'
+	@if command -v uv >/dev/null; then \
+		[ -x $(OLD)/bin/python ] || uv venv --quiet --python $(PY) $(OLD); \
+		uv pip install --quiet --python $(OLD)/bin/python -e '.[dev]' $(OLDEST); \
+	else \
+		[ -x $(OLD)/bin/python ] || $(PY) -m venv $(OLD); \
+		$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(OLDEST); \
+	fi
+	@touch $@
+
 demo: $(STAMP) ## run the example application on a Postgres of its own
 	@$(PY) -m examples.orders
 
 # A server that the caller chose is the only one. Else the newest Postgres of this machine and, where there is
 # one, the oldest, at the same time: two thirds of the time of one after the other on two cores. What the oldest
 # says is shown when the newest is through. Where there is no Postgres pytest finds Docker, or says what to do.
-test: $(STAMP) ## run the suite, on the newest Postgres found and on the oldest
-	@run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $(PY) -m pytest $(PYTEST_ARGS); }; \
+test: $(STAMP) $(OLD)/.made ## run the suite on the newest Postgres and libraries, and on the oldest
+	@run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $$3 -m pytest $(PYTEST_ARGS); }; \
 	if [ -n "$$JOBFORGE_TEST_DATABASE_URL$$JOBFORGE_POSTGRES$$JOBFORGE_PG_BINDIR" ]; then \
 		exec $(PY) -m pytest $(PYTEST_ARGS); \
 	fi; \
 	newest=$$($(PY) -m jobforge_sa.testing.server newest 2>/dev/null || true); \
 	oldest=$$($(PY) -m jobforge_sa.testing.server oldest 2>/dev/null || true); \
-	if [ "$$oldest" = "$$newest" ]; then run newest "$$newest"; exit; fi; \
+	if [ "$$oldest" = "$$newest" ]; then run newest "$$newest" $(PY); exit; fi; \
 	said=$$(mktemp); trap 'kill $$! 2>/dev/null; rm -f "$$said"' EXIT; \
-	run oldest "$$oldest" >"$$said" 2>&1 & \
-	status=0; run newest "$$newest" || status=$$?; \
+	run oldest "$$oldest" $(OLD)/bin/python >"$$said" 2>&1 & \
+	status=0; run newest "$$newest" $(PY) || status=$$?; \
 	wait $$! || status=$$?; cat "$$said"; exit $$status
 
 # The suite runs 70 examples and shrinks none; here a test may take as long as it likes.

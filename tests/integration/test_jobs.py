@@ -821,9 +821,10 @@ def test_a_two_phase_session_enqueues_and_commits(two_phase: sa.Engine) -> None:
         jobs = Jobs(session, tenant="a")
         one = jobs.enqueue(ship, Ship(order_id=1)).id
         many = jobs.enqueue_many([ship.new(Ship(order_id=1))])[0].id
+        added = jobs.add(ship, Ship(order_id=1))
         session.prepare()
         session.commit()
-        assert {job.id for job in jobs.list().jobs} == {one, many}
+        assert {job.id for job in jobs.list().jobs} == {one, many, added.id}
         session.rollback()
 
 

@@ -300,20 +300,6 @@ def test_an_outer_transaction_that_commits_takes_along_what_was_flushed(engine: 
         assert jobs_of(sql) == []
 
 
-def test_a_prepared_transaction_holds_its_jobs_and_notifies_nobody(sql: Sql) -> None:
-    cluster = sql.look("select current_setting('max_prepared_transactions')::int as n")
-    if not cluster[0]["n"]:
-        pytest.skip("max_prepared_transactions is 0 on this server")
-    engine = sql.database.engine("jf_app")
-    with Session(engine, twophase=True) as session:
-        bind_tenant(session, "a")
-        Jobs(session).add(ship, Ship(order_id=1))
-        session.prepare()
-        assert jobs_of(sql) == []
-        session.commit()
-    assert jobs_of(sql) == [("ship", 1)]
-
-
 def test_a_session_that_is_closed_without_a_flush_says_that_jobs_are_gone(engine: sa.Engine, sql: Sql) -> None:
     session = Session(engine)
     bind_tenant(session, "a")
