@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jobforge_sa.db import host_revision
 from jobforge_sa.db.url import shown
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import (
@@ -92,6 +94,23 @@ def migrate(
         typer.echo(migration.script(to), nl=False)
     else:
         typer.echo(str(migration.move(database.engine(url), to if down is None else down, down=down is not None)))
+
+
+@app.command()
+def revision(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The application's Alembic project.")] = Path(
+        "alembic.ini"
+    ),
+    message: Annotated[str | None, typer.Option("--message", "-m", help="What the revision is called.")] = None,
+    head: Annotated[str, typer.Option(help="Come behind this revision, where there are several heads.")] = "head",
+) -> None:
+    """Write a revision of your own Alembic history that brings our schema up to date. Needs no database."""
+    written = host_revision.write(config, message=message, head=head)
+    if written.path is None:
+        typer.echo(f"the history has the schema jobforge at {written.after} (head) already")
+    else:
+        typer.echo(f"{screen.one_line(written.path)}: schema jobforge {written.before} -> {written.after}")
+        typer.echo("run: alembic upgrade head")
 
 
 @app.command()
