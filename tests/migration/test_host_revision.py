@@ -87,8 +87,7 @@ def test_several_heads_and_missing_projects_are_errors_with_their_cure(project: 
     assert "heads" in failed.stderr
     assert "--head" in failed.stderr
     inside(None, "revision", "--head", first.revision, cwd=project)
-    assert f"Revises: {first.revision}
-" in versions(project)[-1].read_text()
+    assert f"Revises: {first.revision}\n" in versions(project)[-1].read_text()
 
     shutil.rmtree(project / "migrations")
     (project / "alembic.ini").unlink()
