@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jobforge_sa.enqueue.aio import AsyncJobs
     from jobforge_sa.enqueue.jobs import Jobs
     from jobforge_sa.enqueue.pending import PendingJob
+    from jobforge_sa.enqueue.row import Row
+    from jobforge_sa.enqueue.rows import HasJobs
     from jobforge_sa.enqueue.tenant import bind_tenant
     from jobforge_sa.tasks import JobForge, Task
     from jobforge_sa.tenant import TenantKey
@@ -32,11 +34,13 @@ __all__ = [
     "Done",
     "Enqueued",
     "Exponential",
+    "HasJobs",
     "JobForge",
     "JobState",
     "Jobs",
     "PendingJob",
     "Retry",
+    "Row",
     "Snooze",
     "Task",
     "TenantKey",
@@ -52,6 +56,8 @@ _HOME = {
     "jobforge_sa.enqueue.aio": ("AsyncJobs",),
     "jobforge_sa.enqueue.jobs": ("Jobs",),
     "jobforge_sa.enqueue.pending": ("PendingJob",),
+    "jobforge_sa.enqueue.row": ("Row",),
+    "jobforge_sa.enqueue.rows": ("HasJobs",),
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
     "jobforge_sa.tasks": ("JobForge", "Task"),
     "jobforge_sa.tenant": ("TenantKey",),

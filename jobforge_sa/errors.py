@@ -15,6 +15,7 @@ The tree::
     ├── LeaseLost                      the run belongs to somebody else by now
     ├── JobNotFound                    no such job, or another tenant's
     ├── WrongState              JF008  the job's state does not allow that
+    ├── RowHasJobs                     a row that is deleted has jobs, and its class refuses that
     ├── SchemaMismatch                 the database's schema and this code do not fit
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
     ├── RowSecurityOff                 the login is bound by no policy, and strict_rls asks for it
@@ -105,6 +106,10 @@ class JobNotFound(JobForgeError, LookupError):
 
 class WrongState(JobForgeError):
     """The job's state does not allow what was asked."""
+
+
+class RowHasJobs(JobForgeError):
+    """A row that is to be deleted has jobs that have not ended, and its class refuses that."""
 
 
 class SchemaMismatch(JobForgeError):

@@ -44,6 +44,7 @@ class JobOptions(TaskOptions, total=False):
     run_at: dt.datetime  # aware; or
     delay: dt.timedelta  # from the database's now
     idempotency_key: str | None  # 1 to 200 characters: the same tenant, type and key is one job
+    subject: object  # the row that it is about: a mapped instance, or text such as "orders:42"
 
 
 class Task(Generic[P, R]):

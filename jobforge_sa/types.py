@@ -23,6 +23,9 @@ class JobState(enum.StrEnum):
     CANCELED = "canceled"
 
 
+FINAL = frozenset({JobState.SUCCEEDED, JobState.DEAD, JobState.CANCELED})
+
+
 class Outcome(Exception):  # raised, it ends the run from any depth
     """How a run ended, other than by plain success or failure.
 
@@ -144,6 +147,7 @@ class JobInfo:
     timeout: dt.timedelta | None
     retry: dict[str, Any] | None
     idempotency_key: str | None
+    subject: str | None
     parent_id: uuid.UUID | None
     trace: dict[str, str] | None
     created_at: dt.datetime

@@ -57,6 +57,7 @@ FUNCTIONS = (
     "settle_cancels",
     "upkeep",
     "cancel_job",
+    "cancel_jobs_of",
     "reschedule_job",
     "retry_job",
     "get_job",

@@ -78,6 +78,7 @@ _JOB = (
     column("timeout", INTERVAL()),
     column("retry", JSONB()),
     column("idempotency_key", Text()),
+    column("subject", Text()),
     column("parent_id", Uuid()),
     column("trace", Text()),
     column("created_at", DateTime(timezone=True)),
@@ -132,11 +133,13 @@ ENQUEUE_JOB = Call(
         "timeout": "interval",
         "trace": "json",
         "parent_id": "uuid",
+        "subject": "text",
         "notify": "bool",
     },
     _ENQUEUED,
 )
 ENQUEUE_JOBS = Call("enqueue_jobs", {"jobs": "json", "notify": "bool"}, (column("position", BigInteger()), *_ENQUEUED))
+CANCEL_JOBS_OF = Call("cancel_jobs_of", {"subject": "text", "notify": "bool"}, (column("r", Integer()),))
 CANCEL_JOB = Call("cancel_job", {"job_id": "uuid", "notify": "bool"}, _JOB)
 RETRY_JOB = Call("retry_job", {"job_id": "uuid", "notify": "bool"}, _JOB)
 RESCHEDULE_JOB = Call(

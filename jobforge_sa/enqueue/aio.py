@@ -61,6 +61,10 @@ class AsyncJobs:
         """See `Jobs.cancel`."""
         return await self._run(lambda jobs: jobs.cancel(job_id))
 
+    async def cancel_jobs_of(self, row: object) -> int:
+        """See `Jobs.cancel_jobs_of`."""
+        return await self._run(lambda jobs: jobs.cancel_jobs_of(row))
+
     async def retry(self, job_id: uuid.UUID) -> JobInfo:
         """See `Jobs.retry`."""
         return await self._run(lambda jobs: jobs.retry(job_id))

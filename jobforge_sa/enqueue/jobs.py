@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, Unpack
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.db.jsontext import decode
-from jobforge_sa.enqueue import fit, pending
+from jobforge_sa.enqueue import fit, pending, subject
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import bound_tenant
@@ -98,9 +98,10 @@ class Jobs:
         values |= {
             "type": task.name,
             "payload": _dump(task, payload),
+            "subject": _subject(values),
             "notify": task.forge.notify and _may_notify(connection),
         } | self._origin()
-        with self._translated(connection):
+        with translated(connection):
             row = connection.execute(
                 calls.ENQUEUE_JOB.statement(tenant), calls.ENQUEUE_JOB.values(tenant, **values)
             ).one()
@@ -141,6 +142,15 @@ class Jobs:
             JobNotFound: there is none of this tenant.
         """
         return self._one(calls.CANCEL_JOB, job_id)
+
+    def cancel_jobs_of(self, row: object) -> int:
+        """Cancel all jobs of a row, a mapped instance or a subject's text, that have not ended: see `cancel`.
+
+        Returns:
+            How many they were.
+        """
+        connection = self._begin()
+        return cancel_jobs_of(connection, self._tenant, subject.name_of(row))
 
     def retry(self, job_id: uuid.UUID) -> JobInfo:
         """Bring a dead or canceled job back to its queue, with all its attempts.
@@ -196,7 +206,7 @@ class Jobs:
             "cursor": identifier("cursor", cursor) if cursor is not None else None,
         }
         connection = self._begin()
-        with self._translated(connection):
+        with translated(connection):
             rows = connection.execute(
                 calls.LIST_JOBS.statement(self._tenant), calls.LIST_JOBS.values(self._tenant, **values)
             ).all()
@@ -214,7 +224,7 @@ class Jobs:
         return self._looked_at(self._session, strict=strict, tenant=tenant)
 
     def _looked_at(self, connection: Connection, *, strict: bool = False, tenant: Named | None = None) -> Connection:
-        with self._translated(connection):
+        with translated(connection):
             fit.look(connection, strict=strict or self._strict, tenant=tenant or self._tenant)
         return connection
 
@@ -240,7 +250,8 @@ class Jobs:
                 fit.look(connection, strict=True)
             tenant = self._tenant_for(task)
             key = values.get("idempotency_key")
-            item = _Item((task.name, key) if key else ("", ""), position, _text(task, values | origin, payload))
+            values = values | origin | {"subject": _subject(values)}
+            item = _Item((task.name, key) if key else ("", ""), position, _text(task, values, payload))
             batches.setdefault((tenant, task.forge.notify and may_notify), []).append(item)
         answers: dict[int, Enqueued] = {}
         for (tenant, notify), items in batches.items():
@@ -264,7 +275,7 @@ class Jobs:
     ) -> dict[int, Enqueued]:
         document = "[" + ",".join(item.text for item in items) + "]"
         values = calls.ENQUEUE_JOBS.values(tenant, jobs=document, notify=notify)
-        with self._translated(connection):
+        with translated(connection):
             rows = connection.execute(calls.ENQUEUE_JOBS.statement(tenant), values).all()
         return {items[row[0] - 1].position: Enqueued(*row[1:]) for row in rows}
 
@@ -273,7 +284,7 @@ class Jobs:
         connection = self._begin()
         if "notify" in call.arguments:
             values["notify"] = _may_notify(connection)
-        with self._translated(connection):
+        with translated(connection):
             row = connection.execute(
                 call.statement(self._tenant), call.values(self._tenant, job_id=job_id, **values)
             ).one_or_none()
@@ -281,15 +292,24 @@ class Jobs:
             raise JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
         return _info(row)
 
-    @contextmanager
-    def _translated(self, connection: Connection) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            better = failures.translate(error, role="jobforge_app", login=connection.engine.url.username)
-            if better is None:
-                raise
-            raise better from error
+
+def cancel_jobs_of(connection: Connection, tenant: Named | None, name: str) -> int:
+    """Cancel the jobs of a subject; for a flush that is under way, too."""
+    values = calls.CANCEL_JOBS_OF.values(tenant, subject=name, notify=_may_notify(connection))
+    with translated(connection):
+        return int(connection.execute(calls.CANCEL_JOBS_OF.statement(tenant), values).scalar_one())
+
+
+@contextmanager
+def translated(connection: Connection) -> Iterator[None]:
+    """Errors of the contract, and missing rights, as the library's own."""
+    try:
+        yield
+    except DBAPIError as error:
+        better = failures.translate(error, role="jobforge_app", login=connection.engine.url.username)
+        if better is None:
+            raise
+        raise better from error
 
 
 def _may_notify(connection: Connection) -> bool:
@@ -307,6 +327,10 @@ def _task(task: Task[P, Any]) -> Task[P, Any]:
             cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
         )
     return task
+
+
+def _subject(values: Mapping[str, Any]) -> str | None:
+    return subject.name_of(values["subject"]) if "subject" in values else None
 
 
 def _text(task: Task[Any, Any], values: dict[str, Any], payload: str) -> str:

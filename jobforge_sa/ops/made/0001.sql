@@ -150,11 +150,13 @@ create table jobforge.jobs (
     timeout interval,
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
+    subject text collate "C" statistics 0,
     parent_id uuid,
     trace json,
     created_at timestamp with time zone not null,
     constraint jobs_pkey PRIMARY KEY (id)
 );
+CREATE INDEX jobs_subject ON jobforge.jobs USING btree (tenant_id, subject, id) WHERE (subject IS NOT NULL);
 CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
 alter table jobforge.jobs owner to jobforge_owner;
 alter table jobforge.jobs enable row level security;
@@ -421,6 +423,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
     timeout,
     retry,
     idempotency_key,
+    subject,
     parent_id,
     trace,
     created_at,
@@ -445,6 +448,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -472,6 +476,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -499,6 +504,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -526,6 +532,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -554,6 +561,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -582,6 +590,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,

@@ -150,11 +150,13 @@ create table jobforge.jobs (
     timeout interval,
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
+    subject text collate "C" statistics 0,
     parent_id uuid,
     trace json,
     created_at timestamp with time zone not null,
     constraint jobs_pkey PRIMARY KEY (id)
 );
+CREATE INDEX jobs_subject ON jobforge.jobs USING btree (tenant_id, subject, id) WHERE (subject IS NOT NULL);
 CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
 alter table jobforge.jobs owner to jobforge_owner;
 alter table jobforge.jobs enable row level security;
@@ -421,6 +423,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
     timeout,
     retry,
     idempotency_key,
+    subject,
     parent_id,
     trace,
     created_at,
@@ -445,6 +448,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -472,6 +476,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -499,6 +504,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -526,6 +532,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -554,6 +561,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -582,6 +590,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.subject,
             j.parent_id,
             j.trace,
             j.created_at,
@@ -726,6 +735,36 @@ grant execute on function jobforge.cancel_job to jobforge_admin;
 grant execute on function jobforge.cancel_job to jobforge_app;
 comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
 
+-- function jobforge.cancel_jobs_of
+CREATE OR REPLACE FUNCTION jobforge.cancel_jobs_of(p_subject text, p_notify boolean DEFAULT true)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_job    uuid;
+    v_count  integer := 0;
+begin
+    for v_job in
+        select j.id from jobforge.jobs j
+         where j.tenant_id = v_tenant and j.subject = p_subject
+           and not exists (select from jobforge.outcomes o where o.job_id = j.id)
+         order by j.id
+    loop
+        perform jobforge.cancel_now(v_tenant, v_job, p_notify);
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end
+$function$
+;
+alter function jobforge.cancel_jobs_of owner to jobforge_owner;
+grant execute on function jobforge.cancel_jobs_of to jobforge_admin;
+grant execute on function jobforge.cancel_jobs_of to jobforge_app;
+comment on function jobforge.cancel_jobs_of is 'Cancel the jobs of a row that have not ended.';
+
 -- function jobforge.cancel_now
 CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid, p_notify boolean)
  RETURNS void
@@ -819,7 +858,7 @@ alter function jobforge.check_interval owner to jobforge_owner;
 comment on function jobforge.check_interval is 'Whether an interval lies between two bounds, without negative parts.';
 
 -- function jobforge.check_job
-CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json)
+CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json, p_subject text)
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
@@ -841,6 +880,7 @@ declare
         when not jobforge.check_interval(p_timeout, interval '1 millisecond', interval '30 days')
             then 'timeout must be between 1 millisecond and 30 days'
         when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
+        when length(p_subject) not between 1 and 300 then 'subject must have 1 to 300 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
             then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'
         when p_trace is not null and (json_typeof(p_trace) <> 'object' or octet_length(p_trace::text) > 4096)
@@ -1269,7 +1309,7 @@ grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
 -- function jobforge.enqueue_job
-CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_notify boolean DEFAULT true)
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1285,7 +1325,7 @@ declare
 begin
     p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace);
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     while p_idempotency_key is not null loop
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -1302,9 +1342,9 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, parent_id, trace, created_at)
+                               idempotency_key, subject, parent_id, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_parent_id, p_trace, v_now);
+            p_timeout, p_retry, p_idempotency_key, p_subject, p_parent_id, p_trace, v_now);
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
@@ -1328,7 +1368,7 @@ grant execute on function jobforge.enqueue_job to jobforge_app;
 comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
 
 -- function jobforge.enqueue_job_for
-CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_notify boolean DEFAULT true)
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1342,7 +1382,7 @@ begin
     return query
         select * from jobforge.enqueue_job(p_type, p_payload, p_tenant_id, p_queue, p_priority, p_run_at, p_delay,
                                            p_idempotency_key, p_max_attempts, p_retry, p_timeout, p_trace, p_parent_id,
-                                           p_notify);
+                                           p_subject, p_notify);
     perform set_config(v_names[i], v_before[i], true) from generate_series(1, 3) i;
 end
 $function$
@@ -1377,15 +1417,17 @@ begin
         select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
                i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
                coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
-               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace, i.parent_id
+               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
+               i.parent_id, i.subject
           from rows from (json_to_recordset(p_jobs) as (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid)) with ordinality
+                   trace json, parent_id uuid, subject text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
-                     timeout, trace, parent_id, position)
+                     timeout, trace, parent_id, subject, position)
          where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
-                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace)
+                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
+                                  i.subject)
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -1398,8 +1440,9 @@ begin
          where item.key is null or keyed.job_id is not null
     ), stored as (
         insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                                   idempotency_key, parent_id, trace, created_at)
-        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, parent_id, trace, v_now
+                                   idempotency_key, subject, parent_id, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
+               parent_id, trace, v_now
           from fresh order by position
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
@@ -2038,7 +2081,8 @@ begin
     if not found then
         return;
     end if;
-    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
+    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null,
+                               null);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet

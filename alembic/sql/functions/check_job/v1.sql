@@ -3,7 +3,8 @@
 -- on every later write. Returns true, so that a query can call it for each row.
 create or replace function jobforge.check_job(
     p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamptz,
-    p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json
+    p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json,
+    p_subject text
 ) returns boolean
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
@@ -24,6 +25,7 @@ declare
         when not jobforge.check_interval(p_timeout, interval '1 millisecond', interval '30 days')
             then 'timeout must be between 1 millisecond and 30 days'
         when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
+        when length(p_subject) not between 1 and 300 then 'subject must have 1 to 300 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
             then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'
         when p_trace is not null and (json_typeof(p_trace) <> 'object' or octet_length(p_trace::text) > 4096)

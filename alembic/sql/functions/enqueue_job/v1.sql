@@ -17,6 +17,7 @@ create or replace function jobforge.enqueue_job(
     p_timeout         interval    default null,
     p_trace           json        default null,
     p_parent_id       uuid        default null,
+    p_subject         text        default null,
     p_notify          boolean     default true
 ) returns table (id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
@@ -32,7 +33,7 @@ declare
 begin
     p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace);
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     while p_idempotency_key is not null loop
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -49,9 +50,9 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, parent_id, trace, created_at)
+                               idempotency_key, subject, parent_id, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_parent_id, p_trace, v_now);
+            p_timeout, p_retry, p_idempotency_key, p_subject, p_parent_id, p_trace, v_now);
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);

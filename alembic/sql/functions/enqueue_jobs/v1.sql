@@ -25,15 +25,17 @@ begin
         select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
                i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
                coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
-               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace, i.parent_id
+               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
+               i.parent_id, i.subject
           from rows from (json_to_recordset(p_jobs) as (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid)) with ordinality
+                   trace json, parent_id uuid, subject text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
-                     timeout, trace, parent_id, position)
+                     timeout, trace, parent_id, subject, position)
          where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
-                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace)
+                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
+                                  i.subject)
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -46,8 +48,9 @@ begin
          where item.key is null or keyed.job_id is not null
     ), stored as (
         insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                                   idempotency_key, parent_id, trace, created_at)
-        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, parent_id, trace, v_now
+                                   idempotency_key, subject, parent_id, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
+               parent_id, trace, v_now
           from fresh order by position
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)

@@ -17,7 +17,8 @@ begin
     if not found then
         return;
     end if;
-    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null);
+    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null,
+                               null);
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet

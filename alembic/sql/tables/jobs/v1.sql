@@ -12,15 +12,18 @@ create table jobforge.jobs (
     timeout         interval,
     retry           jsonb,
     idempotency_key text collate "C",
+    subject         text collate "C",                    -- the application's row that it is about, such as orders:42
     parent_id       uuid,                                -- the job whose handler enqueued this one
     trace           json,
     created_at      timestamptz      not null
 );
 create unique index jobs_tenant on jobforge.jobs (tenant_id, id);
+create index jobs_subject on jobforge.jobs (tenant_id, subject, id) where subject is not null;
 
 -- The planner counts the rows of all tenants, and EXPLAIN prints its guesses: with statistics these columns could be
 -- spelled letter by letter. No plan of ours needs them.
-alter table jobforge.jobs alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0, alter idempotency_key set statistics 0;
+alter table jobforge.jobs alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0, alter idempotency_key set statistics 0,
+    alter subject set statistics 0;
 
 alter table jobforge.jobs enable row level security;
 alter table jobforge.jobs force row level security;

@@ -1,0 +1,333 @@
+"""Rows of the application and their jobs: the mixin, deleted rows, and rows as arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, selectinload, subqueryload
+
+from jobforge_sa import AsyncJobs, Context, HasJobs, JobForge, Jobs, Row, Worker, bind_tenant
+from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, RowHasJobs
+from jobforge_sa.models import Job
+from tests.support import Sql, one_database
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(HasJobs, Base):
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(default="")
+    kind: Mapped[str] = mapped_column(default="plain")
+    version: Mapped[int] = mapped_column()
+    __mapper_args__ = {  # noqa: RUF012
+        "version_id_col": version,
+        "polymorphic_on": kind,
+        "polymorphic_identity": "plain",
+    }
+
+
+class Express(Order):
+    __mapper_args__ = {  # noqa: RUF012
+        "polymorphic_identity": "express"
+    }
+
+
+class Line(HasJobs, Base):
+    """A key of two parts, in a schema of its own."""
+
+    __tablename__ = "lines"
+    __table_args__ = ({"schema": "shop"},)
+    jobs_on_delete = "refuse"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+
+
+class Note(HasJobs, Base):
+    __tablename__ = "notes"
+    jobs_on_delete = "keep"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Touch(BaseModel):
+    n: int = 0
+
+
+class Ship(BaseModel):
+    order: Row[Order]
+    missing: Any = "discard"
+    stale: Any = "run"
+
+
+class Pack(BaseModel):
+    line: Row[Line]
+
+
+forge = JobForge()
+
+
+@forge.task("touch")
+def touch(ctx: Context, payload: Touch) -> None: ...
+
+
+@forge.task("ship", max_attempts=1)
+def ship(ctx: Context, payload: Ship) -> None:
+    payload.order.load(ctx.session, missing=payload.missing, stale=payload.stale).name = "shipped"
+
+
+@forge.task("pack", max_attempts=1)
+def pack(ctx: Context, payload: Pack) -> str:
+    return payload.line.load(ctx.session).owner
+
+
+@pytest.fixture(scope="module")
+def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
+    with one_database(admin_url, template) as database, Sql(database) as sql:
+        with database.engine().begin() as c:
+            c.execute(sa.text("create schema shop; grant usage on schema shop to jf_app, jf_one"))
+        Base.metadata.create_all(database.engine())
+        sql.session("postgres").execute(
+            "grant all on orders, orders_id_seq, notes, notes_id_seq, shop.lines to jf_app, jf_one"
+        )
+        yield sql
+
+
+@pytest.fixture
+def sql(shared: Sql) -> Iterator[Sql]:
+    yield shared
+    shared.clean()
+    with shared.database.engine().begin() as c:
+        c.execute(sa.text("truncate orders, notes, shop.lines"))
+
+
+@pytest.fixture
+def session(sql: Sql) -> Iterator[Session]:
+    with Session(sql.database.engine("jf_one")) as session:
+        bind_tenant(session, "a")
+        yield session
+
+
+def states(sql: Sql, tenant: str = "a") -> list[tuple[str | None, str]]:
+    rows = sql.look(
+        "select subject, state from jobforge.all_jobs where tenant_id = %s order by id", tenant, user="jf_admin"
+    )
+    return [(row["subject"], row["state"]) for row in rows]
+
+
+# --- a row's jobs ------------------------------------------------------------------------------------------
+
+
+def test_a_new_row_and_its_jobs_are_one_flush_and_it_finds_them(session: Session, sql: Sql) -> None:
+    order, other = Order(), Order()
+    session.add_all([order, other])
+    first = order.add_job(touch, Touch(n=1))
+    order.add_job(touch, lambda: Touch(n=order.id))
+    session.commit()
+    assert order.jobs[0].id == first.id
+    assert [job.payload["n"] for job in order.jobs] == [1, order.id]
+    assert other.jobs == []
+    assert states(sql) == [(f"orders:{order.id}", "queued")] * 2
+
+
+def test_loader_options_and_conditions_work_as_on_any_relationship(session: Session) -> None:
+    orders = [Order(name=f"n{n}") for n in range(4)]
+    session.add_all(orders)
+    for order in orders[:3]:
+        for _ in range(2):
+            order.add_job(touch, Touch())
+    session.commit()
+    for option in (selectinload, joinedload, subqueryload):
+        session.expire_all()
+        found = session.scalars(sa.select(Order).options(option(Order.jobs)).order_by(Order.id)).unique().all()
+        assert [len(order.__dict__["jobs"]) for order in found] == [2, 2, 2, 0], option
+    waiting = Order.jobs.any(Job.state == "queued")
+    assert session.scalars(sa.select(Order.name).where(~waiting)).all() == ["n3"]
+    joined = sa.select(Order.name, sa.func.count()).join(Order.jobs).group_by(Order.name).order_by(Order.name)
+    assert session.execute(joined).all() == [("n0", 2), ("n1", 2), ("n2", 2)]
+    ids = [job.id for job in orders[0].jobs]
+    Jobs(session).cancel(ids[0])
+    session.commit()
+    assert [job.state for job in orders[0].jobs] == ["canceled", "queued"]
+
+
+def test_keys_of_two_parts_schemas_and_subclasses_have_one_subject_each(session: Session, sql: Sql) -> None:
+    number = uuid.uuid4()
+    line, express = Line(owner="ann", number=number), Express()
+    session.add_all([line, express])
+    line.add_job(touch, Touch())
+    express.add_job(touch, Touch())
+    session.commit()
+    assert states(sql) == [(f"shop.lines:ann,{number}", "queued"), (f"orders:{express.id}", "queued")]
+    assert len(line.jobs) == len(express.jobs) == 1
+    plain = session.get(Order, express.id)
+    assert plain is express
+
+
+def test_another_tenant_finds_none_of_them(session: Session, sql: Sql) -> None:
+    session.add(order := Order())
+    order.add_job(touch, Touch())
+    session.commit()
+    with Session(sql.database.engine("jf_app")) as other:
+        bind_tenant(other, "b")
+        assert other.get_one(Order, order.id).jobs == []
+        assert Jobs(other).cancel_jobs_of(order) == 0
+        other.commit()
+    assert states(sql) == [(f"orders:{order.id}", "queued")]
+
+
+def test_a_subject_goes_along_with_every_way_of_enqueueing(session: Session, sql: Sql) -> None:
+    session.add(order := Order())
+    jobs = Jobs(session)
+    jobs.enqueue(touch, Touch(), subject=order)  # flushes first, so that it has a key
+    jobs.enqueue_many([touch.new(Touch(), subject=order), touch.new(Touch(), subject="report:2026-11")])
+    jobs.add(touch, Touch(), subject=order)
+    session.commit()
+    name = f"orders:{order.id}"
+    assert [subject for subject, _ in states(sql)] == [name, name, "report:2026-11", name]
+    assert jobs.get(order.jobs[0].id).subject == name
+    assert len(order.jobs) == 3
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 301, "a\x00", 7, "\ud800"])
+def test_a_subject_that_cannot_be_one_is_refused(session: Session, subject: object) -> None:
+    with pytest.raises(InvalidJob):
+        Jobs(session).enqueue(touch, Touch(), subject=subject)
+
+
+def test_a_row_without_a_session_or_a_key_says_what_to_do(session: Session) -> None:
+    with pytest.raises(ConfigurationError, match=r"session\.add"):
+        Order().add_job(touch, Touch())
+    with pytest.raises(InvalidJob, match="has no key yet"):
+        Jobs(session).enqueue(touch, Touch(), subject=Order())
+
+
+def test_an_async_session_does_the_same(sql: Sql) -> None:
+    async def story() -> int:
+        engine = create_async_engine(sql.database.url("jf_app").set(drivername="postgresql+asyncpg"))
+        async with AsyncSession(engine, expire_on_commit=False) as session:
+            bind_tenant(session, "a")
+            session.add(order := Order())
+            order.add_job(touch, Touch())
+            await session.commit()
+            jobs = (await session.scalars(sa.select(Order).options(selectinload(Order.jobs)))).one().jobs
+            assert len(jobs) == 1
+            assert await AsyncJobs(session).cancel_jobs_of(order) == 1
+            await session.commit()
+        await engine.dispose()
+        return order.id
+
+    order_id = asyncio.run(story())
+    assert states(sql) == [(f"orders:{order_id}", "canceled")]
+
+
+# --- a row that is deleted ---------------------------------------------------------------------------------
+
+
+def test_a_deleted_rows_waiting_jobs_are_canceled_and_running_ones_told(session: Session, sql: Sql) -> None:
+    session.add_all([order := Order(), other := Order()])
+    order.add_job(touch, Touch())
+    session.commit()
+    running = sql.claim_one(types=["touch"])
+    for row in (order, other):
+        row.add_job(touch, Touch())
+    session.commit()
+    session.delete(order)
+    session.rollback()
+    assert {state for _, state in states(sql)} == {"running", "queued"}
+    session.delete(order)
+    session.commit()
+    assert [state for _, state in states(sql)] == ["running", "canceled", "queued"]
+    assert sql.look("select job_id from jobforge.cancel_requests", user="jf_admin")[0]["job_id"] == running["job_id"]
+
+
+def test_a_row_that_refuses_can_be_deleted_once_its_jobs_have_ended(session: Session, sql: Sql) -> None:
+    session.add(line := Line(owner="ann", number=uuid.uuid4()))
+    line.add_job(touch, Touch())
+    session.commit()
+    session.delete(line)
+    with pytest.raises(RowHasJobs, match=r"shop\.lines:ann,.* has jobs that have not ended"):
+        session.commit()
+    session.rollback()
+    Jobs(session).cancel_jobs_of(line)
+    session.delete(line)
+    session.commit()
+    assert session.scalars(sa.select(Line)).all() == []
+
+
+def test_a_row_may_leave_its_jobs_behind(session: Session, sql: Sql) -> None:
+    session.add(note := Note())
+    note.add_job(touch, Touch())
+    session.commit()
+    session.delete(note)
+    session.commit()
+    assert [state for _, state in states(sql)] == ["queued"]
+
+
+# --- a row as an argument ----------------------------------------------------------------------------------
+
+
+def run(sql: Sql, *given: Ship | Pack) -> list[tuple[str, Any]]:
+    """How jobs with these payloads end, with what error or result."""
+    engine = sql.database.engine("jf_one")
+    with Session(engine) as session, session.begin():
+        new = [ship.new(payload) if isinstance(payload, Ship) else pack.new(payload) for payload in given]
+        Jobs(session, tenant="a").enqueue_many(new)
+    with Worker(engine, forge) as worker:
+        assert worker.drain(timeout=20)
+    rows = sql.look(
+        "select j.state, a.error, j.result from jobforge.all_jobs j join jobforge.all_attempts a on a.job_id = j.id "
+        "order by j.id", user="jf_admin",
+    )  # fmt: skip
+    return [(row["state"], row["result"] if row["error"] is None else row["error"]["type"]) for row in rows]
+
+
+def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Session, sql: Sql) -> None:
+    session.add(order := Order())
+    session.add(line := Line(owner="ann", number=uuid.uuid4()))
+    session.commit()
+    assert run(sql, Ship(order=Row.of(order)), Pack(line=Row.of(line))) == [("succeeded", None), ("succeeded", "ann")]
+    session.refresh(order)
+    assert order.name == "shipped"
+    stored = sql.look("select payload from jobforge.jobs order by id", user="jf_admin")
+    assert stored[0]["payload"]["order"] == {"table": "orders", "key": [order.id], "version": 1}
+    assert stored[1]["payload"]["line"] == {"table": "shop.lines", "key": ["ann", str(line.number)]}
+
+
+def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, sql: Sql) -> None:
+    session.add_all([order := Order(), gone := Order()])
+    session.commit()
+    old, away = Row.of(order), Row.of(gone)
+    session.delete(gone)
+    order.name = "changed"
+    session.commit()
+    ended = run(
+        sql,
+        Ship(order=away), Ship(order=away, missing="fail"),
+        Ship(order=old, stale="discard"), Ship(order=old, stale="fail"), Ship(order=old),
+    )  # fmt: skip
+    assert [state for state, _ in ended] == ["dead", "dead", "dead", "dead", "succeeded"]
+    assert [why for _, why in ended][:4] == ["Discard", "RowMissing", "Discard", "RowStale"]
+
+
+def test_what_is_no_such_row_is_refused_when_it_is_enqueued(session: Session) -> None:
+    session.add(line := Line(owner="ann", number=uuid.uuid4()))
+    with pytest.raises(ValueError, match="has no key yet"):
+        Row.of(Order())
+    for value in (line, {"table": "orders", "key": []}, {"table": "orders", "key": ["x"]}, {"key": [1]}, 7, None):
+        with pytest.raises(InvalidPayload):
+            Jobs(session).enqueue(ship, {"order": value})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    session.rollback()
+    assert Ship(order=Row(Order, (1,))) == Ship.model_validate({"order": {"table": "orders", "key": [1]}})
+    assert Ship.model_json_schema()["properties"]["order"]["required"] == ["table", "key"]
