@@ -67,7 +67,7 @@ class TenantKey:
         if len(secret) < MIN_BYTES:
             raise ConfigurationError(
                 f"the tenant key {key_id} has {len(secret)} bytes, {MIN_BYTES} are needed",
-                cure="TenantKey.generate makes one",
+                cure="jobforge tenancy add-key makes one that the database knows",
             )
         self.id = key_id
         self.secret = secret
@@ -84,13 +84,14 @@ class TenantKey:
         Raises:
             ConfigurationError: it is none. The message does not hold it.
         """
-        key_id, _, secret = text.strip().partition(":")
+        key_id, colon, secret = text.strip().partition(":")
+        cure = "copy it as `jobforge tenancy add-key` printed it: ID:SECRET"
+        if not (colon and _KEY_ID.fullmatch(key_id)):  # what stands there may be the secret: it is not shown
+            raise ConfigurationError("the tenant key does not begin with its id and a colon", cure=cure)
         try:
             raw = base64.b64decode(secret + "=" * (-len(secret) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ConfigurationError(
-                "the tenant key cannot be read", cure="write it as it was given out: ID:SECRET"
-            ) from error
+            raise ConfigurationError("the tenant key cannot be read", cure=cure) from error
         return cls(key_id, raw)
 
     @classmethod
@@ -149,13 +150,13 @@ def name_of(tenant: Tenant) -> str:
         tenant = tenant.value  # str() of a text enum's member is its name
     if isinstance(tenant, bool) or not isinstance(tenant, str | int | uuid.UUID):
         raise ConfigurationError(
-            f"a tenant is a str, an int or a UUID, not {type(tenant).__name__}", cure="pass its key"
+            f"a tenant is a str, an int or a UUID, not {type(tenant).__name__}", cure="pass the tenant's id"
         )
     name = str(tenant)
-    if not 1 <= len(name) <= 200 or "\x00" in name or not is_text(name):
-        raise ConfigurationError(
-            f"a tenant has 1 to 200 characters and no NUL, this one has {len(name)}", cure="pass its key"
-        )
+    if "\x00" in name or not is_text(name):
+        raise ConfigurationError(f"the tenant {name[:40]!r} holds a character that Postgres cannot", cure="pass its id")
+    if not 1 <= len(name) <= 200:
+        raise ConfigurationError(f"a tenant has 1 to 200 characters, this one has {len(name)}", cure="pass its id")
     return name
 
 

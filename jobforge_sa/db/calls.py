@@ -240,4 +240,5 @@ select signal, lease_token from jobforge.heartbeat_jobs(
 UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
 MAY_WORK: Final = "select has_function_privilege(to_regproc('jobforge.claim_jobs')::oid, 'execute'), current_user"
 LISTEN: Final = "listen jobforge"
+PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = "select current_setting('default_transaction_isolation'), pg_backend_pid()"

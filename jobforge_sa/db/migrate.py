@@ -30,14 +30,15 @@ Direction = Literal["upgrade", "downgrade"]
 
 _log = logging.getLogger("jobforge_sa.migrations")
 
-# The caller's role and search_path are kept in the transaction itself: so it works offline too, and a
-# rollback to a savepoint undoes it together with the rest.
+# All names are qualified until the search_path is ours: a migrator has great rights, and what somebody has put into
+# `public` may fit better than what is meant. The caller's role and search_path are kept in the transaction itself: so
+# it works offline too, and a rollback to a savepoint undoes it together with the rest.
 _ENTER = """\
 do $$
 begin
-    perform set_config('jobforge.caller_role', current_setting('role'), true),
-            set_config('jobforge.caller_path', current_setting('search_path'), true),
-            set_config('search_path', 'pg_catalog, pg_temp', true);
+    perform pg_catalog.set_config('jobforge.caller_role', pg_catalog.current_setting('role'), true),
+            pg_catalog.set_config('jobforge.caller_path', pg_catalog.current_setting('search_path'), true),
+            pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 end
 $$;"""
 _BECOME_OWNER = "set local role jobforge_owner;"
@@ -45,7 +46,7 @@ _BECOME_OWNER = "set local role jobforge_owner;"
 _SWEEP = """\
 do $$
 begin
-    if to_regclass('jobforge.alembic_version') is not null then
+    if pg_catalog.to_regclass('jobforge.alembic_version') is not null then
         if not exists (select from jobforge.alembic_version) then
             drop table jobforge.alembic_version;
             raise notice 'jobforge: at base; schema and roles stay, for roles belong to the whole cluster';
@@ -56,14 +57,15 @@ $$;"""
 _LEAVE = """\
 do $$
 begin
-    perform set_config('role', current_setting('jobforge.caller_role'), true),
-            set_config('search_path', current_setting('jobforge.caller_path'), true);
+    perform pg_catalog.set_config('role', pg_catalog.current_setting('jobforge.caller_role'), true),
+            pg_catalog.set_config('search_path', pg_catalog.current_setting('jobforge.caller_path'), true);
 end
 $$;"""
 _READ_AS_OWNER = """\
-select set_config('role', 'jobforge_owner', true) from pg_catalog.pg_roles
- where rolname = 'jobforge_owner' and pg_has_role(current_user, oid,
-       case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)"""
+select pg_catalog.set_config('role', 'jobforge_owner', true) from pg_catalog.pg_roles
+ where rolname operator(pg_catalog.=) 'jobforge_owner' and pg_catalog.pg_has_role(current_user, oid,
+       case when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 160000
+            then 'SET' else 'MEMBER' end)"""
 
 
 def script_location() -> Path:
@@ -105,7 +107,10 @@ def downgrade(target: Engine | Connection, revision: str) -> None:
 
 def current(target: Engine | Connection) -> str | None:
     """Read the revision that the database is at, or None."""
-    known = "select from pg_catalog.pg_tables where schemaname = 'jobforge' and tablename = 'alembic_version'"
+    known = (
+        "select from pg_catalog.pg_tables where schemaname operator(pg_catalog.=) 'jobforge' "
+        "and tablename operator(pg_catalog.=) 'alembic_version'"
+    )
     with connected(target) as connection:
         if connection.exec_driver_sql(known).first() is None:
             return None
@@ -170,7 +175,7 @@ def entered(context: MigrationContext) -> Iterator[None]:
 @contextmanager
 def reading(connection: Connection) -> Iterator[None]:
     """Read as `jobforge_owner` where we may; changes nothing and takes no lock."""
-    before = connection.exec_driver_sql("select current_setting('role')").scalar_one()
+    before = connection.exec_driver_sql("select pg_catalog.current_setting('role')").scalar_one()
     connection.exec_driver_sql(_READ_AS_OWNER)
     yield
     connection.exec_driver_sql(f"set local role {connection.dialect.identifier_preparer.quote(before)}")

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, column, func, select, table
+from sqlalchemy import Connection, TextClause, text
 
-_ROLES = table("pg_roles", column("oid"), column("rolname"), schema="pg_catalog")
+# Every name is pg_catalog's own, and every argument has the type that it takes: an operator or a function of somebody's
+# in `public`, which fits the driver's varchar exactly, would else run here, with the rights of an administrator.
+_BECOME = """
+select pg_catalog.set_config('role', cast(:role as pg_catalog.text), true) from pg_catalog.pg_roles r
+ where r.rolname operator(pg_catalog.=) cast(cast(:role as pg_catalog.text) as pg_catalog.name)
+   and pg_catalog.pg_has_role(r.oid, '{right}')"""
+_CURRENT = text("select pg_catalog.current_setting('role')")
+_RESTORE = text("select pg_catalog.set_config('role', cast(:role as pg_catalog.text), true)")
 
 
 def become(connection: Connection, role: str) -> bool:
@@ -16,19 +23,18 @@ def become(connection: Connection, role: str) -> bool:
     may. One that is granted a role WITHOUT INHERIT needs it to do anything.
     """
     version: Any = getattr(connection.dialect, "server_version_info", None) or (0,)
-    may = func.pg_has_role(_ROLES.c.oid, "SET" if version >= (16,) else "MEMBER")
-    return connection.scalar(select(_set(role)).where(_ROLES.c.rolname == role, may)) is not None
+    return connection.scalar(_become("SET" if version >= (16,) else "MEMBER"), {"role": role}) is not None
 
 
 def current(connection: Connection) -> str:
     """The role that was set, or "none"."""
-    return str(connection.scalar(select(func.current_setting("role"))))
+    return str(connection.scalar(_CURRENT))
 
 
 def restore(connection: Connection, role: str) -> None:
     """Act again as what `current` told."""
-    connection.execute(select(_set(role)))
+    connection.execute(_RESTORE, {"role": role})
 
 
-def _set(role: str) -> Any:
-    return func.set_config("role", role, True)
+def _become(right: str) -> TextClause:
+    return text(_BECOME.format(right=right))

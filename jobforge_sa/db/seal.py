@@ -14,6 +14,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import Dialect, Engine, NullPool, event
+from sqlalchemy.exc import DisconnectionError
 
 from jobforge_sa.db import pooler
 
@@ -24,6 +25,7 @@ WIPE: Final = (  # what DISCARD ALL does, which must stand alone; without what t
 DISCARD: Final = f"{WIPE}; deallocate all; discard plans"
 
 ORIGIN: Final = "jobforge.origin"  # in Connection.info
+SEALED: Final = "jobforge.sealed"  # the connection was made by an engine that was sealed already
 # settings as pairs of literals; those with a dot in their names, such as a tenant, are not listed by pg_settings
 AS_IT_OPENED: Final = """
 select pg_catalog.pg_backend_pid(),
@@ -43,6 +45,8 @@ def seal(engine: Any) -> None:
     tenant's. Each return costs a round trip, and psycopg and asyncpg prepare no statements for later. Settings that
     your own events make when a connection opens are put back, except those with a dot in their names.
 
+    Connections that the pool has already are replaced when they are asked for next: who knows what waits on them.
+
     Behind pgbouncer in transaction mode the server's connections are pgbouncer's to reset:
     `server_reset_query_always = 1`.
 
@@ -54,7 +58,8 @@ def seal(engine: Any) -> None:
         return
     _sealed.add(engine.dialect)
     event.listen(engine, "do_connect", _prepare_nothing)
-    event.listen(engine, "checkout", remember)
+    event.listen(engine, "connect", _mark)
+    event.listen(engine, "checkout", _admit)
     event.listen(engine, "reset", _discard)
 
 
@@ -111,7 +116,17 @@ def _prepare_nothing(dialect: Any, _record: object, _arguments: object, paramete
         parameters["prepared_statement_cache_size"] = parameters["statement_cache_size"] = 0
 
 
+def _mark(_connection: object, record: Any) -> None:
+    record.info[SEALED] = True
+
+
+def _admit(connection: Any, record: Any, fairy: object) -> None:
+    if SEALED not in record.info:
+        raise DisconnectionError("the connection is older than its engine's seal")  # the pool makes another one
+    remember(connection, record, fairy)
+
+
 def _discard(connection: Any, record: Any, state: Any) -> None:
-    # else it was detached, or left to the garbage collector: it is closed
-    if record is not None and state.asyncio_safe:
+    # else it was detached, or left to the garbage collector: it is closed; or the next checkout refuses it
+    if record is not None and state.asyncio_safe and SEALED in record.info:
         wipe(connection, record, DISCARD)

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Engine, NullPool, create_engine
+from sqlalchemy import URL, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobforge_sa.db import failures, migrate, pooler
+from jobforge_sa.db import calls, failures, migrate, pooler
 from jobforge_sa.errors import ConfigurationError, JobForgeError
 
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
@@ -31,7 +31,16 @@ def engine(url: str | None, *, name: str = "jobforge", **options: Any) -> Engine
     # an error of a statement is shown to whoever sits at the terminal, and one of them takes a secret
     made = create_engine(target, connect_args=arguments, hide_parameters=True, **pool, **options)
     pooler.tame(made)
+    event.listen(made, "connect", _pin, insert=True)  # before the dialect asks its first questions
     return made
+
+
+def _pin(connection: Any, _record: object) -> None:
+    # a command runs with great rights: what somebody has put into `public`, or into a schema named like the login, must
+    # not be met by a name that we write
+    with connection.cursor() as cursor:
+        cursor.execute(calls.PIN_PATH)
+    connection.commit()
 
 
 def require(target: Engine, role: str) -> None:

@@ -238,7 +238,7 @@ def _audit(session: Session) -> list[Finding]:
     try:
         with session.begin_nested():
             become_admin(session)
-            session.execute(select(func.set_config("statement_timeout", _PATIENCE, True)))
+            session.execute(select(func.pg_catalog.set_config("statement_timeout", _PATIENCE, True)))
             rows = session.execute(select(faults).limit(_MANY)).all()
     except DBAPIError as error:
         return [Finding("audit", Level.UNSEEN, _AUDITED, _said(error), "")]

@@ -29,6 +29,8 @@ class Reader:
         admin = become_admin(session)
         if admin and tenant is not None:
             session.execute(calls.ACT_FOR, {"tenant_id": name_of(tenant)})
+        if tenant is not None and not admin and not os.environ.get(KEY_VARIABLE):
+            _require_plain(session)
         self.jobs = Jobs(session, tenant=None if admin or tenant is None else _proved(tenant))
         self.sees_all = admin and tenant is None
         self.tenant = tenant
@@ -82,6 +84,20 @@ def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
         yield Reader(session, tenant)
+
+
+def _require_plain(session: Session) -> None:
+    """Tell nothing found from nothing to be seen: where tenants are signed, one without a token has no jobs.
+
+    Raises:
+        TenantRequired: that is the case.
+    """
+    row = session.execute(calls.SCHEMA_VERSION).one_or_none()
+    if row is not None and row.tenancy == "signed":
+        raise TenantRequired(
+            f"tenants are signed here, and {KEY_VARIABLE} is not set",
+            cure=f"set {KEY_VARIABLE} to a key of this database, or connect as a login of jobforge_admin",
+        )
 
 
 def _proved(tenant: str) -> Tenant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ def look(target: Engine) -> Tenancy:
         return Tenancy(tenancy, None, moment(connection))
 
 
+def _of_today(connection: Connection) -> str:
+    day = f"{moment(connection):%Y-%m-%d}"
+    taken = {key.key_id for key in connection.execute(calls.TENANT_KEYS)}
+    return day if day not in taken else next(name for n in itertools.count(2) if (name := f"{day}-{n}") not in taken)
+
+
 def read(connection: Connection) -> Tenancy:
     """The same, on a connection that acts as jobforge_owner."""
     rows, now = connection.execute(calls.TENANT_KEYS).all(), moment(connection)
@@ -78,13 +85,13 @@ def add_key(target: Engine, key_id: str | None) -> tuple[TenantKey, Tenancy]:
 
     Args:
         target: The database.
-        key_id: Its id. Default: the day, by the database's clock.
+        key_id: Its id. Default: the day, by the database's clock; the second key of a day is 2026-11-24-2.
 
     Raises:
         ConfigurationError: that is no id. InvalidJob: there is a key of that id.
     """
     with owning(target) as connection:
-        key = TenantKey.generate(key_id or f"{moment(connection):%Y-%m-%d}")
+        key = TenantKey.generate(key_id or _of_today(connection))
         connection.execute(calls.ADD_TENANT_KEY, {"key_id": key.id, "secret": key.secret})
         return key, read(connection)
 

@@ -93,7 +93,7 @@ def retire_key(
 
 @tenancy.command("signed")
 def use_signed(context: typer.Context, url: Url = None, now: Now = False) -> None:
-    """Let a tenant count only with a token. Whoever sends none is refused at once."""
+    """Let a tenant count only with a token. Whoever sends none reads and writes nothing from then on."""
     tenancies.use(_engine(context, url), "signed", force=now)
     typer.echo(f"tenancy is signed: {MEANS['signed']}")
 

@@ -61,8 +61,9 @@ def resume(tenant: Name, url: Url = None) -> None:
     """Let its jobs be claimed again."""
     with _administering(url) as session:
         unknown = _unknown(session, tenant)
+        paused = any(one.tenant_id == tenant and one.paused_at for one in Tenants(session).list())
         Tenants(session).resume(tenant)
-    typer.echo(f"{tenant_list.named(tenant)}: not paused; its jobs are claimed")
+    typer.echo(f"{tenant_list.named(tenant)}: {'resumed' if paused else 'was not paused'}; its jobs are claimed")
     _say_unknown(unknown, tenant)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import typer
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,8 @@ CROSSED = ("40P01", "55P03")  # a deadlock; a lock that was not given in time
 PATIENCE = "2s"  # for a lock: a handler in its last statement, a cancel in an open transaction
 TRIES = 12  # of one batch: about a minute and a half in all
 SLOWEST = 5.0  # seconds between two
+
+_PATIENCE = text(f"set local lock_timeout = '{PATIENCE}'")
 
 
 def count(target: Engine, tenant: str) -> TenantCount:
@@ -71,7 +73,7 @@ class Purge:
         for tried in range(TRIES):
             try:
                 with Session(self._engine) as session, session.begin():
-                    session.execute(select(func.set_config("lock_timeout", PATIENCE, True)))
+                    session.execute(_PATIENCE)
                     return Tenants(session).purge(self._tenant, BATCH)
             except DBAPIError as error:
                 if failures.sqlstate(error) not in CROSSED:

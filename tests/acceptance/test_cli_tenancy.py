@@ -201,3 +201,24 @@ def test_the_doctor_notes_a_signing_key_that_is_old(database: Database, migrator
     assert noted(database.url("jf_admin")) == []  # it may not look
     added(migrator, "next")
     assert noted(migrator) == []
+
+
+def test_a_second_key_of_a_day_has_a_name_of_its_own(database: Database) -> None:
+    url = database.url()
+    first, second = (inside(url, "tenancy", "add-key").stdout.split("=")[1].partition(":")[0] for _ in range(2))
+    assert second == f"{first}-2"
+
+
+def test_who_names_a_tenant_without_a_key_where_they_are_signed_is_told(database: Database) -> None:
+    """Nothing is seen, and that is not the same as nothing is there."""
+    inside(database.url(), "tenancy", "add-key")
+    inside(database.url(), "tenancy", "signed")
+    done = inside(database.url("jf_app"), "jobs", "list", "--tenant", "acme", status=2)
+    assert "JOBFORGE_TENANT_KEY is not set" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["s3cret-without-an-id", "s3cret/+=:x", ":s3cret"])
+def test_an_unreadable_key_is_not_shown(text: str, database: Database) -> None:
+    done = inside(database.url("jf_app"), "jobs", "list", "--tenant", "acme", status=2, JOBFORGE_TENANT_KEY=text)
+    assert "s3cret" not in done.stderr
+    assert "add-key" in done.stderr

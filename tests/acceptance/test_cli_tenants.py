@@ -147,7 +147,8 @@ def test_the_list_tells_who_waits_is_paused_and_has_used_its_quota(database: Dat
     assert list(lines[0]) == ["tenant_id", "queued", "scheduled", "running", "paused_at", "max_waiting"]
     assert (lines[0]["scheduled"], lines[0]["max_waiting"], lines[1]["paused_at"]) == (2, 5, None)
 
-    assert "not paused" in inside(url, "tenants", "resume", "acme").stdout
+    assert "acme: resumed; its jobs are claimed" in inside(url, "tenants", "resume", "acme").stdout
+    assert "acme: was not paused" in inside(url, "tenants", "resume", "acme").stdout
     assert "no quota" in inside(url, "tenants", "limit", "acme", "none").stdout
     with database.engine().connect() as c:
         assert c.scalar(sa.text("select count(*) from jobforge.tenants")) == 0

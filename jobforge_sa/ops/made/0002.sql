@@ -61,7 +61,7 @@ create table jobforge.attempts (
     tenant_id text collate "C" not null statistics 0,
     attempt integer not null,
     outcome text collate "C" not null,
-    worker_id uuid not null,
+    worker_id uuid not null statistics 0,
     token uuid not null,
     claimed_at timestamp with time zone not null,
     finished_at timestamp with time zone not null,
@@ -151,7 +151,7 @@ create table jobforge.jobs (
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
-    parent_id uuid,
+    parent_id uuid statistics 0,
     trace json,
     created_at timestamp with time zone not null,
     constraint jobs_pkey PRIMARY KEY (id)
@@ -180,7 +180,7 @@ create table jobforge.leases (
     job_id uuid not null,
     tenant_id text collate "C" not null statistics 0,
     token uuid not null,
-    worker_id uuid not null,
+    worker_id uuid not null statistics 0,
     run integer not null,
     attempt integer not null,
     crashes integer not null,
@@ -960,6 +960,10 @@ declare
 begin
     if v_quota is null then
         return;
+    end if;
+    if cardinality(v_queues) >= 100 then  -- as many as enqueue_jobs passes on: there may be more
+        raise exception 'jobforge: a tenant with a quota enqueues into 99 queues at most in one call'
+            using errcode = 'JF003', hint = 'Name fewer queues: one for each kind of worker is enough.';
     end if;
     v_left := v_left - (select count(*) from (
         select from jobforge.scheduled s where s.tenant_id = p_tenant_id limit v_left) s);

@@ -1,7 +1,8 @@
 -- Refuses more waiting jobs than the tenant's quota. It is called after the new ones were stored, and counts those
 -- and what is committed, no further than to the quota: in the queues of the new jobs, and in the next 200 that there are,
--- for whoever makes thousands of queues must not slow the enqueues of others. Nothing is locked: a long import would stop
--- all other requests of its tenant. So transactions that race at the very edge may pass it together.
+-- for whoever makes thousands of queues must not slow the enqueues of others. So who may name the queues of its jobs can
+-- spread over more than that, and is held by no quota: applications name queues, and not their users. Nothing is locked: a
+-- long import would stop all other requests of its tenant. So transactions that race at the very edge may pass it together.
 create or replace function jobforge.check_quota(p_tenant_id text, p_queues text[]) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -14,6 +15,10 @@ declare
 begin
     if v_quota is null then
         return;
+    end if;
+    if cardinality(v_queues) >= 100 then  -- as many as enqueue_jobs passes on: there may be more
+        raise exception 'jobforge: a tenant with a quota enqueues into 99 queues at most in one call'
+            using errcode = 'JF003', hint = 'Name fewer queues: one for each kind of worker is enough.';
     end if;
     v_left := v_left - (select count(*) from (
         select from jobforge.scheduled s where s.tenant_id = p_tenant_id limit v_left) s);

@@ -17,7 +17,7 @@ create table jobforge.attempts (
 );
 
 -- as in jobs: no guess of the planner spells a name
-alter table jobforge.attempts alter tenant_id set statistics 0;
+alter table jobforge.attempts alter tenant_id set statistics 0, alter worker_id set statistics 0;
 
 alter table jobforge.attempts enable row level security;
 alter table jobforge.attempts force row level security;

@@ -23,7 +23,7 @@ create index jobs_subject on jobforge.jobs (tenant_id, subject, id) where subjec
 -- The planner counts the rows of all tenants, and EXPLAIN prints its guesses: with statistics these columns could be
 -- spelled letter by letter. No plan of ours needs them.
 alter table jobforge.jobs alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0, alter idempotency_key set statistics 0,
-    alter subject set statistics 0;
+    alter subject set statistics 0, alter parent_id set statistics 0;
 
 alter table jobforge.jobs enable row level security;
 alter table jobforge.jobs force row level security;

@@ -14,7 +14,7 @@ create table jobforge.leases (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 -- as in jobs: no guess of the planner spells a name
-alter table jobforge.leases alter tenant_id set statistics 0;
+alter table jobforge.leases alter tenant_id set statistics 0, alter worker_id set statistics 0;
 
 alter table jobforge.leases enable row level security;
 alter table jobforge.leases force row level security;
