@@ -237,4 +237,5 @@ select signal, lease_token from jobforge.heartbeat_jobs(
 UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
 MAY_WORK: Final = "select has_function_privilege('jobforge.upkeep(uuid,integer)', 'execute'), current_user"
 LISTEN: Final = "listen jobforge"
-HOW_IT_STANDS: Final = "select current_setting('default_transaction_isolation'), pg_backend_pid()"
+HOW_IT_STANDS: Final = """
+select current_setting('default_transaction_isolation'), pg_backend_pid(), current_setting('idle_session_timeout')"""
