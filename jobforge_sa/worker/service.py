@@ -24,6 +24,7 @@ class Service:
 
     name = "service"
     patience = 30.0  # seconds for one answer of the database; then the connection is taken for half-open
+    last_patience = 3.0  # seconds for one answer while the worker stops: there is time for another connection
     longest = 10.0  # seconds between two tries, at most
 
     def __init__(self, engine: Engine) -> None:
@@ -45,6 +46,10 @@ class Service:
         self.ask()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+
+    def hurry(self) -> None:
+        """The worker stops: wait for no answer for long."""
+        self.patience = min(self.patience, self.last_patience)
 
     def ask(self) -> None:
         """Ask it to end."""

@@ -39,19 +39,19 @@ class Upkeep(Service):
         self._values = {"worker_id": worker_id}
         self._pause = lease.total_seconds() / 3
         self._steady = steady
-        self._hurried = threading.Event()
+        self._asked_now = threading.Event()
 
-    def hurry(self) -> None:
+    def do_now(self) -> None:
         """Do it once without waiting for a lease: who drains its queues may not live for so long."""
-        self._hurried.set()
+        self._asked_now.set()
         self.wake()
 
     def step(self) -> None:
         """Look after what is due, and sleep for about a third of the lease."""
-        if not self._hurried.is_set() and not self._steady():
+        if not self._asked_now.is_set() and not self._steady():
             self.sleep(min(self._pause, LOOK))
             return
-        self._hurried.clear()
+        self._asked_now.clear()
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
         moved = {step: count for step, count in rows if count}
         if moved.get("rescued"):

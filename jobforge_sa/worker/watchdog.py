@@ -12,7 +12,6 @@ from jobforge_sa.worker.service import Service
 log = logging.getLogger("jobforge_sa.worker")
 
 LOOK = 1.0  # seconds between two looks
-LEAVING = 3.0  # seconds for an answer to who was asked to end: there is time for another connection
 
 
 class Watchdog(Service):
@@ -28,14 +27,13 @@ class Watchdog(Service):
     def step(self) -> None:
         """Look at all, and sleep."""
         for service in self._services:
-            leaving = service.stopping
-            if service.link.busy <= (min(service.patience, LEAVING) if leaving else service.patience):
+            if service.link.busy <= service.patience:
                 self._told.discard(service)
                 continue
             if service not in self._told:
                 log.warning("%s: no answer for %.0f s, its connection is broken off", service.name, service.link.busy)
                 self._told.add(service)
-            if leaving:  # nobody would hear of it: what the server has not finished is undone
+            if service.stopping:  # nobody would hear of it: what the server has not finished is undone
                 service.link.cancel()
             service.link.sever()
         self.sleep(LOOK)

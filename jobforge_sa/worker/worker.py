@@ -138,6 +138,8 @@ class Worker:
         self._running = False
         _alive.discard(self)
         first = (*self._listeners, self._claimer, self._upkeep)
+        for service in self._connected:
+            service.hurry()
         for service in first:
             service.ask()
         for service in first:
@@ -164,7 +166,7 @@ class Worker:
         Returns:
             Whether that came within so many seconds.
         """
-        self._upkeep.hurry()
+        self._upkeep.do_now()
         return self._claimer.drain(timeout)
 
     def run(self, *, once: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""A server that goes away and comes back: nothing is lost, nobody who lives is taken for dead, and few words are made."""
+"""A server that goes away and comes back: nothing is lost, whoever lives is not taken for dead, and little is said."""
 
 from __future__ import annotations
 
