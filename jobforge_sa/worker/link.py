@@ -66,14 +66,17 @@ class Link:
                 with connection.transaction():
                     return work(connection)
             return work(connection)
-        except psycopg.errors.ReadOnlySqlTransaction as error:
-            self.close()  # a primary that became a standby; of several hosts another one may be the primary now
-            raise LinkDown(_in_brief(error)) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
-            if connection.closed or connection.broken or not isinstance(error, psycopg.OperationalError):
+        except psycopg.Error as error:
+            # a primary that became a standby: of several hosts another one may be the primary now
+            gone = connection.closed or isinstance(
+                error, psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
+            )
+            if gone:
                 self.close()
-            raise LinkDown(_in_brief(error)) from error
+            # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
+            if gone or isinstance(error, psycopg.OperationalError):
+                raise LinkDown(_in_brief(error)) from error
+            raise
 
     @property
     def busy(self) -> float:
