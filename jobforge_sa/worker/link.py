@@ -26,6 +26,8 @@ log = logging.getLogger("jobforge_sa.worker")
 
 PREPARE_AFTER = 5  # times that a statement comes, psycopg's own default
 CONNECT_TIMEOUT = 10  # seconds for each address, where the application's own engine does not say
+# a primary that became a standby: of several hosts another one may be the primary now
+USELESS = (psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 CANCEL_TIMEOUT = 2.0  # seconds for the server to take a cancel request
 
 
@@ -67,10 +69,7 @@ class Link:
                     return work(connection)
             return work(connection)
         except psycopg.Error as error:
-            # a primary that became a standby: of several hosts another one may be the primary now
-            gone = connection.closed or isinstance(
-                error, psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
-            )
+            gone = connection.closed or isinstance(error, USELESS)
             if gone:
                 self.close()
             # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole

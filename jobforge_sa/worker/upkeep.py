@@ -51,7 +51,6 @@ class Upkeep(Service):
         if not self._asked_now.is_set() and not self._steady():
             self.sleep(min(self._pause, LOOK))
             return
-        self._asked_now.clear()
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
         moved = {step: count for step, count in rows if count}
         if moved.get("rescued"):
@@ -59,4 +58,5 @@ class Upkeep(Service):
         if max(moved.values(), default=0) >= FULL:
             self._stopping.wait(0.05)  # ten thousand after an outage are a second's work, and none of it waits
             return
+        self._asked_now.clear()
         self.sleep(self._pause * random.uniform(0.7, 1.3))  # so that many workers do not all come at once

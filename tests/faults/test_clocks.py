@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,12 @@ with Session(engine) as session, session.begin():
 Worker(engine, forge, lease=datetime.timedelta(seconds=1), poll=datetime.timedelta(milliseconds=50)).run()
 """
 )
-WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "dt.datetime.now",
-        "dt.datetime.utcnow", "dt.date.today", "datetime.datetime.now"}  # fmt: skip
-OUTSIDE = ("ops/", "testing/")  # what is shown to people, and servers for tests
+WALL = re.compile(r"(time\.time(_ns)?|(date|datetime)\.(now|utcnow|today))$")
+OUTSIDE = (
+    "ops/",  # what is shown to people
+    "testing/",  # servers for tests
+    "tenant.py",  # a token of signed tenancy ends by the clock of whoever signs it
+)
 
 
 @pytest.mark.parametrize("shift", [3600, -3600], ids=["an hour ahead", "an hour behind"])
@@ -69,7 +73,9 @@ def test_fault_017_a_clients_and_a_workers_clock_decide_nothing(database: Databa
             wait_for(lambda: sql.look(ended)[0]["n"] == 2, 20, "the two that are due")
             (waits,) = sql.look("select run_at - jobforge.now() as rest from jobforge.scheduled")
             assert 500 < waits["rest"].total_seconds() < 600
-            soon = "select a.claimed_at - j.run_at as late from jobforge.attempts a join jobforge.jobs j on j.id = a.job_id"
+            soon = (
+                "select a.claimed_at - j.run_at as late from jobforge.attempts a join jobforge.jobs j on j.id = job_id"
+            )
             assert all(0 <= row["late"].total_seconds() < 5 for row in sql.look(soon))
             assert [row["outcome"] for row in sql.look("select outcome from jobforge.attempts")] == ["succeeded"] * 2
         finally:
@@ -83,6 +89,6 @@ def test_fault_017_nothing_that_enqueues_or_works_asks_a_machine_for_the_time_of
         for file in python_files("jobforge_sa")
         if not file.relative_to(PACKAGE).as_posix().startswith(OUTSIDE)
         for node in ast.walk(tree_of(file))
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in WALL
+        if isinstance(node, ast.Attribute) and WALL.search(ast.unparse(node))
     ]
     assert found == []

@@ -12,9 +12,8 @@ from tests.faults.ground import said
 from tests.fix_postgres import Database
 from tests.support import Sql, wait_for
 
-LISTENERS = (
-    "select count(*) as n from pg_stat_activity where datname = current_database() and query = 'listen jobforge'"
-)
+LISTENERS = """
+select count(*) as n from pg_stat_activity where datname = current_database() and query = 'listen jobforge'"""
 KILL = """
 select count(pg_terminate_backend(pid, 5000)) as n from pg_stat_activity
  where datname = current_database() and query = 'listen jobforge'"""

@@ -1,4 +1,4 @@
-"""pgbouncer in transaction mode before the worker's own connections: found out, said once, and nothing is left on it."""
+"""pgbouncer in transaction mode before the worker's own connections: found out, said once, nothing is left there."""
 
 from __future__ import annotations
 
