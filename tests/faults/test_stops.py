@@ -113,7 +113,7 @@ def test_fault_006_ends_that_wait_on_a_half_open_connection_are_told_over_anothe
 
 
 @pytest.mark.faults
-def test_fault_022_ends_that_wait_for_a_lock_do_not_hold_up_a_stop(ground: Ground) -> None:
+def test_ends_that_wait_for_a_lock_do_not_hold_up_a_stop(ground: Ground) -> None:
     forge, running, gate = JobForge(tenant="a"), threading.Event(), threading.Event()
 
     @forge.task()
