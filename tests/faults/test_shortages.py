@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -219,3 +220,41 @@ def _fill(ground: Ground, ballast: Path) -> None:
         assert set(connection.scalars(sa.text("select id from jobforge.jobs"))) == set(stored)
         assert connection.scalars(sa.text("select crashes from jobforge.outcomes where crashes > 0")).all() == []
         assert connection.execute(sa.text("select * from jobforge.audit()")).all() == []
+
+
+def test_fault_030_a_server_that_panics_because_its_log_has_no_room_comes_back_with_every_job() -> None:
+    forge = JobForge(tenant="a")
+
+    @forge.task()
+    def plain(ctx: Context, payload: dict[str, object]) -> None: ...
+
+    with small_disk(56) as disk, own_ground(settings={"max_wal_size": "32MB", "min_wal_size": "32MB"}) as ground:
+        ballast, stored = disk / "ballast", list[uuid.UUID]()
+        _move_log(ground, disk)
+        with Worker(ground.engine("jf_worker"), forge, lease=LEASE, **QUICK) as worker:
+            ballast.write_bytes(b"\0" * (os.statvfs(disk).f_bavail * 4096 - 100_000))
+            app = ground.engine("jf_app")
+
+            def add() -> None:
+                with Session(app) as session, session.begin():
+                    job = Jobs(session).enqueue(plain, {"filler": os.urandom(100_000).hex()}).id
+                stored.append(job)
+
+            with pytest.raises(sa.exc.OperationalError):
+                _repeat(add)
+            wait_for(lambda: ground.server._process and ground.server._process.poll() is not None, 30, "the panic")
+            ballast.unlink()
+            ground.server._launch()
+            wait_for(lambda: worker.outcomes["succeeded"] >= len(stored), 30, "all that was stored to succeed")
+        assert {row["id"] for row in ground.look("select id from jobforge.jobs")} >= set(stored)
+        assert ground.look("select * from jobforge.audit()") == []
+
+
+def _move_log(ground: Ground, disk: Path) -> None:
+    """The write-ahead log, and it alone, to another disk."""
+    log = ground.server.directory / "data" / "pg_wal"
+    ground.server._end(signal.SIGINT)
+    subprocess.run(["cp", "-a", log, disk / "log"], check=True)
+    shutil.rmtree(log)
+    log.symlink_to(disk / "log")
+    ground.server._launch()
