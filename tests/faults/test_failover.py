@@ -68,6 +68,7 @@ def test_fault_047_worker_and_application_go_on_at_the_promoted_standby_and_no_j
     assert both.look("select * from jobforge.audit()") == []
 
 
+@pytest.mark.faults
 def test_fault_047_a_database_that_may_not_be_written_to_is_told_once_and_looked_for_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -115,6 +115,7 @@ def test_fault_015_a_process_that_was_frozen_for_two_leases_writes_nothing_when_
     assert look.outcomes() == ["lost", "succeeded"]
 
 
+@pytest.mark.faults
 def test_fault_014_a_handler_that_is_busy_for_several_leases_starves_no_heartbeat(
     database: Database, start: Start
 ) -> None:

@@ -222,6 +222,7 @@ def _fill(ground: Ground, ballast: Path) -> None:
         assert connection.execute(sa.text("select * from jobforge.audit()")).all() == []
 
 
+@pytest.mark.faults
 def test_fault_030_a_server_that_panics_because_its_log_has_no_room_comes_back_with_every_job() -> None:
     forge = JobForge(tenant="a")
 
