@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 log = logging.getLogger("jobforge_sa.worker")
+
+GOODBYE = 1.5  # seconds to close the connections of async handlers; half-open ones never would
 
 
 class Worker:
@@ -303,7 +305,9 @@ class Worker:
 
     async def _close_async(self) -> None:
         if self._async_engine is not None:
-            await self._async_engine.dispose()
+            with suppress(TimeoutError):  # asyncpg waits for the server's goodbye
+                async with asyncio.timeout(GOODBYE):
+                    await self._async_engine.dispose()
             self._async_engine = self._async_given
 
 

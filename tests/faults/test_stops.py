@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import random
 import threading
@@ -65,8 +66,9 @@ def stopped(worker: Worker, timeout: float) -> float:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("where", ["in a statement", "between statements", "in the pool"])
 def test_fault_006_async_handlers_on_half_open_connections_do_not_hold_up_a_stop(
-    ground: Ground, proxy: Proxy, driver: str
+    ground: Ground, proxy: Proxy, driver: str, where: str
 ) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -76,17 +78,22 @@ def test_fault_006_async_handlers_on_half_open_connections_do_not_hold_up_a_stop
     async def stuck(ctx: AsyncContext, payload: dict[str, int]) -> None:
         await ctx.session.execute(sa.text("select 1"))
         running.set()
-        await ctx.session.execute(sa.text("select pg_sleep(0.5)"))
+        if where == "in a statement":
+            await ctx.session.execute(sa.text("select pg_sleep(0.5)"))
+        if where != "in the pool":
+            await asyncio.sleep(60)
 
     engine = ground.engine("jf_worker")
     url = ground.engine("jf_app", proxy.port).url.set(drivername=f"postgresql+{driver}")
     worker = Worker(engine, forge, async_session_engine=create_async_engine(url, pool_size=1), **QUICK).start()
     enqueue(ground.engine("jf_app"), stuck)
     assert running.wait(10)
+    if where == "in the pool":
+        wait_for(lambda: ground.counts(RUNS), what="the handler to end")
     proxy.kill_silently()
-    assert stopped(worker, 0.5) < SOON
-    assert ground.counts(STATES) == {"queued": 1}
-    assert ground.counts(RUNS) == {"released": 1}
+    assert stopped(worker, 0.5) < 5
+    assert ground.counts(RUNS) == {"succeeded" if where == "in the pool" else "released": 1}
+    assert ground.counts(STATES) == {"succeeded" if where == "in the pool" else "queued": 1}
     assert not [thread for thread in threading.enumerate() if thread.name == "jobforge-loop"]
 
 
