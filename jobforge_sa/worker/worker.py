@@ -58,7 +58,7 @@ class Worker:
         concurrency: Handlers at once, for each queue that does not say.
         lease: How long a job stays this worker's without a sign of life. A heartbeat goes out each third of it.
         poll: The longest sleep between two looks when there is nothing to do.
-        listen: Wake by NOTIFY. Off where a pooler stands between (pgbouncer in transaction mode).
+        listen: Wake by NOTIFY. Where a pooler stands between (pgbouncer) it is switched off by itself, and said once.
         session_engine: Where the handlers' sessions connect; the same database, perhaps as another role. Where tenancy
             is signed it is sealed. Default: `engine`.
         async_session_engine: Where those of async handlers do. Default: an engine made from the URL of the other one;
