@@ -13,7 +13,7 @@ STAMP := .venv/.made
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
-.PHONY: help env demo test properties chaos check bench format clean
+.PHONY: help env demo test properties chaos faults check bench format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
@@ -81,6 +81,10 @@ check: $(STAMP) ## lint and check types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(PY)
+
+# The suite leaves out what takes longer than ten seconds each.
+faults: $(STAMP) ## the fault cases, the long ones too; servers that fail over, fill up, go away
+	@JOBFORGE_FAULTS=1 $(PY) -m pytest tests/faults -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure, and compare with the peers
 	@$(PY) -m benchmarks

@@ -152,6 +152,14 @@ def bare_database(admin_url: sa.URL) -> Iterator[Database]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "no_audit(reason): leaves jobs where the auditor complains, for that reason")
+    config.addinivalue_line("markers", "faults: takes long: only with JOBFORGE_FAULTS=1, as in `make faults`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("JOBFORGE_FAULTS"):
+        for item in items:
+            if item.get_closest_marker("faults"):
+                item.add_marker(pytest.mark.skip(reason="takes long: make faults"))
 
 
 def pytest_report_header() -> str:

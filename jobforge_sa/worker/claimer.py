@@ -46,6 +46,7 @@ class Claimer(Service):
         self._idle = 0
         self._paced = time.monotonic()
         self.claimed = 0
+        self.in_doubt = 0.0  # monotonic: since then a claim may have been committed whose answer got lost
         self._short: set[str] = set()  # queues in which the last claim left nothing
         self._looks = 0  # how often somebody asked whether there is anything left
         self._drained = 0  # the last of these questions that was answered: nothing
@@ -63,7 +64,9 @@ class Claimer(Service):
             self.sleep(self._poll)
             return
         held, looks = len(self._runs), self._looks  # before the claim: what comes later is not its business
+        self.in_doubt = time.monotonic()
         jobs = self.link.run(lambda connection: self._claim(connection, wanted))
+        self.in_doubt = 0.0
         self._idle = 0 if jobs else self._idle + 1
         if jobs:
             self._hand_out(jobs)

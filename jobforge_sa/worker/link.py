@@ -26,6 +26,9 @@ log = logging.getLogger("jobforge_sa.worker")
 
 PREPARE_AFTER = 5  # times that a statement comes, psycopg's own default
 CONNECT_TIMEOUT = 10  # seconds for each address, where the application's own engine does not say
+# a primary that became a standby: of several hosts another one may be the primary now
+USELESS = (psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+CANCEL_TIMEOUT = 2.0  # seconds for the server to take a cancel request
 
 
 class LinkDown(Exception):
@@ -39,6 +42,9 @@ class Link:
         self._engine = engine
         if not event.contains(engine, "do_connect", _limit):
             event.listen(engine, "do_connect", _limit)
+        self.answered: Callable[[], None] = lambda: None  # called each time that work was done
+        self.pooled = False  # whether a pooler stands between, once it is open
+        self._framed = False  # whether each piece of work needs a transaction that says its isolation
         self._fairy: Any = None
         self._since: float | None = None  # monotonic: it has been at work since then
 
@@ -50,18 +56,26 @@ class Link:
         """
         self._since = time.monotonic()
         try:
-            return self._try(work, self.connection())
+            result = self._try(work, self.connection())
         finally:
             self._since = None
+        self.answered()
+        return result
 
     def _try(self, work: Callable[[psycopg.Connection[Any]], T], connection: psycopg.Connection[Any]) -> T:
         try:
+            if self._framed:
+                with connection.transaction():
+                    return work(connection)
             return work(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
-            if connection.closed or connection.broken or not isinstance(error, psycopg.OperationalError):
+        except psycopg.Error as error:
+            gone = connection.closed or isinstance(error, USELESS)
+            if gone:
                 self.close()
-            raise LinkDown(_in_brief(error)) from error
+            # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
+            if gone or isinstance(error, psycopg.OperationalError):
+                raise LinkDown(_in_brief(error)) from error
+            raise
 
     @property
     def busy(self) -> float:
@@ -74,6 +88,13 @@ class Link:
         fairy: Any = self._fairy
         if fairy is not None:
             cut(fairy.dbapi_connection)
+
+    def cancel(self) -> None:
+        """Cancel what the server is doing for it, from another thread."""
+        fairy: Any = self._fairy
+        if fairy is not None:
+            with contextlib.suppress(Exception):  # a server that is gone does nothing either
+                fairy.dbapi_connection.cancel_safe(timeout=CANCEL_TIMEOUT)
 
     def connection(self) -> psycopg.Connection[Any]:
         """The open connection.
@@ -102,21 +123,32 @@ class Link:
 
     def _open(self) -> Any:
         _opening.ours = True
-        try:  # through the engine, so that its events and its creator take part
-            fairy: Any = self._engine.raw_connection()
+        try:  # the engine's events and its creator take part, but handlers may hold all places of its pool
+            fairy: Any = self._engine.pool.recreate().connect()
         finally:
             _opening.ours = False
-        fairy.detach()  # ours for good: the pool's places stay the application's
+        fairy.detach()  # ours for good: no pool takes it back
         self._fairy = fairy  # at once: also what comes now may never be answered
         connection: psycopg.Connection[Any] = fairy.dbapi_connection
         connection.rollback()
         connection.autocommit = True
-        isolation, backend_pid = connection.execute(calls.HOW_IT_STANDS).fetchone() or ("", 0)
-        if isolation != "read committed":  # only then: a pooler would hand the setting on
-            connection.execute("set default_transaction_isolation = 'read committed'")
+        isolation, backend_pid, idle = connection.execute(calls.HOW_IT_STANDS).fetchone() or ("", 0, "0")
+        self.pooled = pooler.stands_between(connection, backend_pid)
+        self._settle(connection, isolation, idle)
         # ours alone: what a sealed engine forbids its pool does no harm here
-        connection.prepare_threshold = None if pooler.stands_between(connection, backend_pid) else PREPARE_AFTER
+        connection.prepare_threshold = None if self.pooled else PREPARE_AFTER
         return fairy
+
+    def _settle(self, connection: psycopg.Connection[Any], isolation: str, idle: str) -> None:
+        """What the login's settings would spoil. Nothing for the session where a pooler would hand it on."""
+        above = isolation != "read committed"
+        self._framed = self.pooled and above
+        if self._framed:
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        elif above:
+            connection.execute("set default_transaction_isolation = 'read committed'")
+        if idle != "0" and not self.pooled:  # a listener has nothing to say for hours
+            connection.execute("set idle_session_timeout = 0")
 
 
 def cut(connection: Any) -> None:
@@ -126,10 +158,16 @@ def cut(connection: Any) -> None:
     so neither keepalives nor tcp_user_timeout help (seen).
     """
     with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+        contextlib.suppress(OSError, psycopg.Error, AttributeError),
+        socket.socket(fileno=os.dup(_descriptor(connection))) as wire,
     ):
         wire.shutdown(socket.SHUT_RDWR)
+
+
+def _descriptor(connection: Any) -> int:
+    if hasattr(connection, "fileno"):
+        return int(connection.fileno())
+    return int(connection._transport.get_extra_info("socket").fileno())  # asyncpg has no other way to it
 
 
 _opening = threading.local()  # whether it is a link that opens a connection in this thread

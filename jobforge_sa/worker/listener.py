@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 from collections.abc import Callable, Collection
@@ -13,6 +14,8 @@ from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
 from jobforge_sa.worker.service import Service
+
+log = logging.getLogger("jobforge_sa.worker")
 
 CANCEL = ":cancel"  # in place of a queue's name, which never begins like that
 SILENCE = 30.0  # seconds without a word after which the connection is asked whether it still stands
@@ -28,12 +31,15 @@ class Listener(Service):
     patience = SILENCE + Service.patience  # it waits for nothing in particular
 
     def __init__(
-        self, engine: Engine, queues: Collection[str], hint: Callable[[], None], canceled: Callable[[], None]
-    ) -> None:
+        self, engine: Engine, queues: Collection[str], hint: Callable[[], None], canceled: Callable[[], None],
+        deaf: Callable[[], None],
+    ) -> None:  # fmt: skip
         super().__init__(engine)
         self._queues = frozenset(queues)
         self._hint = hint
         self._canceled = canceled
+        self._say_deaf = deaf
+        self._deaf = False
         self._listening: psycopg.Connection[Any] | None = None
         self._bell, self._string = socket.socketpair()  # a socket, so that one select waits for both
 
@@ -44,7 +50,13 @@ class Listener(Service):
 
     def step(self) -> None:
         """Wait for a hint; after a new connection look once, for what was missed in between."""
+        if self._deaf:
+            self._bell.recv(64)  # until it is asked to end
+            return
         connection = self.link.connection()
+        if self.link.pooled:
+            self._fall_silent()
+            return
         if connection is not self._listening:
             self.link.run(lambda c: c.execute(calls.LISTEN))
             self._listening = connection
@@ -55,6 +67,15 @@ class Listener(Service):
         """Let go of the sockets."""
         self._bell.close()
         self._string.close()
+
+    def _fall_silent(self) -> None:
+        # in transaction mode a LISTEN stays behind on a server connection that other clients get next: they would hear
+        # the hints, and we none. From here session mode looks the same
+        self._deaf = True
+        self.link.close()
+        log.warning("listener: a pooler stands between, so there is no LISTEN: jobs are found by polling; for hints "
+                    "give the worker the server's own address")  # fmt: skip
+        self._say_deaf()
 
     def _wait(self, connection: psycopg.Connection[Any]) -> None:
         with selectors.DefaultSelector() as selector:

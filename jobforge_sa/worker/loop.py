@@ -12,6 +12,8 @@ from jobforge_sa.worker.run import Run
 
 log = logging.getLogger("jobforge_sa.worker")
 
+PATIENCE = 1.5  # seconds for a cancelled handler to end; on a half-open connection it never would
+
 
 class Loop:
     """Runs coroutines that other threads hand over."""
@@ -20,7 +22,7 @@ class Loop:
         self._handle = handle
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Run] = {}
         self._lock = threading.Lock()
 
     def spawn(self, run: Run, ended: Callable[[], None]) -> None:
@@ -43,10 +45,17 @@ class Loop:
         self._loop = self._thread = None
 
     async def _finish(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        left = [task for task in self._tasks if not task.done()]
+        left = {task for task in self._tasks if not task.done()}
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            _, left = await asyncio.wait(left, timeout=PATIENCE)
+        for task in left:
+            self._tasks[task].backend.sever()
+        if left:
+            _, left = await asyncio.wait(left, timeout=PATIENCE)
+        if left:
+            raise TimeoutError(f"{len(left)} handlers swallow their cancellation")
         await finish()
 
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -71,6 +80,6 @@ class Loop:
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._handle(run), name=f"{run.job.type} {run.job.id}")
         run.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = run  # the loop itself holds tasks weakly
+        task.add_done_callback(lambda _: self._tasks.pop(task, None))
         task.add_done_callback(lambda _: ended())

@@ -21,6 +21,7 @@ from jobforge_sa.worker.service import Service
 log = logging.getLogger("jobforge_sa.worker")
 
 BATCH = 500
+LAST = 6.0  # seconds after which a stop waits for no more locks
 ASIDE = 5.0  # seconds until a lease that somebody held is tried again
 LOCKED = "55P03"  # lock_not_available
 
@@ -126,6 +127,9 @@ class Reporter(Service):
             return
         whole, self._batch = self._batch, []
         for position, entry in enumerate(whole):
+            if self.stopping_for > LAST:
+                self._batch, self._aside = [], self._aside + whole[position:]
+                return
             self._batch = [entry]
             try:
                 self._send()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import psycopg
 from sqlalchemy import Engine
 
-from jobforge_sa.db import failures
 from jobforge_sa.worker.link import Link, LinkDown, backoff
+from jobforge_sa.worker.outage import Outage
 
 log = logging.getLogger("jobforge_sa.worker")
 
@@ -17,14 +18,20 @@ log = logging.getLogger("jobforge_sa.worker")
 class Service:
     """A thread that repeats `step` until it is stopped. `stop` is idempotent and waits; before `start` it does nothing.
 
-    Whatever the database does, the thread lives: it waits, longer each time, and says so once for each outage.
+    Whatever the database does, the thread lives: it waits, longer each time. What there is to say of that the `outage`
+    says, for all threads of a worker together.
     """
 
     name = "service"
     patience = 30.0  # seconds for one answer of the database; then the connection is taken for half-open
+    last_patience = 3.0  # seconds for one answer while the worker stops: there is time for another connection
+    longest = 10.0  # seconds between two tries, at most
 
     def __init__(self, engine: Engine) -> None:
         self.link = Link(engine)
+        self.outage = Outage()
+        self.link.answered = lambda: self.outage.works(self.name)
+        self._asked = 0.0  # monotonic: to end, since then
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -36,10 +43,20 @@ class Service:
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask it to end, and wait until it has."""
-        self._stopping.set()
-        self.wake()
+        self.ask()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+
+    def hurry(self) -> None:
+        """The worker stops: wait for no answer for long."""
+        self.patience = min(self.patience, self.last_patience)
+
+    def ask(self) -> None:
+        """Ask it to end."""
+        if not self._stopping.is_set():
+            self._asked = time.monotonic()
+        self._stopping.set()
+        self.wake()
 
     def wake(self) -> None:
         """Let the thread look at once instead of sleeping on."""
@@ -57,6 +74,11 @@ class Service:
         """Whether it was asked to end."""
         return self._stopping.is_set()
 
+    @property
+    def stopping_for(self) -> float:
+        """For how many seconds it has been asked to end."""
+        return time.monotonic() - self._asked if self.stopping else 0.0
+
     def sleep(self, seconds: float) -> None:
         """Wait, until woken."""
         self._wake.wait(seconds)
@@ -68,18 +90,11 @@ class Service:
             while not self.stopping:
                 try:
                     self.step()
-                    if failed:
-                        log.info("%s: works again", self.name)
+                    self.outage.works(self.name)
                     failed = 0
-                except (LinkDown, psycopg.Error) as error:
-                    if not failed:
-                        better = failures.translate(error, role="jobforge_worker")
-                        log.warning("%s: %s; trying again until it works", self.name, better or error)
-                    self._stopping.wait(backoff(failed))
-                    failed += 1
-                except Exception:
-                    log.exception("%s: failed; trying again", self.name)
-                    self._stopping.wait(backoff(failed))
+                except Exception as error:
+                    self.outage.failed(self.name, error)
+                    self._stopping.wait(min(backoff(failed), self.longest))
                     failed += 1
             self.finish()
         except (LinkDown, psycopg.Error) as error:

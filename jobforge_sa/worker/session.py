@@ -44,8 +44,7 @@ def open_session(engine: Engine, run: Run) -> HandlerSession:
 def _hold_backend(session: Session, _transaction: object, connection: Connection) -> None:
     run: Run = session.info[RUN]
     backend.use(connection)
-    if not run.task.is_async:  # those are cancelled by their loop
-        run.backend.hold(connection)
+    run.backend.hold(connection)
 
 
 @event.listens_for(HandlerSession, "before_commit")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import random
+import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -16,20 +18,45 @@ from jobforge_sa.worker.service import Service
 log = logging.getLogger("jobforge_sa.worker")
 
 
+FULL = 1_000  # what one call moves of a kind: there may be more
+LOOK = 1.0  # seconds between two looks whether the heartbeat is steady
+
+
 class Upkeep(Service):
-    """Bounded steps on a connection of its own: should one of them have to wait, the heartbeat does not."""
+    """Bounded steps on a connection of its own: should one of them have to wait, the heartbeat does not.
+
+    When the database was away for longer than a lease, all workers look dead when it is back, and whoever comes first
+    would count a crash for each job that runs. So nobody rescues before its own heartbeats have gone well for a whole
+    lease: by then whoever lives has sent one.
+    """
 
     name = "upkeep"
 
-    def __init__(self, engine: Engine, *, worker_id: uuid.UUID, lease: dt.timedelta) -> None:
+    def __init__(
+        self, engine: Engine, *, worker_id: uuid.UUID, lease: dt.timedelta, steady: Callable[[], bool]
+    ) -> None:
         super().__init__(engine)
         self._values = {"worker_id": worker_id}
         self._pause = lease.total_seconds() / 3
+        self._steady = steady
+        self._asked_now = threading.Event()
+
+    def do_now(self) -> None:
+        """Do it once without waiting for a lease: who drains its queues may not live for so long."""
+        self._asked_now.set()
+        self.wake()
 
     def step(self) -> None:
         """Look after what is due, and sleep for about a third of the lease."""
+        if not self._asked_now.is_set() and not self._steady():
+            self.sleep(min(self._pause, LOOK))
+            return
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
         moved = {step: count for step, count in rows if count}
         if moved.get("rescued"):
             log.warning("rescued %s jobs of dead workers or passed deadlines", moved["rescued"])
+        if max(moved.values(), default=0) >= FULL:
+            self._stopping.wait(0.05)  # ten thousand after an outage are a second's work, and none of it waits
+            return
+        self._asked_now.clear()
         self.sleep(self._pause * random.uniform(0.7, 1.3))  # so that many workers do not all come at once

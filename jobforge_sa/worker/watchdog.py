@@ -33,5 +33,7 @@ class Watchdog(Service):
             if service not in self._told:
                 log.warning("%s: no answer for %.0f s, its connection is broken off", service.name, service.link.busy)
                 self._told.add(service)
+            if service.stopping:  # nobody would hear of it: what the server has not finished is undone
+                service.link.cancel()
             service.link.sever()
         self.sleep(LOOK)

@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
@@ -32,6 +32,7 @@ from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.link import own_engine
 from jobforge_sa.worker.listener import Listener
 from jobforge_sa.worker.loop import Loop
+from jobforge_sa.worker.outage import Outage
 from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.signals import StopSignals
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 log = logging.getLogger("jobforge_sa.worker")
+
+GOODBYE = 1.5  # seconds to close the connections of async handlers; half-open ones never would
 
 
 class Worker:
@@ -55,7 +58,7 @@ class Worker:
         concurrency: Handlers at once, for each queue that does not say.
         lease: How long a job stays this worker's without a sign of life. A heartbeat goes out each third of it.
         poll: The longest sleep between two looks when there is nothing to do.
-        listen: Wake by NOTIFY. Off where a pooler stands between (pgbouncer in transaction mode).
+        listen: Wake by NOTIFY. Where a pooler stands between (pgbouncer) it is switched off by itself, and said once.
         session_engine: Where the handlers' sessions connect; the same database, perhaps as another role. Where tenancy
             is signed it is sealed. Default: `engine`.
         async_session_engine: Where those of async handlers do. Default: an engine made from the URL of the other one;
@@ -113,6 +116,9 @@ class Worker:
         if self._async_given is not None:
             self._keep_clean(self._async_given.sync_engine)
         self._wire()
+        outage = Outage()
+        for service in self._connected:
+            service.outage = outage  # one voice for all of them
         for service in (*self._connected, self._deadlines, self._watchdog):
             service.start()
         self._running = True
@@ -133,7 +139,12 @@ class Worker:
             return True
         self._running = False
         _alive.discard(self)
-        for service in (*self._listeners, self._claimer, self._upkeep):
+        first = (*self._listeners, self._claimer, self._upkeep)
+        for service in self._connected:
+            service.hurry()
+        for service in first:
+            service.ask()
+        for service in first:
             service.stop(10)
         for lane in self._lanes:
             for run in lane.close():
@@ -157,6 +168,7 @@ class Worker:
         Returns:
             Whether that came within so many seconds.
         """
+        self._upkeep.do_now()
         return self._claimer.drain(timeout)
 
     def run(self, *, once: bool = False) -> int:
@@ -215,14 +227,17 @@ class Worker:
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
             queues=list(self.queues), types=list(self._forge.tasks), listens=self._listen,
+            claim_in_doubt=lambda: self._claimer.in_doubt,
         )  # fmt: skip
         self._deadlines = Deadlines(
             self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report
         )
-        self._upkeep = Upkeep(self._engine, worker_id=self.id, lease=self._lease)
+        self._upkeep = Upkeep(self._engine, worker_id=self.id, lease=self._lease, steady=self._heartbeat.steady)
         self._listeners: list[Listener] = []
         if self._listen:
-            self._listeners = [Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake)]
+            self._listeners = [
+                Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake, self._heartbeat.deaf)
+            ]
         self._connected = (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners)
         self._watchdog = Watchdog(self._engine, self._connected)
         for lane in self._lanes:
@@ -244,7 +259,10 @@ class Worker:
             run.interrupt("stopping")
         if self._runs.wait_empty(1):
             return True
+        left = [run for run in self._runs.all() if not run.ended]
         self._release_all()
+        for run in left:
+            run.backend.sever()  # it may wait on a half-open connection; and what it still writes would not count
         self._runs.wait_empty(5)
         return False
 
@@ -287,7 +305,9 @@ class Worker:
 
     async def _close_async(self) -> None:
         if self._async_engine is not None:
-            await self._async_engine.dispose()
+            with suppress(TimeoutError):  # asyncpg waits for the server's goodbye
+                async with asyncio.timeout(GOODBYE):
+                    await self._async_engine.dispose()
             self._async_engine = self._async_given
 
 

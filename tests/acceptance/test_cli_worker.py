@@ -136,7 +136,9 @@ def test_the_log_is_as_quiet_as_asked(database: Database) -> None:
     assert jobforge(database.url("jf_one"), "worker", APP, "--once", "--log-level", "warning").stderr == ""
 
 
-def test_sigterm_lets_the_handler_end_and_leaves_no_lease(database: Database, workers: Any, tmp_path: Path) -> None:
+def test_fault_037_sigterm_lets_the_handler_end_and_leaves_no_lease(
+    database: Database, workers: Any, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     job_id = enqueue(database, cli_app.linger, {"until": str(gate)})
     worker = workers("--queue", "default=1")
@@ -159,7 +161,7 @@ def test_sigterm_ends_an_idle_worker_with_status_0(database: Database, workers: 
     assert worker.ended() == 0
 
 
-def test_a_handler_that_outlives_the_grace_is_status_3_and_its_job_is_queued_again(
+def test_fault_037_a_handler_that_outlives_the_grace_is_status_3_and_its_job_is_queued_again(
     database: Database, workers: Any, tmp_path: Path
 ) -> None:
     job_id = enqueue(database, cli_app.linger, {"until": str(tmp_path / "never")})
@@ -173,7 +175,9 @@ def test_a_handler_that_outlives_the_grace_is_status_3_and_its_job_is_queued_aga
     assert leases(database) == 0
 
 
-def test_what_a_killed_worker_held_is_done_by_another(database: Database, workers: Any, tmp_path: Path) -> None:
+def test_fault_001_what_a_killed_worker_held_is_done_by_another(
+    database: Database, workers: Any, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     job_id = enqueue(database, cli_app.linger, {"until": str(gate)})
     first = workers("--lease", "1")

@@ -56,7 +56,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_worker_killed_at_any_moment_leaves_its_effects_exactly_once(
+def test_fault_001_002_a_worker_killed_at_any_moment_leaves_its_effects_exactly_once(
     database: Database, tmp_path: Path, moment: str
 ) -> None:
     engine = database.engine("jf_one")

@@ -85,13 +85,13 @@ def left(database: Database) -> list[str]:
         return leases + list(connection.scalars(sa.text("select state from jobforge.all_jobs")))
 
 
-def test_the_end_of_the_interpreter_stops_the_worker_and_running_jobs_finish(
+def test_fault_040_the_end_of_the_interpreter_stops_the_worker_and_running_jobs_finish(
     database: Database, tmp_path: Path
 ) -> None:
     assert run(database, ENDS, tmp_path, 300) == "bye\n"
     assert left(database) == ["succeeded"]
 
 
-def test_a_fork_has_no_worker_and_harms_its_parents_in_nothing(database: Database, tmp_path: Path) -> None:
+def test_fault_039_a_fork_has_no_worker_and_harms_its_parents_in_nothing(database: Database, tmp_path: Path) -> None:
     assert run(database, FORKS, tmp_path, 500) == "{'succeeded': 2}\n"
     assert left(database) == ["succeeded"] * 2

@@ -294,7 +294,7 @@ def test_what_is_no_async_session_is_refused(sql: Sql) -> None:
         AsyncJobs(session)  # type: ignore[arg-type]
 
 
-def test_above_read_committed_a_newer_twin_is_the_databases_own_40001(sql: Sql, driver: str) -> None:
+def test_fault_019_above_read_committed_a_newer_twin_is_the_databases_own_40001(sql: Sql, driver: str) -> None:
     async def work(engine: AsyncEngine) -> None:
         async with AsyncSession(engine) as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})

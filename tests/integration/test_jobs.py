@@ -141,7 +141,7 @@ def test_a_job_exists_if_and_only_if_the_session_commits(any_engine: sa.Engine, 
     assert (job["id"], job["type"], job["payload"]) == (kept.id, "ship", {"order_id": 1, "note": ""})
 
 
-def test_a_savepoint_takes_its_jobs_back_and_keeps_the_others(any_engine: sa.Engine, sql: Sql) -> None:
+def test_fault_021_a_savepoint_takes_its_jobs_back_and_keeps_the_others(any_engine: sa.Engine, sql: Sql) -> None:
     with Session(any_engine) as session, session.begin():
         bind_tenant(session, "a")
         jobs = Jobs(session)
@@ -816,7 +816,7 @@ def two_phase() -> Iterator[sa.Engine]:
         server.stop()
 
 
-def test_a_two_phase_session_enqueues_and_commits(two_phase: sa.Engine) -> None:
+def test_fault_025_a_two_phase_session_enqueues_and_commits(two_phase: sa.Engine) -> None:
     with Session(two_phase, twophase=True) as session:
         jobs = Jobs(session, tenant="a")
         one = jobs.enqueue(ship, Ship(order_id=1)).id

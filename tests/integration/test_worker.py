@@ -156,7 +156,7 @@ def test_a_handler_that_raises_leaves_no_effects(shop: Shop) -> None:
     assert "in store" in error["traceback"]
 
 
-def test_a_handler_whose_lease_was_taken_away_leaves_no_effects(shop: Shop) -> None:
+def test_fault_011_a_handler_whose_lease_was_taken_away_leaves_no_effects(shop: Shop) -> None:
     """The zombie of G3 and G4: it writes, loses its lease, returns, and nothing of it counts."""
     first = threading.Event()
     lost: list[BaseException] = []
@@ -181,7 +181,7 @@ def test_a_handler_whose_lease_was_taken_away_leaves_no_effects(shop: Shop) -> N
     assert not lost
 
 
-def test_a_step_of_a_lost_run_is_not_committed(shop: Shop) -> None:
+def test_fault_011_a_step_of_a_lost_run_is_not_committed(shop: Shop) -> None:
     raised: list[type[BaseException]] = []
 
     @shop.task()
@@ -305,7 +305,7 @@ def test_a_sleeping_worker_is_woken_by_the_commit(shop: Shop) -> None:
         shop.ended(shop.enqueue(quick), "succeeded", timeout=5)
 
 
-def test_where_notify_is_off_polling_finds_the_jobs(shop: Shop) -> None:
+def test_fault_027_where_notify_is_off_polling_finds_the_jobs(shop: Shop) -> None:
     @shop.task()
     def quick(ctx: Context, payload: Number) -> None: ...
 
@@ -344,7 +344,7 @@ def test_a_result_that_the_database_refuses_ends_the_job_with_the_reason(shop: S
     assert shop.effects() == []
 
 
-def test_a_canceled_run_stops_where_it_asks(shop: Shop) -> None:
+def test_fault_012_a_canceled_run_stops_where_it_asks(shop: Shop) -> None:
     started = threading.Event()
 
     @shop.task()
@@ -372,7 +372,7 @@ def test_a_canceled_run_stops_where_it_asks(shop: Shop) -> None:
     assert shop.effects() == []
 
 
-def test_a_handler_of_several_leases_keeps_its_lease_while_its_worker_lives(shop: Shop) -> None:
+def test_fault_014_a_handler_of_several_leases_keeps_its_lease_while_its_worker_lives(shop: Shop) -> None:
     @shop.task()
     def long(ctx: Context, payload: Number) -> None:
         until = time.monotonic() + 2.5

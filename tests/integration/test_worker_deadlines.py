@@ -107,7 +107,7 @@ def shop(database: Database) -> Shop:
 
 
 @pytest.mark.parametrize("name", ["sleeps", "asks"])
-def test_a_handler_past_its_timeout_is_told_and_its_statement_cancelled(shop: Shop, name: str) -> None:
+def test_fault_016_a_handler_past_its_timeout_is_told_and_its_statement_cancelled(shop: Shop, name: str) -> None:
     job = shop.enqueue(getattr(shop, name), timeout=SOON)
     with shop.worker() as worker:
         began = time.monotonic()
@@ -120,7 +120,7 @@ def test_a_handler_past_its_timeout_is_told_and_its_statement_cancelled(shop: Sh
 
 
 @pytest.mark.parametrize("name", ["ignores", "swallows"])
-def test_what_ignores_its_timeout_is_left_behind_and_its_slot_is_free(
+def test_fault_016_what_ignores_its_timeout_is_left_behind_and_its_slot_is_free(
     shop: Shop, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(deadlines, "PATIENCE", 0.3)

@@ -45,7 +45,7 @@ def proxied() -> Iterator[tuple[Proxy, sa.URL]]:
     server.stop()
 
 
-def test_a_worker_whose_connections_are_half_open_is_back_after_its_patience(
+def test_fault_006_a_worker_whose_connections_are_half_open_is_back_after_its_patience(
     proxied: tuple[Proxy, sa.URL], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Service, "patience", 1.0)

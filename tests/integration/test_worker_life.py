@@ -80,7 +80,7 @@ def looks(database: Database) -> list[Any]:
         )
 
 
-def test_stop_lets_running_handlers_finish_and_gives_the_rest_back_uncharged(database: Database) -> None:
+def test_fault_035_037_stop_lets_running_handlers_finish_and_gives_the_rest_back_uncharged(database: Database) -> None:
     engine = database.engine("jf_one")
     gates.update({n: threading.Event() for n in range(20)})
     worker = Worker(engine, forge, queues={"default": 2}, poll=dt.timedelta(milliseconds=50)).start()
@@ -172,7 +172,7 @@ def test_a_worker_takes_an_async_engine_or_a_url(database: Database) -> None:
             wait_for(lambda job=job: state(database.engine("jf_one"), job) == "succeeded")  # type: ignore[misc]
 
 
-def test_terminated_backends_do_not_stop_the_worker_and_it_says_so_once(
+def test_fault_004_terminated_backends_do_not_stop_the_worker_and_it_says_so_once(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = database.engine("jf_one", poolclass=sa.NullPool)
@@ -190,7 +190,7 @@ def test_terminated_backends_do_not_stop_the_worker_and_it_says_so_once(
         assert sum(r.getMessage().startswith(f"{service}:") for r in caplog.records) <= 3
 
 
-def test_a_crash_of_postgres_loses_no_job_and_the_worker_goes_on(tmp_path: Path) -> None:
+def test_fault_003_a_crash_of_postgres_loses_no_job_and_the_worker_goes_on(tmp_path: Path) -> None:
     """Immediate restart under a running handler: its completion waits for the server to come back."""
     with EmbeddedServer(durable=True) as server:
         migrate.upgrade(superuser := sa.create_engine(server.url, poolclass=sa.NullPool))

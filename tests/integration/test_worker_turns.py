@@ -93,14 +93,14 @@ def counter(database: Database) -> Counter:
     return Counter(database)
 
 
-def test_handlers_that_clash_all_succeed_at_their_first_attempt(counter: Counter) -> None:
+def test_fault_024_handlers_that_clash_all_succeed_at_their_first_attempt(counter: Counter) -> None:
     assert counter.run(counter.plain, 2) == {"succeeded": 2}
     assert counter.value() == 2
     assert counter.turns >= 3
     assert counter.attempts() == [("succeeded", 1)] * 2
 
 
-def test_async_handlers_that_clash_do_so_too(counter: Counter) -> None:
+def test_fault_024_async_handlers_that_clash_do_so_too(counter: Counter) -> None:
     assert counter.run(counter.asynchronous, 5) == {"succeeded": 5}
     assert counter.value() == 5
     assert counter.attempts() == [("succeeded", 1)] * 5

@@ -228,7 +228,7 @@ def test_a_script_reaches_the_output_as_it_stands_in_the_file() -> None:
 # --- many at once ------------------------------------------------------------------------------------------
 
 
-def test_four_commands_at_once_migrate_once(bare_database: Database, expected: str) -> None:
+def test_fault_049_four_commands_at_once_migrate_once(bare_database: Database, expected: str) -> None:
     running = [start_alembic("upgrade", "head", DATABASE_URL=bare_database.dsn()) for _ in range(4)]
     said = [process.communicate(timeout=60)[1] for process in running]
 
@@ -238,7 +238,7 @@ def test_four_commands_at_once_migrate_once(bare_database: Database, expected: s
 
 
 @pytest.mark.parametrize("start", [None, "base", "0001"])
-def test_four_threads_at_once_migrate_once(bare_database: Database, expected: str, start: str | None) -> None:
+def test_fault_049_four_threads_at_once_migrate_once(bare_database: Database, expected: str, start: str | None) -> None:
     engine = bare_database.engine(pool_size=4, isolation_level="REPEATABLE READ")
     if start:  # where the schema exists, nobody waits for the one who creates it: only the lock is left
         migrate.upgrade(engine, "0001")

@@ -544,7 +544,7 @@ def test_what_a_migrator_that_is_no_superuser_made_is_sound(cluster: EmbeddedSer
     assert [(one.name, one.level) for one in findings] == [("owner_login", Level.NOTE)]
 
 
-def test_a_prepared_transaction_that_nobody_ended_is_found(cluster: EmbeddedServer) -> None:
+def test_fault_026_a_prepared_transaction_that_nobody_ended_is_found(cluster: EmbeddedServer) -> None:
     engine = sa.create_engine(cluster.url_for("app"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     migrate.upgrade(engine)
     with engine.connect() as connection:

@@ -77,7 +77,7 @@ def test_a_job_that_waits_for_its_retry_is_canceled_with_its_attempts_on_record(
         ("canceled", "canceled"),
     ],
 )
-def test_a_running_job_is_told_and_ends_as_canceled_unless_it_succeeds_first(
+def test_fault_012_a_running_job_is_told_and_ends_as_canceled_unless_it_succeeds_first(
     sql: Sql, outcome: str, state: str
 ) -> None:
     job = sql.enqueue()

@@ -148,7 +148,7 @@ def test_a_claimer_passes_over_what_another_is_claiming_and_waits_for_nobody(sql
     assert sql.state(second) == "running"
 
 
-def test_every_lease_has_a_token_of_its_own_and_every_run_a_number_that_never_repeats(sql: Sql) -> None:
+def test_fault_013_every_lease_has_a_token_of_its_own_and_every_run_a_number_that_never_repeats(sql: Sql) -> None:
     sql.enqueue()
     tokens, runs = set(), []
     for outcome in ("released", "snoozed", "failed", "released"):
@@ -162,7 +162,7 @@ def test_every_lease_has_a_token_of_its_own_and_every_run_a_number_that_never_re
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
-def test_above_read_committed_a_claim_is_refused(sql: Sql, level: str) -> None:
+def test_fault_023_above_read_committed_a_claim_is_refused(sql: Sql, level: str) -> None:
     job = sql.enqueue()
     with refused("JF005", "READ COMMITTED"):
         claim(sql.connect("jf_worker", isolation=level))
@@ -210,7 +210,9 @@ def test_a_tenant_does_not_jump_others_by_raising_its_own_priority(sql: Sql) -> 
 
 @pytest.mark.parametrize("big", ["a-big", "s10-big", "z-big"])
 @pytest.mark.parametrize("cursor", [None, "", "a-big", "s05", "s10-big", "s19", "z-big", "zz"])
-def test_a_tenant_with_1000_jobs_leaves_room_for_20_with_one_in_a_claim_of_50(sql: Sql, big: str, cursor: str) -> None:
+def test_fault_055_a_tenant_with_1000_jobs_leaves_room_for_20_with_one_in_a_claim_of_50(
+    sql: Sql, big: str, cursor: str
+) -> None:
     sql.fill(big, 1000)
     for tenant in SMALL:
         sql.enqueue(tenant)

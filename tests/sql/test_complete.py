@@ -98,7 +98,7 @@ def test_delays_grow_1_2_4_to_3600_seconds_and_then_the_job_is_dead_with_all_att
     assert [attempt["error"]["message"] for attempt in attempts] == [str(n) for n in range(1, 16)]
 
 
-def test_the_1000th_attempt_waits_as_long_as_the_13th_and_does_not_overflow(sql: Sql) -> None:
+def test_fault_053_the_1000th_attempt_waits_as_long_as_the_13th_and_does_not_overflow(sql: Sql) -> None:
     asked = "select extract(epoch from jobforge.retry_delay(%s::jsonb, %s))::float8 as wait"
     for attempt in (13, 14, 31, 32, 33, 64, 65, 999, 1000, 2**31 - 1):
         assert sql.look(asked, None, attempt)[0]["wait"] == 3600
@@ -212,7 +212,7 @@ def test_the_singular_form_does_the_same(sql: Sql) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "snoozed", "canceled"])
-def test_a_completion_repeated_after_a_lost_answer_hears_that_it_was_done_and_changes_nothing(
+def test_fault_005_a_completion_repeated_after_a_lost_answer_hears_that_it_was_done_and_changes_nothing(
     sql: Sql, outcome: str
 ) -> None:
     run = running(sql)
@@ -234,7 +234,7 @@ def test_a_repeated_completion_is_already_done_also_when_the_next_run_is_going_o
     assert sql.complete(again) == "done"
 
 
-def test_a_zombie_changes_nothing_while_the_new_holder_is_running(sql: Sql) -> None:
+def test_fault_008_a_zombie_changes_nothing_while_the_new_holder_is_running(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue()
     zombie = sql.claim_one()
@@ -255,7 +255,7 @@ def test_a_zombie_changes_nothing_while_the_new_holder_is_running(sql: Sql) -> N
     assert [attempt["outcome"] for attempt in sql.attempts(job)] == ["lost", "succeeded"]
 
 
-def test_a_lease_that_has_expired_and_was_not_rescued_still_counts(sql: Sql) -> None:
+def test_fault_007_a_lease_that_has_expired_and_was_not_rescued_still_counts(sql: Sql) -> None:
     clock = sql.clock()
     run = running(sql)
     clock.advance(hours=5)
@@ -291,7 +291,7 @@ def test_the_second_completes_when_the_first_rolls_back(sql: Sql) -> None:
     assert sql.state(run["job_id"]) == "succeeded"
 
 
-def test_completions_of_the_same_leases_in_opposite_order_do_not_deadlock(sql: Sql) -> None:
+def test_fault_024_completions_of_the_same_leases_in_opposite_order_do_not_deadlock(sql: Sql) -> None:
     for _ in range(4):
         sql.fill("a", 100)
         runs = sql.claim(100)

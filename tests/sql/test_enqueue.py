@@ -151,7 +151,7 @@ def test_a_rolled_back_job_never_was(sql: Sql) -> None:
     assert sql.look(counted) == [{"n": 0}]
 
 
-def test_a_savepoint_takes_its_jobs_and_keys_back_and_leaves_the_others(sql: Sql) -> None:
+def test_fault_021_a_savepoint_takes_its_jobs_and_keys_back_and_leaves_the_others(sql: Sql) -> None:
     connection = sql.connect(tenant="a")
     outer = enqueue(connection)["id"]
     connection.execute("savepoint s")
@@ -166,7 +166,7 @@ def test_a_savepoint_takes_its_jobs_and_keys_back_and_leaves_the_others(sql: Sql
     assert {run["job_id"] for run in sql.claim()} == {outer, again["id"]}
 
 
-def test_a_connection_cut_before_the_commit_leaves_nothing(sql: Sql) -> None:
+def test_fault_004_a_connection_cut_before_the_commit_leaves_nothing(sql: Sql) -> None:
     connection = sql.connect(tenant="a")
     enqueue(connection, idempotency_key="k")
     sql.look("select pg_terminate_backend(%s)", connection.info.backend_pid)
@@ -193,7 +193,7 @@ def test_the_same_key_gives_the_original_and_says_whether_the_payload_differs(sq
 
 
 @pytest.mark.parametrize("end", ["succeeded", "canceled"])
-def test_a_key_goes_on_naming_its_job_when_the_job_has_ended(sql: Sql, end: str) -> None:
+def test_fault_005_a_key_goes_on_naming_its_job_when_the_job_has_ended(sql: Sql, end: str) -> None:
     job = sql.enqueue(idempotency_key="k")
     sql.complete(sql.claim_one(), end)
 
@@ -231,7 +231,7 @@ def test_a_payload_left_out_of_a_bulk_call_is_the_empty_one_also_for_its_twin(sh
     assert second == {"position": 1, "id": first["id"], "created": False, "payload_differs": False}
 
 
-def test_of_16_racing_connections_one_creates_and_all_get_its_job_and_nobody_is_aborted(sql: Sql) -> None:
+def test_fault_020_of_16_racing_connections_one_creates_and_all_get_its_job_and_nobody_is_aborted(sql: Sql) -> None:
     connections = [sql.connect(tenant="a") for _ in range(16)]
 
     def race(connection: Connection) -> Row:
@@ -284,7 +284,9 @@ def test_a_twin_creates_the_job_when_the_first_rolls_back(sql: Sql, bulk: bool) 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 @pytest.mark.parametrize("bulk", [False, True], ids=["one", "bulk"])
-def test_above_read_committed_a_twin_newer_than_the_snapshot_is_40001(sql: Sql, level: str, bulk: bool) -> None:
+def test_fault_019_above_read_committed_a_twin_newer_than_the_snapshot_is_40001(
+    sql: Sql, level: str, bulk: bool
+) -> None:
     connection = sql.connect(tenant="a", isolation=level)  # set_config has taken the snapshot
     original = sql.enqueue(idempotency_key="k")
     with refused("40001"):

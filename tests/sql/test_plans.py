@@ -28,7 +28,7 @@ def pages(connection: sa.Connection, call: str, **values: object) -> int:
 
 
 @pytest.mark.parametrize("seen", ["nothing", "empty tables", "one tenant", "all", "dead rows"])
-def test_a_claim_and_its_completion_read_a_few_pages_for_each_job(database: Database, seen: str) -> None:
+def test_fault_043_a_claim_and_its_completion_read_a_few_pages_for_each_job(database: Database, seen: str) -> None:
     with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as c:
         with database.engine().begin() as setup:
             if seen in ("one tenant", "dead rows"):

@@ -61,7 +61,7 @@ def test_the_job_of_a_dead_worker_comes_back_uncharged_and_counts_a_crash(sql: S
     assert (run["run"], run["attempt"], run["crashes"]) == (2, 1, 1)
 
 
-def test_a_job_that_kills_five_workers_is_dead_however_many_attempts_it_has(sql: Sql) -> None:
+def test_fault_033_a_job_that_kills_five_workers_is_dead_however_many_attempts_it_has(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue(max_attempts=1000)
     waits = []
@@ -135,7 +135,7 @@ def test_a_worker_that_nobody_knows_is_dead(sql: Sql) -> None:
     assert sql.state(job) == "queued"
 
 
-def test_rescue_is_bounded(sql: Sql) -> None:
+def test_fault_052_rescue_is_bounded(sql: Sql) -> None:
     clock = sql.clock()
     sql.fill("a", 5)
     sql.claim(5)
@@ -144,7 +144,7 @@ def test_rescue_is_bounded(sql: Sql) -> None:
     assert [rescued(sql, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_rescue_passes_over_a_completion_that_is_under_way(sql: Sql) -> None:
+def test_fault_009_rescue_passes_over_a_completion_that_is_under_way(sql: Sql) -> None:
     clock = sql.clock()
     sql.fill("a", 2)
     run, other = sql.claim(2)
@@ -158,7 +158,7 @@ def test_rescue_passes_over_a_completion_that_is_under_way(sql: Sql) -> None:
     assert sql.state(other["job_id"]) == "queued"
 
 
-def test_a_completion_waits_for_a_rescue_and_is_lost_when_that_commits(sql: Sql) -> None:
+def test_fault_010_a_completion_waits_for_a_rescue_and_is_lost_when_that_commits(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue()
     run = sql.claim_one()
@@ -203,7 +203,7 @@ def test_above_read_committed_a_completion_that_meets_a_rescue_is_40001_and_neve
     assert sql.state(job) == "queued"
 
 
-def test_many_rescuers_at_once_take_each_lease_once(sql: Sql) -> None:
+def test_fault_052_many_rescuers_at_once_take_each_lease_once(sql: Sql) -> None:
     clock = sql.clock()
     sql.fill("a", 200)
     sql.claim(200)
@@ -373,7 +373,7 @@ def test_a_promotion_that_another_worker_is_doing_is_passed_over(sql: Sql) -> No
     assert len(sql.claim()) == 2
 
 
-def test_time_is_the_databases_and_a_clock_that_jumps_only_makes_a_rescue_early_or_late(sql: Sql) -> None:
+def test_fault_018_time_is_the_databases_and_a_clock_that_jumps_only_makes_a_rescue_early_or_late(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue()
     first = sql.claim_one()
