@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import random
 import uuid
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
+from jobforge_sa.worker.incidents import Incidents
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
 
 
 class Upkeep(Service):
@@ -21,8 +19,9 @@ class Upkeep(Service):
 
     name = "upkeep"
 
-    def __init__(self, engine: Engine, *, worker_id: uuid.UUID, lease: dt.timedelta) -> None:
+    def __init__(self, engine: Engine, incidents: Incidents, *, worker_id: uuid.UUID, lease: dt.timedelta) -> None:
         super().__init__(engine)
+        self._incidents = incidents
         self._values = {"worker_id": worker_id}
         self._pause = lease.total_seconds() / 3
 
@@ -31,5 +30,5 @@ class Upkeep(Service):
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
         moved = {step: count for step, count in rows if count}
         if moved.get("rescued"):
-            log.warning("rescued %s jobs of dead workers or passed deadlines", moved["rescued"])
+            self._incidents.rescued(moved["rescued"])
         self.sleep(self._pause * random.uniform(0.7, 1.3))  # so that many workers do not all come at once
