@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,6 @@ _DECISIVE = {
     "dialect": ("do_connect",),
     "engine": ("engine_connect", "begin"),
 }
-_OURS = ("sqlalchemy.", "jobforge_sa.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,6 @@ def of_engine(engine: Engine, *, sealed: bool) -> Blueprint:
     Raises:
         ConfigurationError: it is more than its URL and its arguments.
     """
-    if listeners := list(_listeners(engine)):
-        raise ConfigurationError(
-            f"the engine has listeners ({', '.join(listeners)}), and a child process would connect without them",
-            cure=CURE,
-        )
     options = {"execution_options": dict(engine.get_execution_options()), "hide_parameters": engine.hide_parameters}
     private: Any = engine.dialect  # no other place tells
     for option, attribute in (
@@ -98,6 +93,11 @@ def of_engine(engine: Engine, *, sealed: bool) -> Blueprint:
         raise ConfigurationError(
             f"the engine's arguments cannot be sent to a child process: {error}", cure=CURE
         ) from error
+    if missing := _listeners(engine) - _listeners(found.build()):
+        raise ConfigurationError(
+            f"the engine has listeners ({', '.join(missing)}), and a child process would connect without them",
+            cure=CURE,
+        )
     return found
 
 
@@ -106,15 +106,20 @@ def is_sealed_by_us(engine: Engine) -> bool:
     return is_sealed(engine) and not isinstance(engine.pool, NullPool)
 
 
-def _listeners(engine: Engine) -> Iterator[str]:
-    """The application's own listeners of this very engine. Those of all engines come with the import of its modules."""
+def _listeners(engine: Engine) -> Counter[str]:
+    """The listeners of this very engine but for ours, by name. Those of all engines come with the application's import.
+
+    SQLAlchemy has some of its own, and wraps some of the application's in what looks like them: so they are counted.
+    """
     owners: dict[str, Any] = {"pool": engine.pool, "dialect": engine.dialect, "engine": engine}
+    found: Counter[str] = Counter()
     for owner, events in _DECISIVE.items():
         for name in events:
             for listener in getattr(getattr(owners[owner].dispatch, name), "listeners", ()):
                 module = getattr(listener, "__module__", None) or ""
-                if not f"{module}.".startswith(_OURS):
-                    yield f"{name}: {module}.{getattr(listener, '__qualname__', listener)}"
+                if not module.startswith("jobforge_sa."):
+                    found[f"{name}: {module}.{getattr(listener, '__qualname__', listener)}"] += 1
+    return found
 
 
 class _Caught(Exception):
@@ -137,13 +142,14 @@ def _arguments(engine: Engine) -> dict[str, Any]:
     """What `connect_args` was: what an engine connects with beyond its URL. It is asked, and does not connect."""
     if not event.contains(engine, "do_connect", _catch):  # it stays: who connects meanwhile would miss it
         event.listen(engine, "do_connect", _catch)
-    _catching.on = True
+    pool, _catching.on = engine.pool.recreate(), True
     try:
-        connection = engine.pool.recreate().connect()
+        connection = pool.connect()
     except _Caught as caught:
         _, said = engine.dialect.create_connect_args(engine.url)
         return {key: value for key, value in caught.parameters.items() if key not in said or said[key] != value}
     finally:
         _catching.on = False
     connection.close()
+    pool.dispose()
     raise ConfigurationError("the engine connects through a creator of its own, which no other process has", cure=CURE)

@@ -260,7 +260,11 @@ class Worker:
 
     def _set_up_processes(self) -> Setup | None:
         """What child processes are told, if there are tasks for them: made here, where what cannot work is told."""
-        tasks = {task.name: place.of(task.handler, f"the handler of {task!r}") for task in self._forge if task.process}
+        tasks = {
+            task.name: place.of(task.handler, f"the handler of the task {task.name}")
+            for task in self._forge
+            if task.process
+        }
         if not tasks:
             return None
         if self._process_engine is None:

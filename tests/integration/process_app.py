@@ -70,6 +70,10 @@ def store(ctx: Context, payload: Order) -> int:
     def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def die_behind(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "complete_jobs" in statement:
+            die()
+
     engine = ctx.session.get_bind()
     if ctx.job.run == 1 and payload.how == "before the write":
         die()
@@ -77,7 +81,7 @@ def store(ctx: Context, payload: Order) -> int:
     if ctx.job.run == 1 and payload.how == "after the write":
         die()
     if ctx.job.run == 1 and payload.how == "between completion and commit":
-        sa.event.listen(engine, "after_cursor_execute", lambda c, cur, text, *_: "complete_jobs" in text and die())
+        sa.event.listen(engine, "after_cursor_execute", die_behind)
     if ctx.job.run == 1 and payload.how == "after the commit":
         sa.event.listen(engine, "checkin", die)
     return payload.n
@@ -127,7 +131,8 @@ def breeds(ctx: Context, payload: Order) -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], close_fds=False)
     Path(payload.folder, "bred").write_text(str(other.pid))
     tell(payload, "running")
-    os.fork() or time.sleep(120)
+    if os.fork() == 0:
+        time.sleep(120)
     if payload.how == "dies":
         os._exit(4)
     time.sleep(120)

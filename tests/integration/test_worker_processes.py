@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from jobforge_sa import Jobs, TenantKey, Worker
+from jobforge_sa import Jobs, TenantKey, Worker, seal
 from jobforge_sa.tasks import Task
 from jobforge_sa.types import JobInfo
 from jobforge_sa.worker import deadlines
@@ -47,10 +47,12 @@ class Shop:
         with Worker(self.engine, app.forge, **{**defaults, **options}) as worker:
             yield worker
 
-    def enqueue(self, task: Task[Any, Any], n: int = 1, how: str = "", **options: Any) -> uuid.UUID:
+    def enqueue(
+        self, task: Task[Any, Any], n: int = 1, how: str = "", timeout: dt.timedelta | None = None, **options: Any
+    ) -> uuid.UUID:
         with Session(self.engine) as session, session.begin():
             order = Order(n=n, folder=str(self.folder), how=how)
-            return Jobs(session, tenant="acme").enqueue(task, order, **options).id
+            return Jobs(session, tenant="acme").enqueue(task, order, timeout=timeout, **options).id
 
     def get(self, job: uuid.UUID) -> JobInfo:
         with Session(self.engine) as session:
@@ -150,9 +152,7 @@ def test_a_child_killed_at_any_moment_leaves_its_effects_exactly_once(shop: Shop
         ("error raised", "dead", ["failed", "failed"], 0),
     ],
 )
-def test_outcomes_come_back_from_a_child(
-    shop: Shop, how: str, state: str, outcomes: list[str], effects: int
-) -> None:
+def test_outcomes_come_back_from_a_child(shop: Shop, how: str, state: str, outcomes: list[str], effects: int) -> None:
     job = shop.enqueue(app.ends, how=how, retry=app.SOON)
     with shop.working() as worker:
         shop.ended(job, state)
@@ -185,10 +185,10 @@ def test_a_child_acts_for_its_tenant_by_a_token_where_tenants_are_signed(shop: S
         c.execute(sa.text("set local role jobforge_owner"))
         signed = "select jobforge.add_tenant_key(:id, :secret), jobforge.use_tenancy('signed')"
         c.execute(sa.text(signed), {"id": key.id, "secret": key.secret})
-    jobs = []
-    with Session(shop.engine) as session, session.begin(), pytest.warns(UserWarning, match="seal"):
+    seal(shop.engine)
+    with Session(shop.engine) as session, session.begin():
         for task in (app.who, app.store):
-            jobs.append(Jobs(session, tenant=key.tenant("acme")).enqueue(task, Order(n=4)).id)
+            Jobs(session, tenant=key.tenant("acme")).enqueue(task, Order(n=4))
     with shop.admin.connect() as c, Worker(shop.database.engine("jf_worker"), app.forge,
                                            session_engine=shop.database.engine("jf_one")) as worker:  # fmt: skip
         wait_for(lambda: worker.outcomes["succeeded"] == 2, 30)
@@ -235,7 +235,7 @@ def test_a_child_ignores_the_signals_that_are_sent_to_all_of_a_service(shop: Sho
 @pytest.mark.parametrize("task", ["asks", "queries"])
 @pytest.mark.parametrize("why", ["timeout", "cancel"])
 def test_a_child_is_told_first_and_one_that_stops_is_kept(shop: Shop, task: str, why: str) -> None:
-    job = shop.enqueue(getattr(app, task), **({"timeout": SOON} if why == "timeout" else {}))
+    job = shop.enqueue(getattr(app, task), timeout=SOON if why == "timeout" else None)
     with shop.working(lease=dt.timedelta(minutes=5)) as worker:
         pid = shop.running()
         if why == "cancel":
@@ -255,7 +255,7 @@ def test_fault_016_what_ignores_timeout_and_cancel_is_killed_in_its_process(
     shop: Shop, task: str, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(deadlines, "PATIENCE", 0.3)
-    job = shop.enqueue(getattr(app, task), **({"timeout": SOON} if why == "timeout" else {}))
+    job = shop.enqueue(getattr(app, task), timeout=SOON if why == "timeout" else None)
     other = shop.enqueue(app.spins, 2)
     with shop.working(queues={"default": 2}) as worker:
         pid, neighbour = shop.running(1), shop.running(2)
@@ -335,7 +335,7 @@ def test_what_a_handler_has_started_ends_with_its_process(
 ) -> None:
     """Also where it has inherited the wire, which therefore does not end with the child."""
     monkeypatch.setattr(deadlines, "PATIENCE", 0.2)
-    job = shop.enqueue(app.breeds, 1, how, **({"timeout": SOON} if how == "is killed" else {}))
+    job = shop.enqueue(app.breeds, 1, how, timeout=SOON if how == "is killed" else None)
     with shop.working():
         shop.ended(job, "dead", 10)
     gone(shop.running())
@@ -361,7 +361,12 @@ def test_stop_lets_children_finish_within_the_grace(shop: Shop) -> None:
     job = shop.enqueue(app.spins)
     with shop.working() as worker:
         pid = shop.running()
-        opener = threading.Thread(target=lambda: (wait_for(lambda: not worker._running), shop.open_gate()))
+
+        def open_gate() -> None:
+            wait_for(lambda: not worker._running)
+            shop.open_gate()
+
+        opener = threading.Thread(target=open_gate)
         opener.start()
         assert worker.stop(30)
         opener.join()
