@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import URL, Engine, NullPool, create_engine, event
+from sqlalchemy import Engine, NullPool, create_engine, event
 
 from jobforge_sa.db import pooler
 from jobforge_sa.db.seal import is_sealed, seal
@@ -27,21 +27,24 @@ _DECISIVE = {
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """What an engine is made from: a URL and the rest, or a function that makes it."""
+    """What an engine is made from: a URL and the rest, or a function that makes it. All of it plain enough for JSON."""
 
-    url: URL | None = None
+    url: str = field(default="", repr=False)  # with its password
     arguments: dict[str, Any] = field(default_factory=dict, repr=False)  # `connect_args`: there may be secrets in it
     options: dict[str, Any] = field(default_factory=dict)
+    functions: dict[str, str] = field(default_factory=dict)  # options that are functions, by their places
+    pooled: bool = True
     sealed: bool = False
     factory: str = ""  # its place
 
     def build(self) -> Engine:
         """Make the engine. One handler at a time will use it."""
-        if self.url is None:
+        if self.factory:
             engine = called(place.find(self.factory))
         else:
-            pool: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True} if "poolclass" not in self.options else {}
-            engine = create_engine(self.url, connect_args=self.arguments, **pool, **self.options)
+            pool: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True} if self.pooled else {"poolclass": NullPool}
+            functions = {option: place.find(where) for option, where in self.functions.items()}
+            engine = create_engine(self.url, connect_args=self.arguments, **pool, **self.options, **functions)
             pooler.tame(engine)
         if self.sealed:
             seal(engine)
@@ -75,30 +78,41 @@ def of_engine(engine: Engine, *, sealed: bool) -> Blueprint:
     Raises:
         ConfigurationError: it is more than its URL and its arguments.
     """
-    options = {"execution_options": dict(engine.get_execution_options()), "hide_parameters": engine.hide_parameters}
     private: Any = engine.dialect  # no other place tells
-    for option, attribute in (
-        ("isolation_level", "_on_connect_isolation_level"),
-        ("json_serializer", "_json_serializer"),
-        ("json_deserializer", "_json_deserializer"),
-    ):
-        if (value := getattr(private, attribute, None)) is not None:
-            options[option] = value
-    if isinstance(engine.pool, NullPool):
-        options["poolclass"] = NullPool
-    found = Blueprint(engine.url, _arguments(engine), options, sealed or is_sealed_by_us(engine))
-    try:
-        pickle.dumps(found)
-    except Exception as error:  # whatever the pickling of an application's objects raises
-        raise ConfigurationError(
-            f"the engine's arguments cannot be sent to a child process: {error}", cure=CURE
-        ) from error
+    options: dict[str, Any] = {"hide_parameters": engine.hide_parameters}
+    if isolation := getattr(private, "_on_connect_isolation_level", None):
+        options["isolation_level"] = isolation
+    if executing := dict(engine.get_execution_options()):
+        options["execution_options"] = executing
+    serializers = {name: getattr(private, f"_{name}", None) for name in ("json_serializer", "json_deserializer")}
+    found = Blueprint(
+        engine.url.render_as_string(hide_password=False),
+        _plain(_arguments(engine), "connect_args"),
+        _plain(options, "options"),
+        {name: place.of(made, f"the engine's {name}") for name, made in serializers.items() if made is not None},
+        pooled=not isinstance(engine.pool, NullPool),
+        sealed=sealed or is_sealed_by_us(engine),
+    )
     if missing := _listeners(engine) - _listeners(found.build()):
         raise ConfigurationError(
             f"the engine has listeners ({', '.join(missing)}), and a child process would connect without them",
             cure=CURE,
         )
     return found
+
+
+def _plain(values: dict[str, Any], what: str) -> dict[str, Any]:
+    for name, value in values.items():
+        try:
+            same = json.loads(json.dumps(value)) == value
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise ConfigurationError(
+                f"the engine's {what} have {name!r}, a {type(value).__name__} that cannot be sent to a child process",
+                cure=CURE,
+            )
+    return values
 
 
 def is_sealed_by_us(engine: Engine) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import importlib
 import json
 import logging
 import os
-import pickle
 import queue
 import signal
 import socket
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.context import ClaimedJob
@@ -23,7 +24,7 @@ from jobforge_sa.worker import backend, place
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.executor import Executor
-from jobforge_sa.worker.process import Setup
+from jobforge_sa.worker.process import SAID, SETUP, Setup
 from jobforge_sa.worker.run import Run
 from jobforge_sa.worker.wire import Wire
 
@@ -45,6 +46,8 @@ def main(end: int, parent: int) -> None:
     _die_with(parent)
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all of a service at once: when to stop, the worker says
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which a handler's own subprocesses would inherit
+    with contextlib.suppress(OSError):  # when memory is short the kernel takes this one, not the worker
+        Path("/proc/self/oom_score_adj").write_text("500")
     faulthandler.enable()
     Child(Wire(socket.socket(fileno=end))).serve()
 
@@ -62,7 +65,7 @@ class Child:
     def serve(self) -> None:
         """Set up, and run what comes."""
         try:
-            setup = pickle.loads(self._wire.receive())
+            setup = SETUP.validate_json(self._wire.receive())
             threading.Thread(target=self._hear, name="jobforge-wire", daemon=True).start()
             executor = self._set_up(setup)
         except BaseException as error:  # whatever an application's modules raise; a SystemExit, too
@@ -88,7 +91,7 @@ class Child:
     def _hear(self) -> None:
         while True:
             try:
-                message = pickle.loads(self._wire.receive())
+                message = SAID.validate_json(self._wire.receive())
             except EOFError:
                 if self._busy:
                     os._exit(ORPHANED)  # nobody is left to say how it ended, or wants to know
@@ -99,10 +102,9 @@ class Child:
                 self._run = Run(message, self._tasks[message.type])
                 self._inbox.put(self._run)
             else:
-                token, why = message
                 run = self._run
-                if run is not None and run.job.lease_token == token:
-                    run.interrupt(why)
+                if run is not None and run.job.lease_token == message.token:
+                    run.interrupt(message.why)
 
     def _report(self, _run: Run, ending: Ending) -> None:
         self._run, self._busy = None, False

@@ -19,13 +19,13 @@ from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.incidents import Incidents
 from jobforge_sa.worker.process import Gone, Process, Setup
-from jobforge_sa.worker.run import Run
+from jobforge_sa.worker.run import Run, Why
 from jobforge_sa.worker.service import Service
 
 LOOK = 0.1  # seconds between two looks at what runs
 START = 50.0  # seconds for a child to start: within the minute that a lease has beyond its job's timeout
 LEAVE = 2.0  # seconds for idle children to end by themselves
-WORDS = ("canceled", "lost", "timed_out", "stopping")
+WORDS: tuple[Why, ...] = ("canceled", "lost", "timed_out", "stopping")
 
 
 @dataclass(slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -17,7 +16,11 @@ from dataclasses import dataclass, field
 from multiprocessing import spawn
 from typing import Any
 
+import pydantic
+
+from jobforge_sa.context import ClaimedJob
 from jobforge_sa.worker.blueprint import Blueprint
+from jobforge_sa.worker.run import Why
 from jobforge_sa.worker.wire import Wire
 
 # the path comes first: what it takes to import us may stand in it
@@ -36,6 +39,21 @@ class Setup:
     imports: tuple[str, ...]  # modules that come before those
     blueprint: Blueprint
     levels: dict[str, int] = field(default_factory=dict)  # of the loggers
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """That a run should stop."""
+
+    token: uuid.UUID
+    why: Why
+
+
+# what a worker says to a child: the setup first, then jobs and words. As JSON: a payload must name no code
+SETUP = pydantic.TypeAdapter(Setup)
+JOB = pydantic.TypeAdapter(ClaimedJob)
+WORD = pydantic.TypeAdapter(Word)
+SAID = pydantic.TypeAdapter[ClaimedJob | Word](ClaimedJob | Word)
 
 
 class Gone(Exception):
@@ -66,7 +84,7 @@ class Process:
         self.killed = False  # by us
         self._ending = threading.Lock()
         with contextlib.suppress(OSError):  # gone already: whoever receives from it hears of that
-            self.wire.send(pickle.dumps(setup))
+            self.wire.send(SETUP.dump_json(setup))
 
     @property
     def pid(self) -> int:
@@ -79,18 +97,18 @@ class Process:
         with self._ending:
             return self._alive()
 
-    def give(self, job: object) -> None:
+    def give(self, job: ClaimedJob) -> None:
         """Let it run a job. Where it has ended, `receive` says so."""
         with contextlib.suppress(OSError):
-            self.wire.send(pickle.dumps(job))
+            self.wire.send(JOB.dump_json(job))
 
-    def tell(self, token: uuid.UUID, why: str) -> bool:
+    def tell(self, token: uuid.UUID, why: Why) -> bool:
         """Tell it that a run should stop.
 
         Returns:
             Whether that could be done now.
         """
-        return self.wire.try_to_send(pickle.dumps((token, why)))
+        return self.wire.try_to_send(WORD.dump_json(Word(token, why)))
 
     def receive(self) -> dict[str, Any]:
         """Wait for what it says.

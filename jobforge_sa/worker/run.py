@@ -13,6 +13,8 @@ from jobforge_sa.tasks import Task
 from jobforge_sa.worker.backend import Backend
 from jobforge_sa.worker.incidents import Incidents
 
+Why = Literal["canceled", "lost", "stopping", "timed_out"]
+
 
 class Run:
     """One claimed job on its way through the worker."""
@@ -60,7 +62,7 @@ class Run:
         """How long the handler has run, by this machine's monotonic clock."""
         return min(int((time.monotonic() - self.started) * 1000), 999_999_999) if self.started else 0
 
-    def interrupt(self, why: Literal["canceled", "lost", "stopping", "timed_out"]) -> None:
+    def interrupt(self, why: Why) -> None:
         """Tell the handler to stop: an async one is cancelled, of another its statement; each can ask its context."""
         setattr(self.signals, why, True)
         cancel, self.cancel = self.cancel, None  # once: a second word would cancel the handler's cleaning up

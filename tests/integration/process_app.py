@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime as dt
+import json
 import os
 import signal
 import stat
@@ -56,6 +57,7 @@ def who(ctx: Context, payload: Order) -> dict[str, Any]:
     return {
         "pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0),
         "sockets": len([fd for fd in range(100) if is_socket(fd)]),
+        "score": int(Path("/proc/self/oom_score_adj").read_text()),
         "main": threading.current_thread() is threading.main_thread(),
         "is": ctx.session.scalar(sa.text("select current_user || ' for ' || jobforge.current_tenant()")),
         "isolation": ctx.session.scalar(sa.text("show transaction_isolation")),
@@ -189,6 +191,10 @@ def make_engine() -> sa.Engine:
         connection.commit()
 
     return engine
+
+
+def deserialize(text: str) -> Any:
+    return json.loads(text)
 
 
 def make_nothing() -> Literal["nothing"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -117,14 +118,20 @@ def test_a_module_that_a_child_cannot_import_fails_the_job_with_the_reason(datab
 
 def test_a_childs_engine_is_as_the_workers(database: Database) -> None:
     engine = database.engine(
-        "jf_one", connect_args={"application_name": "shop"}, isolation_level="SERIALIZABLE", hide_parameters=True
+        "jf_one",
+        connect_args={"application_name": "shop"},
+        isolation_level="SERIALIZABLE",
+        hide_parameters=True,
+        json_serializer=json.dumps,
+        json_deserializer=app.deserialize,
     )
     seal(engine)
-    result = run(engine, app.forge, app.who)
+    result = run(engine.execution_options(compiled_cache=None), app.forge, app.who)
     assert (result["name"], result["isolation"], result["is"]) == ("shop", "serializable", "jf_one for acme")
     plan = blueprint.of_engine(engine, sealed=False)
     assert plan.sealed
     assert plan.build().hide_parameters
+    assert plan.functions == {"json_serializer": "json:dumps", "json_deserializer": f"{app.__name__}:deserialize"}
 
 
 def test_a_blueprint_shows_no_password_and_is_drawn_while_others_connect(database: Database) -> None:
@@ -173,7 +180,9 @@ def test_an_engine_with_a_creator_or_with_what_cannot_be_sent_is_refused(databas
     with pytest.raises(ConfigurationError, match=r"a creator of its own.*\n  cure: .*process_engine="):
         Worker(creator, app.forge, session_engine=creator).start()
     lock = sa.create_engine("postgresql+psycopg://h/d", connect_args={"it": threading.Lock()})
-    with pytest.raises(ConfigurationError, match=r"cannot be sent.*\n  cure: .*process_engine="):
+    with pytest.raises(
+        ConfigurationError, match=r"connect_args have 'it', a lock that cannot be sent.*\n  cure: .*process_engine="
+    ):
         blueprint.of_engine(lock, sealed=False)
 
 

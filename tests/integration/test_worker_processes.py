@@ -119,7 +119,7 @@ def test_a_child_runs_one_job_after_the_other_and_has_nothing_of_its_workers(
         assert isinstance(first, dict)
         assert first["is"] == "jf_one for acme"
         assert (first["parent"], first["main"], first["sockets"]) == (os.getpid(), True, 2)  # the wire, the session's
-        assert first["group"] == first["pid"]
+        assert (first["group"], first["score"]) == (first["pid"], 500)
         assert worker.stats()["claimed"] == worker.stats()["succeeded"] == 2
     gone(first["pid"])
     (line, _) = (record for record in caplog.records if record.name == "jobforge_sa.handler")
