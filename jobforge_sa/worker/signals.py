@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any, Self
 
-# seconds: a signal that the kernel gave to another thread is heard when the main thread wakes up, and not before (seen)
+# seconds: a signal that the kernel gave to another thread is heard when the main thread wakes up, and not before
 LOOK = 0.5
 
 
