@@ -104,6 +104,7 @@ class ProcessPool(Service):
             if run.signals.any or self._killing:
                 return executor.told(run)
             self._duties[process] = Duty(run)
+        self.wake()  # it sleeps long while nothing runs
         run.start()
         process.give(run.job)
         return _ending(self._listen(process))

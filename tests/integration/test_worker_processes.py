@@ -235,8 +235,10 @@ def test_a_child_ignores_the_signals_that_are_sent_to_all_of_a_service(shop: Sho
 @pytest.mark.parametrize("task", ["asks", "queries"])
 @pytest.mark.parametrize("why", ["timeout", "cancel"])
 def test_a_child_is_told_first_and_one_that_stops_is_kept(shop: Shop, task: str, why: str) -> None:
-    job = shop.enqueue(getattr(app, task), timeout=SOON if why == "timeout" else None)
     with shop.working(lease=dt.timedelta(minutes=5)) as worker:
+        shop.ended(shop.enqueue(app.who), "succeeded")  # so that it runs in a child that had nothing to do
+        time.sleep(0.3)  # and whose keeper sleeps: three of its looks
+        job = shop.enqueue(getattr(app, task), timeout=SOON if why == "timeout" else None)
         pid = shop.running()
         if why == "cancel":
             shop.cancel(job)
