@@ -135,6 +135,7 @@ def breeds(ctx: Context, payload: Order) -> None:
     tell(payload, "running")
     if os.fork() == 0:
         time.sleep(120)
+        os._exit(0)
     if payload.how == "dies":
         os._exit(4)
     time.sleep(120)
