@@ -51,12 +51,14 @@ class Task(Generic[P, R]):
     """A kind of job. Made by `JobForge.task`; calling it calls the handler, as a test would."""
 
     def __init__(
-        self, forge: JobForge, name: str, handler: Callable[..., Any], payload_type: Any, options: TaskOptions
-    ) -> None:
+        self, forge: JobForge, name: str, handler: Callable[..., Any], payload_type: Any, options: TaskOptions,
+        process: bool = False,
+    ) -> None:  # fmt: skip
         self.forge = forge
         self.name = name
         self.handler = handler
         self.options = options
+        self.process = process  # its handler runs in a child process of the worker
         self.is_async = inspect.iscoroutinefunction(handler)
         self._adapter: pydantic.TypeAdapter[P] = pydantic.TypeAdapter(payload_type)
 
@@ -172,20 +174,33 @@ class JobForge:
     def __iter__(self) -> Iterator[Task[Any, Any]]:
         return iter(self._tasks.values())
 
-    def task(self, name: str | None = None, /, **options: Unpack[TaskOptions]) -> _TaskDecorator:
+    def task(
+        self, name: str | None = None, /, *, process: bool = False, **options: Unpack[TaskOptions]
+    ) -> _TaskDecorator:
         """Decorate a handler: a function of a context and a payload.
 
         The name is what the database stores; without one it is the function's. Renaming a task leaves its waiting
         jobs to workers that still know the old name.
 
+        Args:
+            name: The task's name.
+            process: Run the handler in a child process of the worker: for what must be killable, or keeps a processor
+                busy. A plain function at the top level of a module, for the child imports it from there.
+            options: Of all its jobs.
+
         Raises:
-            ConfigurationError: the name is taken or malformed, or the handler's signature does not fit.
+            ConfigurationError: the name is taken or malformed, or the handler's signature does not fit; or it cannot
+                run in a process.
         """
         if callable(name):
             raise ConfigurationError("@forge.task needs parentheses", cure="write @forge.task()")
 
         def decorate(handler: Callable[..., Any]) -> Task[Any, Any]:
-            task: Task[Any, Any] = Task(self, name or handler.__name__, handler, _payload_type(handler), options)
+            if process:
+                _check_process(handler)
+            task: Task[Any, Any] = Task(
+                self, name or handler.__name__, handler, _payload_type(handler), options, process
+            )
             if not NAME.fullmatch(task.name):
                 raise ConfigurationError(
                     f"{task.name!r} is no name for a task",
@@ -217,6 +232,20 @@ def faults(error: pydantic.ValidationError) -> str:
     """What pydantic found, without the values: they may be secrets, and errors end up in logs and records."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}" for fault in found[:10])
+
+
+def _check_process(handler: Callable[..., Any]) -> None:
+    if inspect.iscoroutinefunction(handler):
+        raise ConfigurationError(
+            f"the handler {handler.__name__} is async, and process=True takes plain functions only",
+            cure="write def; or leave process=True out, for async handlers are cancelled at their timeout as they are",
+        )
+    if "<locals>" in handler.__qualname__:
+        raise ConfigurationError(
+            f"the handler {handler.__qualname__} is defined in a function, where no other process finds it",
+            cure="define it at the top level of a module (a decorator below @forge.task needs functools.wraps); "
+            "or leave process=True out",
+        )
 
 
 def _payload_type(handler: Callable[..., Any]) -> Any:

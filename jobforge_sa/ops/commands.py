@@ -151,6 +151,7 @@ def worker(
     process = Worker(
         engine, registry, queues=queues, listen=listen, session_engine=handlers,
         lease=dt.timedelta(seconds=lease), grace=dt.timedelta(seconds=grace),
+        process_imports=[forge.partition(":")[0]],
     )  # fmt: skip
     log.info("%s", application.introduce(registry, queues, shown(engine.url)))
     database.require(engine, "jobforge_worker")

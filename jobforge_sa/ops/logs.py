@@ -8,7 +8,7 @@ import time
 
 from jobforge_sa.ops.screen import safe
 
-FIELDS = {"job_id": "job", "job_type": "type", "tenant_id": "tenant", "attempt": "attempt"}
+FIELDS = {"job_id": "job", "job_type": "type", "tenant_id": "tenant", "attempt": "attempt", "run": "run"}
 
 
 class Level(enum.StrEnum):

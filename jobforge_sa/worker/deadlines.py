@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Engine
@@ -12,8 +11,6 @@ from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
 
 LOOK = 0.25  # seconds between two looks
 PATIENCE = 5.0  # seconds that a handler has after it was told: to clean up, and to let a completion through
@@ -35,7 +32,6 @@ class Deadlines(Service):
         self._runs = runs
         self._lanes = lanes
         self._report = report
-        self.abandoned = 0
 
     def step(self) -> None:
         """Look at all runs, and sleep."""
@@ -45,15 +41,13 @@ class Deadlines(Service):
                 continue
             if not run.signals.timed_out and not run.task.is_async:  # those have a timeout of their loop's
                 run.interrupt("timed_out")
-            elif left <= -PATIENCE:
+            elif left <= -PATIENCE and not run.task.process:  # the pool kills those
                 self._abandon(run)
         self.sleep(LOOK)
 
     def _abandon(self, run: Run) -> None:
         if run.told or not self._lanes[run.job.queue].abandon(run):
             return
-        self.abandoned += 1
-        log.warning("job %s (%s) ignores its timeout: its thread is left behind, one of %s so far",
-                    run.job.id, run.job.type, self.abandoned)  # fmt: skip
+        self._runs.incidents.abandoned(run)
         run.backend.sever()
-        self._report(run, endings.TIMED_OUT)
+        self._report(run, endings.ABANDONED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pydantic
 import pydantic_core
@@ -27,6 +27,7 @@ class Ending:
     error: dict[str, str] | None = None
     delay: float | None = None  # seconds
     final: bool = False
+    committed: bool = False  # the handler's own transaction has told the database
 
     def item(self, run: Run) -> str:
         """The JSON text of this run's item."""
@@ -48,7 +49,10 @@ class Ending:
 REFUSED = "Refused"  # the type of the error of a run whose completion was refused
 SUCCEEDED = Ending("succeeded")
 RELEASED = Ending("released")
-TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": "the handler ran longer than its timeout"})
+COMMITTED = Ending("succeeded", committed=True)
+_TOO_LONG = "the handler ran longer than its timeout"
+TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": _TOO_LONG})
+ABANDONED = Ending("timed_out", error={"type": "TimedOut", "message": f"{_TOO_LONG}; its thread was left behind"})
 
 
 def of_value(value: object) -> Ending:
@@ -104,6 +108,22 @@ def _seconds(delay: dt.timedelta) -> float:
 def of_payload(error: pydantic.ValidationError) -> Ending:
     """The payload is not what the task takes: final, for no retry changes it. Its values stay out of the record."""
     return Ending("failed", error=_described("InvalidPayload", faults(error)), final=True)
+
+
+def committed(ending: Ending) -> Ending:
+    """The same, when the database knows it."""
+    return COMMITTED if ending is SUCCEEDED else replace(ending, committed=True)
+
+
+def killed(ending: Ending) -> Ending:
+    """The same, when the handler's process had to be killed for it."""
+    said = ending.error or {"type": "Killed", "message": "the handler did not stop when it was told"}
+    return replace(ending, error=said | {"message": f"{said['message']}; its process was killed"})
+
+
+def died(how: str) -> Ending:
+    """The handler's process died by itself."""
+    return Ending("failed", error=_described("ProcessDied", how))
 
 
 def refused(reason: str) -> Ending:

@@ -33,7 +33,7 @@ MAX_TURNS = 6  # of one attempt: whoever clashes so often fails it, and the job'
 REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: undone, and nothing else was wrong
 CANCELED = "57014"  # query_canceled
 
-Report = Callable[[Run, Ending | None], None]  # None: the handler's own transaction has completed the job
+Report = Callable[[Run, Ending], None]
 
 
 class Executor:
@@ -53,15 +53,15 @@ class Executor:
     def run(self, run: Run) -> None:
         """Run a plain handler, in this thread, and report its end, whatever happens."""
         run.start()
-        ending: Ending | None = None
+        ending = endings.RELEASED
         try:
             ending = self._turns(run)
         except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
-            ending = _failed(run, error)
+            ending = failed(run, error)
         finally:
             self._report(run, ending)
 
-    def _turns(self, run: Run) -> Ending | None:
+    def _turns(self, run: Run) -> Ending:
         """Run the handler; again, where Postgres says that its transaction should be repeated."""
         for turn in range(MAX_TURNS):
             ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run))
@@ -75,7 +75,7 @@ class Executor:
             time.sleep(_pause(turn))
         raise AssertionError("the last turn has returned or raised")
 
-    def _handle(self, ctx: Context, run: Run) -> Ending | None:
+    def _handle(self, ctx: Context, run: Run) -> Ending:
         payload = _load(run)
         run.cancel = run.backend.cancel
         value = run.task.handler(ctx, payload)
@@ -85,22 +85,22 @@ class Executor:
         if session is None or not session.in_transaction() or _invalid(value, ending):
             return ending
         sessions.complete(session, ending.item(run))
-        return None
+        return endings.committed(ending)
 
     async def run_async(self, run: Run) -> None:
         """Run an `async def` handler, on this loop, and report its end, whatever happens."""
         run.start()
-        ending: Ending | None = None
+        ending = endings.RELEASED
         try:
             ending = await self._turns_async(run)
         except asyncio.CancelledError:
-            ending = _told(run)
+            ending = told(run)
         except BaseException as error:
-            ending = _failed(run, error)
+            ending = failed(run, error)
         finally:
             self._report(run, ending)
 
-    async def _turns_async(self, run: Run) -> Ending | None:
+    async def _turns_async(self, run: Run) -> Ending:
         for turn in range(MAX_TURNS):
             ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run))
             try:
@@ -113,7 +113,7 @@ class Executor:
             await asyncio.sleep(_pause(turn))
         raise AssertionError("the last turn has returned or raised")
 
-    async def _handle_async(self, ctx: AsyncContext, run: Run) -> Ending | None:
+    async def _handle_async(self, ctx: AsyncContext, run: Run) -> Ending:
         payload = _load(run)
         timeout = run.job.timeout.total_seconds() if run.job.timeout is not None else None
         limit = asyncio.timeout(timeout)
@@ -131,7 +131,7 @@ class Executor:
             return ending
         item = ending.item(run)
         await session.run_sync(lambda sync: sessions.complete(sync, item))
-        return None
+        return endings.committed(ending)
 
     def _open_async(self, run: Run) -> AsyncSession:
         from sqlalchemy.ext.asyncio import AsyncSession
@@ -173,7 +173,8 @@ def _load(run: Run) -> Any:
         raise PayloadRejected(error) from error
 
 
-def _failed(run: Run, error: BaseException) -> Ending:
+def failed(run: Run, error: BaseException) -> Ending:
+    """The end of a run out of which an error came; it is logged."""
     try:
         return _judged(run, error)
     except BaseException:  # out of memory while describing it: the run must end all the same
@@ -187,26 +188,25 @@ def _judged(run: Run, error: BaseException) -> Ending:
         case sessions.CompletionRefused():
             ending = endings.refused(str(error))
         case LeaseLost():
-            log.warning("job %s: its lease was lost, run %s does not count", run.job.id, run.job.run)
-            return endings.of_error(error)
+            return endings.of_error(error)  # the reporter hears that it does not count, and says so
         case Outcome():
             return endings.of_error(error)
         case DBAPIError() if failures.sqlstate(error) == CANCELED and run.signals.any:
-            return _told(run)
+            return told(run)
         case _:
             ending = endings.of_error(error)
-    _say(run, ending)
+    say(run, ending)
     return ending
 
 
-def _told(run: Run) -> Ending:
-    """The handler's statement was cancelled by us: the end is what it was cancelled for."""
+def told(run: Run) -> Ending:
+    """The end of what was stopped by us: what it was stopped for."""
     if run.signals.canceled:
         return Ending("canceled")
     return endings.TIMED_OUT if run.signals.timed_out else endings.RELEASED
 
 
-def _say(run: Run, ending: Ending) -> None:
+def say(run: Run, ending: Ending) -> None:
     """One line for a failed attempt; its text came from anywhere, so it may not forge lines of its own."""
     job, error = run.job, ending.error or {}
     kind, text = (_one_line(error.get(name, "")) for name in ("type", "message"))

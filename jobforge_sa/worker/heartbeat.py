@@ -101,4 +101,6 @@ class Heartbeat(Service):
             if signal == "released":
                 log.warning("a claim's answer was lost on its way; its job is queued again")
             elif run is not None:
+                if signal == "lost":
+                    self._runs.incidents.lost(run)
                 run.interrupt("lost" if signal == "lost" else "canceled")

@@ -42,14 +42,14 @@ class Reporter(Service):
         self._aside: list[tuple[Run, Ending]] = []
         self._again = 0.0  # monotonic
 
-    def report(self, run: Run, ending: Ending | None) -> None:
-        """Take a run's end; None: the handler's own transaction has completed it."""
+    def report(self, run: Run, ending: Ending) -> None:
+        """Take a run's end."""
         if run.told:
             return
         run.told = True
-        if ending is None:
+        if ending.committed:
             self._runs.remove(run.job.lease_token)
-            self._ended(run, "succeeded")
+            self._ended(run, ending.outcome)
         else:
             self._queue.put((run, ending))
 
@@ -142,7 +142,7 @@ class Reporter(Service):
             log.warning("job %s: the database refused its completion: %s", run.job.id, reason)
             self._queue.put((run, endings.refused(reason or "")))
             return
-        if answer != "done" and answer != "already_done":
-            log.warning("job %s: the end of run %s does not count: %s", run.job.id, run.job.run, reason or answer)
+        if answer == "refused":
+            log.warning("job %s: the end of run %s does not count: %s", run.job.id, run.job.run, reason)
         self._runs.remove(run.job.lease_token)
         self._ended(run, ending.outcome if answer in ("done", "already_done") else "lost")

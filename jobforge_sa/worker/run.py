@@ -11,12 +11,27 @@ from typing import Any, Literal
 from jobforge_sa.context import ClaimedJob, Signals
 from jobforge_sa.tasks import Task
 from jobforge_sa.worker.backend import Backend
+from jobforge_sa.worker.incidents import Incidents
+
+Why = Literal["canceled", "lost", "stopping", "timed_out"]
 
 
 class Run:
     """One claimed job on its way through the worker."""
 
-    __slots__ = ("abandoned", "backend", "cancel", "ended", "job", "signals", "started", "task", "thread", "told")
+    __slots__ = (
+        "abandoned",
+        "backend",
+        "cancel",
+        "ended",
+        "job",
+        "missed",
+        "signals",
+        "started",
+        "task",
+        "thread",
+        "told",
+    )
 
     def __init__(self, job: ClaimedJob, task: Task[Any, Any]) -> None:
         self.job = job
@@ -25,6 +40,7 @@ class Run:
         self.started = 0.0  # monotonic; 0: not yet
         self.told = False  # its end is on its way to the database: a second one would contradict it
         self.ended = False  # the handler has returned
+        self.missed = False  # its lease is gone, and that was said
         self.abandoned = False  # it was left behind: nobody waits for its return
         self.thread: threading.Thread | None = None  # of a plain handler
         self.backend = Backend()
@@ -46,7 +62,7 @@ class Run:
         """How long the handler has run, by this machine's monotonic clock."""
         return min(int((time.monotonic() - self.started) * 1000), 999_999_999) if self.started else 0
 
-    def interrupt(self, why: Literal["canceled", "lost", "stopping", "timed_out"]) -> None:
+    def interrupt(self, why: Why) -> None:
         """Tell the handler to stop: an async one is cancelled, of another its statement; each can ask its context."""
         setattr(self.signals, why, True)
         cancel, self.cancel = self.cancel, None  # once: a second word would cancel the handler's cleaning up
@@ -57,12 +73,14 @@ class Run:
 class Runs:
     """What this worker holds leases for, from the claim to the database's answer to the completion."""
 
-    def __init__(self) -> None:
+    def __init__(self, incidents: Incidents) -> None:
+        self.incidents = incidents
         self._by_token: dict[uuid.UUID, Run] = {}
         self._empty = threading.Condition()
 
     def add(self, run: Run) -> None:
         """A claim brought it."""
+        self.incidents.claimed(run.job)
         self._by_token[run.job.lease_token] = run
 
     def remove(self, token: uuid.UUID) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import random
 import threading
 import uuid
@@ -13,10 +12,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
+from jobforge_sa.worker.incidents import Incidents
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
-
 
 FULL = 1_000  # what one call moves of a kind: there may be more
 LOOK = 1.0  # seconds between two looks whether the heartbeat is steady
@@ -33,9 +30,11 @@ class Upkeep(Service):
     name = "upkeep"
 
     def __init__(
-        self, engine: Engine, *, worker_id: uuid.UUID, lease: dt.timedelta, steady: Callable[[], bool]
-    ) -> None:
+        self, engine: Engine, incidents: Incidents, *,
+        worker_id: uuid.UUID, lease: dt.timedelta, steady: Callable[[], bool],
+    ) -> None:  # fmt: skip
         super().__init__(engine)
+        self._incidents = incidents
         self._values = {"worker_id": worker_id}
         self._pause = lease.total_seconds() / 3
         self._steady = steady
@@ -54,7 +53,7 @@ class Upkeep(Service):
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
         moved = {step: count for step, count in rows if count}
         if moved.get("rescued"):
-            log.warning("rescued %s jobs of dead workers or passed deadlines", moved["rescued"])
+            self._incidents.rescued(moved["rescued"])
         if max(moved.values(), default=0) >= FULL:
             self._stopping.wait(0.05)  # ten thousand after an outage are a second's work, and none of it waits
             return

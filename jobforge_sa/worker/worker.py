@@ -11,7 +11,7 @@ import socket
 import threading
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
@@ -22,17 +22,21 @@ from jobforge_sa.db import pooler
 from jobforge_sa.db.seal import seal
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
-from jobforge_sa.worker import backend, preflight
+from jobforge_sa.worker import backend, blueprint, place, preflight
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.claimer import Claimer
+from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
 from jobforge_sa.worker.executor import Executor
 from jobforge_sa.worker.heartbeat import Heartbeat
+from jobforge_sa.worker.incidents import Incidents
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.link import own_engine
 from jobforge_sa.worker.listener import Listener
 from jobforge_sa.worker.loop import Loop
 from jobforge_sa.worker.outage import Outage
+from jobforge_sa.worker.pool import ProcessPool
+from jobforge_sa.worker.process import Setup
 from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.signals import StopSignals
@@ -65,6 +69,10 @@ class Worker:
             give another where that was made with `connect_args` or has events, such as one that sets a role. Its
             connections live on the worker's loop: share it with nothing else.
         grace: How long `stop` lets running handlers go on.
+        process_engine: For tasks with `process=True`: a function at the top level of a module, which makes the engine
+            of a child process's sessions. Needed where `session_engine` has events or a creator; otherwise the child
+            makes one from its URL and `connect_args`.
+        process_imports: Modules that a child process imports before those of the handlers.
 
     Use it as a context manager, `with Worker(engine, forge): ...`; or `start()` and `stop()`; or `run()` in a process
     of its own; or `FastAPI(lifespan=worker.lifespan)`.
@@ -83,21 +91,20 @@ class Worker:
         session_engine: Engine | None = None,
         async_session_engine: AsyncEngine | None = None,
         grace: dt.timedelta = dt.timedelta(seconds=30),
+        process_engine: Callable[[], Engine] | None = None,
+        process_imports: Iterable[str] = (),
     ) -> None:
         self.id = uuid.uuid4()
         self.queues = _queues(forge, queues, concurrency)
-        self.outcomes: Counter[str] = Counter()  # how runs ended, by outcome
+        self._incidents = Incidents(Counters())
         self._given, self._engine = engine, own_engine(engine, sum(self.queues.values()))
         self._forge = forge
-        self._lease, self._poll, self._listen = (
-            _at_least(lease, 1, "lease"),
-            _at_least(poll, 0.01, "poll"),
-            listen,
-        )
+        self._lease, self._poll = _at_least(lease, 1, "lease"), _at_least(poll, 0.01, "poll")
+        self._listen = listen
         self._grace = grace.total_seconds()
         self._session_engine = session_engine or self._engine
         self._async_given = self._async_engine = async_session_engine
-        self._count = threading.Lock()
+        self._process_engine, self._process_imports = process_engine, tuple(process_imports)
         self._running = False
 
     # -- life --------------------------------------------------------------------------
@@ -107,11 +114,13 @@ class Worker:
 
         Raises:
             ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: it does not; the error names the cure.
+            ConfigurationError: a task with `process=True` cannot be run in a child process.
         """
         if self._running:
             return self
         preflight.look(self._engine)
         self._signed = preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
+        self._setup = self._set_up_processes()
         self._keep_clean(self._session_engine)
         if self._async_given is not None:
             self._keep_clean(self._async_given.sync_engine)
@@ -119,7 +128,7 @@ class Worker:
         outage = Outage()
         for service in self._connected:
             service.outage = outage  # one voice for all of them
-        for service in (*self._connected, self._deadlines, self._watchdog):
+        for service in (*self._connected, self._deadlines, self._watchdog, self._pool):
             service.start()
         self._running = True
         _alive.add(self)
@@ -153,6 +162,7 @@ class Worker:
         if not clean:
             clean = self._interrupt()
         self._deadlines.stop(10)
+        self._pool.stop(10)
         self._loop.stop(self._close_async, 5)
         self._reporter.stop(10)
         self._heartbeat.stop(10)
@@ -161,6 +171,21 @@ class Worker:
             self._engine.dispose()
         log.info("worker %s stopped%s", self.id, "" if clean else "; some handlers had not ended")
         return clean
+
+    def stats(self) -> dict[str, int]:
+        """What has happened since this worker was made, as numbers that only grow.
+
+        `claimed`: jobs taken. How runs ended: `succeeded`, `failed`, `timed_out`, `snoozed`, `released`, `canceled`;
+        `lost`, whose lease was gone. Handlers that ignored that they should stop: `abandoned`, whose threads were left
+        behind, `killed`, whose processes were killed. `died`: processes that died by themselves. `rescued`: jobs taken
+        back from dead workers or passed deadlines, by this one's upkeep.
+        """
+        return self._incidents.counters.read()
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How runs ended: those numbers of `stats` that are an outcome, and not 0."""
+        return Counter({name: count for name, count in self.stats().items() if count and name in ENDS})
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until there is nothing to claim and nothing running.
@@ -215,11 +240,16 @@ class Worker:
     # -- how ---------------------------------------------------------------------------
 
     def _wire(self) -> None:
-        self._runs = Runs()
+        self._runs = Runs(self._incidents)
         self._reporter = Reporter(self._engine, self._runs, self._ended)
         executor = Executor(self._session_engine, self._make_async_engine, self._reporter.report)
+        self._pool = ProcessPool(self._engine, self._setup, self._reporter.report, self._incidents)
         self._loop = Loop(executor.run_async)
-        self._lanes = [Lane(queue, slots, executor.run, self._loop.spawn) for queue, slots in self.queues.items()]
+
+        def run(run: Run) -> None:
+            (self._pool if run.task.process else executor).run(run)
+
+        self._lanes = [Lane(queue, slots, run, self._loop.spawn) for queue, slots in self.queues.items()]
         self._claimer = Claimer(
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
@@ -232,7 +262,9 @@ class Worker:
         self._deadlines = Deadlines(
             self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report
         )
-        self._upkeep = Upkeep(self._engine, worker_id=self.id, lease=self._lease, steady=self._heartbeat.steady)
+        self._upkeep = Upkeep(
+            self._engine, self._incidents, worker_id=self.id, lease=self._lease, steady=self._heartbeat.steady
+        )
         self._listeners: list[Listener] = []
         if self._listen:
             self._listeners = [
@@ -243,15 +275,37 @@ class Worker:
         for lane in self._lanes:
             lane.on_free(self._claimer.freed)
 
+    def _set_up_processes(self) -> Setup | None:
+        """What child processes are told, if there are tasks for them: made here, where what cannot work is told."""
+        tasks = {
+            task.name: place.of(task.handler, f"the handler of the task {task.name}")
+            for task in self._forge
+            if task.process
+        }
+        if not tasks:
+            return None
+        if self._process_engine is None:
+            return Setup(tasks, self._process_imports, blueprint.of_engine(self._session_engine, sealed=self._signed))
+        plan = blueprint.of_factory(self._process_engine, sealed=self._signed)
+        engine = blueprint.called(self._process_engine)
+        try:
+            preflight.look_at_sessions(engine, strict=self._forge.strict_rls)
+        finally:
+            engine.dispose()
+        return Setup(tasks, self._process_imports, plan)
+
     def _forked(self) -> None:
         self._running = False
+        self._pool.forget_all()
         self.id = uuid.uuid4()  # the old one is the parent's
         for engine in {self._engine, self._session_engine}:
             engine.dispose(close=False)
 
-    def _ended(self, _run: Run, outcome: str) -> None:
-        with self._count:
-            self.outcomes[outcome] += 1
+    def _ended(self, run: Run, outcome: str) -> None:
+        if outcome == "lost":
+            self._incidents.lost(run)
+        else:
+            self._incidents.counters.add(outcome)
 
     def _interrupt(self) -> bool:
         """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
@@ -259,6 +313,8 @@ class Worker:
             run.interrupt("stopping")
         if self._runs.wait_empty(1):
             return True
+        self._pool.kill()  # before others may run those jobs
+        self._runs.wait_empty(1)
         left = [run for run in self._runs.all() if not run.ended]
         self._release_all()
         for run in left:
@@ -277,6 +333,7 @@ class Worker:
         stopper.start()
         while stopper.is_alive():
             if signals.again.wait(0.05):
+                self._pool.kill()
                 self._release_all()
                 stopper.join(10)
                 return False

@@ -25,6 +25,14 @@ PAGES = markdown.pages()
 # Python blocks that no test runs: page and first line, with the reason. They must still be Python.
 NOT_RUN: dict[tuple[str, str], str] = {
     (
+        "docs/processes.md",
+        '@forge.task("report", process=True, timeout=dt.timedelta(minutes=10))',
+    ): "tests/integration/process_app.py has such tasks",
+    (
+        "docs/processes.md",
+        "worker = Worker(engine, forge, process_engine=shop.db.make_engine)",
+    ): "tests/integration/test_process_setup.py does it",
+    (
         "docs/security.md",
         "forge = JobForge(strict_rls=True)  # no login that policies do not bind",
     ): ("tests/security/test_weak_setups.py does it"),

@@ -113,7 +113,7 @@ def test_fault_016_a_handler_past_its_timeout_is_told_and_its_statement_cancelle
         began = time.monotonic()
         assert wait_for(lambda: shop.ended(job), 20) == ("dead", "timed_out")
         assert time.monotonic() - began < deadlines.PATIENCE
-        assert worker._deadlines.abandoned == 0
+        assert worker.stats()["abandoned"] == 0
         after = shop.enqueue(shop.quick, 2)
         assert wait_for(lambda: shop.ended(after)) == ("succeeded", "succeeded")
     assert shop.effects() == [2]
@@ -127,7 +127,7 @@ def test_fault_016_what_ignores_its_timeout_is_left_behind_and_its_slot_is_free(
     job = shop.enqueue(getattr(shop, name), timeout=SOON)
     with shop.worker() as worker:
         assert wait_for(lambda: shop.ended(job), 20) == ("dead", "timed_out")
-        assert worker._deadlines.abandoned == 1
+        assert worker.stats()["abandoned"] == 1
         after = [shop.enqueue(shop.quick, n) for n in (2, 3)]
         for one in after:
             assert wait_for(lambda one=one: shop.ended(one)) == ("succeeded", "succeeded")  # type: ignore[misc]

@@ -475,6 +475,10 @@ def test_case_103_the_package_unpickles_nothing_and_imports_only_what_its_operat
         if isinstance(node, ast.Call)
     }
     names = {"eval", "exec", "compile", "__import__", "importlib.import_module", "import_module"}
-    # the package's own modules, loaded when asked for; and what `jobforge worker app:forge` names on its command line
-    own = {("__init__.py", "import_module"), ("application.py", "importlib.import_module")}
+    # the package's own modules, loaded when asked for; what `jobforge worker app:forge` names on its command line;
+    # and, in a child process, where its worker's tasks are
+    own = {
+        ("__init__.py", "import_module"), ("application.py", "importlib.import_module"),
+        ("child.py", "importlib.import_module"), ("place.py", "importlib.import_module"),
+    }  # fmt: skip
     assert {one for one in called if one[1] in names} == own

@@ -53,6 +53,11 @@ def send_receipt(ctx: Context, payload: Receipt) -> None:
     assert_type(ctx.session, Session)
 
 
+@forge.task(process=True, timeout=dt.timedelta(hours=1))
+def compute(ctx: Context, payload: Parcel) -> float:
+    return payload.weight
+
+
 @forge.task(retry=Delays(dt.timedelta(seconds=1), dt.timedelta(hours=1)))
 def weigh(ctx: Context, payload: Parcel) -> float | Snooze | Retry | Discard | Cancel | Done:
     if ctx.canceled:

@@ -1,0 +1,65 @@
+"""What should not happen to a run, and does: for each a line in the log with the job's fields, and a number.
+
+On the job's record it is the attempt, which the database writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from jobforge_sa.context import ClaimedJob
+from jobforge_sa.worker.counters import Counters
+
+if TYPE_CHECKING:
+    from jobforge_sa.worker.run import Run
+
+log = logging.getLogger("jobforge_sa.worker")
+
+
+class Incidents:
+    """Writes and counts them, each once, however many threads notice it."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+
+    def lost(self, run: Run) -> None:
+        """Its lease is gone: it was taken for dead, or its deadline has passed, or its job was purged."""
+        if not run.missed:
+            run.missed = True
+            self._count("lost", run.job, "its lease was lost, nothing of this run counts")
+
+    def abandoned(self, run: Run) -> None:
+        """Its handler ignores that it should stop, and cannot be killed."""
+        self._count("abandoned", run.job, "ignores its timeout, its thread is left behind")
+
+    def killed(self, run: Run) -> None:
+        """Its handler ignored that it should stop; its process was killed."""
+        self._count("killed", run.job, "did not stop when it was told, its process was killed")
+
+    def died(self, run: Run, how: str) -> None:
+        """The process of its handler died by itself."""
+        self._count("died", run.job, f"its process died: {how}")
+
+    def rescued(self, count: int) -> None:
+        """The upkeep took back what dead workers held, or what was past its deadline."""
+        self.counters.add("rescued", count)
+        log.warning("rescued %s jobs of dead workers or passed deadlines", count)
+
+    def claimed(self, job: ClaimedJob) -> None:
+        """A job was claimed: one that was lost with its worker before is worth a line."""
+        self.counters.add("claimed")
+        if job.crashes:
+            self._warn(job, f"was lost with its worker, {job.crashes} times so far, and runs again")
+
+    def _count(self, name: str, job: ClaimedJob, what: str) -> None:
+        self.counters.add(name)
+        self._warn(job, what)
+
+    @staticmethod
+    def _warn(job: ClaimedJob, what: str) -> None:
+        fields = {
+            "job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt,
+            "run": job.run,
+        }  # fmt: skip
+        log.warning("job %s (%s) run %s: %s", job.id, job.type, job.run, what, extra=fields)

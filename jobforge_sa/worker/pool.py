@@ -1,0 +1,241 @@
+"""The child processes of a worker: as many as handlers run in them at once, kept for the next jobs."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Engine
+
+from jobforge_sa.worker import deadlines, executor
+from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker.ending import Ending
+from jobforge_sa.worker.incidents import Incidents
+from jobforge_sa.worker.process import Gone, Process, Setup
+from jobforge_sa.worker.run import Run, Why
+from jobforge_sa.worker.service import Service
+
+LOOK = 0.1  # seconds between two looks at what runs
+START = 50.0  # seconds for a child to start: within the minute that a lease has beyond its job's timeout
+LEAVE = 2.0  # seconds for idle children to end by themselves
+WORDS: tuple[Why, ...] = ("canceled", "lost", "timed_out", "stopping")
+
+
+@dataclass(slots=True)
+class Duty:
+    """A run in a child."""
+
+    run: Run
+    told: set[str] = field(default_factory=set)
+    since: float | None = None  # monotonic: it was told then that it should stop
+
+
+class ProcessPool(Service):
+    """Runs handlers in children, and looks after these from a thread of its own.
+
+    That thread also starts them, for a child lives no longer than the thread that has made it.
+    """
+
+    name = "processes"
+
+    def __init__(
+        self, engine: Engine, setup: Setup | None, report: Callable[[Run, Ending], None], incidents: Incidents
+    ) -> None:
+        super().__init__(engine)
+        self._setup = setup
+        self._report = report
+        self._incidents = incidents
+        self._asked: queue.SimpleQueue[Future[Process]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._all: set[Process] = set()
+        self._idle: list[Process] = []
+        self._duties: dict[Process, Duty] = {}
+        self._killing = False
+
+    # -- of the lanes' threads -------------------------------------------------------------
+
+    def run(self, run: Run) -> None:
+        """Run a handler in a child, from this thread, and report its end, whatever happens."""
+        ending = endings.RELEASED
+        try:
+            ending = self._serve(run)
+        except BaseException as error:
+            ending = executor.failed(run, error)
+        finally:
+            self._report(run, ending)
+
+    def _serve(self, run: Run) -> Ending:
+        process = self._take()
+        try:
+            ending = self._converse(process, run)
+        except Gone as gone:
+            return self._gone(process, run, gone)
+        except BaseException:
+            process.end()
+            self._forget(process)
+            raise
+        finally:
+            with self._lock:
+                self._duties.pop(process, None)
+        with self._lock:
+            if process.ready:
+                self._idle.append(process)
+        if not process.ready:
+            process.end()
+            self._forget(process)
+        return ending
+
+    def _converse(self, process: Process, run: Run) -> Ending:
+        if not process.ready:
+            first = self._listen(process)
+            if first["kind"] != "ready":
+                ending = _ending(first)
+                executor.say(run, ending)
+                return ending
+            process.ready = True
+        with self._lock:
+            if run.signals.any or self._killing:
+                return executor.told(run)
+            self._duties[process] = Duty(run)
+        self.wake()  # it sleeps long while nothing runs
+        run.start()
+        process.give(run.job)
+        return _ending(self._listen(process))
+
+    @staticmethod
+    def _listen(process: Process) -> dict[str, Any]:
+        """What it says next, the records for the log apart."""
+        while (message := process.receive())["kind"] == "log":
+            record = logging.makeLogRecord(message["record"])
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+        return message
+
+    def _take(self) -> Process:
+        with self._lock:
+            found = self._idle.pop() if self._idle else None
+        while found is not None and not found.alive:  # it died idle: nobody was harmed
+            found.end()
+            self._forget(found)
+            with self._lock:
+                found = self._idle.pop() if self._idle else None
+        if found is not None:
+            return found
+        ask: Future[Process] = Future()
+        self._asked.put(ask)
+        self.wake()
+        return ask.result(START)
+
+    def _gone(self, process: Process, run: Run, gone: Gone) -> Ending:
+        self._forget(process)
+        if not process.killed:
+            self._incidents.died(run, str(gone))
+            oom = ", perhaps for want of memory" if gone.status == -signal.SIGKILL else ""
+            return endings.died(f"the handler's process died: {gone}{oom}")
+        if process.ready:
+            self._incidents.killed(run)
+            return endings.killed(executor.told(run))
+        if self._killing:
+            return endings.RELEASED
+        return endings.died(f"a process for the handler did not start within {START:.0f} s")
+
+    def _forget(self, process: Process) -> None:
+        with self._lock:
+            self._all.discard(process)
+        process.close()
+
+    # -- of its own ------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Start what was asked for, look after what runs, and sleep."""
+        self._start_asked()
+        with self._lock:
+            starting = self._all - self._duties.keys() - set(self._idle)
+            duties = dict(self._duties)
+        now = time.monotonic()
+        for process in starting:
+            if not process.ready and now - process.born > START:
+                process.kill()
+        for process, duty in duties.items():
+            self._look_after(process, duty, now)
+        if self._asked.empty():
+            self.sleep(LOOK if duties or starting else START)
+
+    def kill(self) -> None:
+        """Kill all: the worker waits for them no longer. Their runs end as released."""
+        with self._lock:
+            self._killing = True
+            processes = list(self._all)
+        for process in processes:
+            process.kill()
+
+    def finish(self) -> None:
+        """Let the idle ones go, and kill what is left."""
+        with self._lock:
+            self._killing = True
+            idle, self._idle = self._idle, []
+            left = self._all - set(idle)
+        self._refuse_asked()
+        for process in idle:
+            process.hang_up()
+        for process in left:
+            process.kill()  # its lane's thread hears of it
+        until = time.monotonic() + LEAVE
+        for process in idle:
+            process.wait(until - time.monotonic())
+            process.end()
+            self._forget(process)
+        for process in left:
+            process.wait(until - time.monotonic())
+
+    def forget_all(self) -> None:
+        """This process was forked: the children are its parent's, and their wires must end with that."""
+        for process in list(self._all):
+            process.forget()
+
+    def _start_asked(self) -> None:
+        while not self._asked.empty():
+            ask = self._asked.get()
+            assert self._setup is not None, "there are tasks for it"
+            try:
+                process = Process(replace(self._setup, levels=_levels()))
+            except BaseException as error:
+                ask.set_exception(error)
+                continue
+            with self._lock:
+                self._all.add(process)
+            ask.set_result(process)
+
+    def _refuse_asked(self) -> None:
+        while not self._asked.empty():
+            self._asked.get().set_exception(RuntimeError("the worker stops"))
+
+    def _look_after(self, process: Process, duty: Duty, now: float) -> None:
+        signals = duty.run.signals
+        for why in WORDS:
+            if getattr(signals, why) and why not in duty.told:
+                duty.since = duty.since if duty.since is not None else now
+                if process.tell(duty.run.job.lease_token, why):
+                    duty.told.add(why)
+        only_stopping = signals.stopping and not (signals.canceled or signals.lost or signals.timed_out)
+        patient = duty.since is None or only_stopping or now - duty.since <= deadlines.PATIENCE
+        if not patient or not process.alive:  # what a dead one has started may hold its end of the wire
+            process.kill()
+
+
+def _ending(message: dict[str, Any]) -> Ending:
+    return Ending(**{key: value for key, value in message.items() if key != "kind"})
+
+
+def _levels() -> dict[str, int]:
+    """The levels of the loggers that have one: a child hands on what passes them."""
+    named = {name: logging.getLogger(name) for name in list(logging.root.manager.loggerDict)}
+    return {"": logging.root.level} | {name: logger.level for name, logger in named.items() if logger.level}
