@@ -49,7 +49,10 @@ Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 _WORKERS = frozenset(
-    {"claim_jobs", "complete_job", "complete_jobs", "heartbeat_job", "heartbeat_jobs", "rescue_expired_jobs", "upkeep"}
+    {
+        "claim_jobs", "claim_suspect", "complete_job", "complete_jobs", "has_suspect", "heartbeat_job", "heartbeat_jobs",
+        "rescue_expired_jobs", "upkeep",
+    }  # fmt: skip
 )
 
 

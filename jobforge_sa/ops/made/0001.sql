@@ -248,7 +248,8 @@ create table jobforge.ready (
     run integer not null,
     attempt integer not null,
     crashes integer not null,
-    constraint ready_pkey PRIMARY KEY (queue, tenant_id, priority, job_id)
+    suspect boolean not null generated always as ((crashes >= 2)) stored,
+    constraint ready_pkey PRIMARY KEY (queue, suspect, tenant_id, priority, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
@@ -459,7 +460,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS finished_at,
             NULL::json AS result
            FROM (jobforge.jobs j
-             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.suspect = ANY (ARRAY[false, true])) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
         UNION ALL
          SELECT j.id,
             j.tenant_id,

@@ -20,7 +20,8 @@ begin
            for update of s skip locked
     ), sooner as (
         select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and w.tenant_id = r.tenant_id and w.priority = r.priority and w.job_id = r.id
+          join request r on w.queue = r.queue and w.suspect in (false, true) and w.tenant_id = r.tenant_id
+           and w.priority = r.priority and w.job_id = r.id
            for update of w skip locked
     ), gone (job_id, tenant_id, run, attempt, crashes) as (
         delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))

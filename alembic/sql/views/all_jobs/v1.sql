@@ -8,7 +8,8 @@ select * from (
            null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline,
            null::timestamptz as finished_at, null::json as result
       from jobforge.jobs j
-      join jobforge.ready r on r.queue = j.queue and r.tenant_id = j.tenant_id and r.priority = j.priority and r.job_id = j.id
+      join jobforge.ready r on r.queue = j.queue and r.suspect in (false, true) and r.tenant_id = j.tenant_id
+       and r.priority = j.priority and r.job_id = j.id
     union all
     select j.*, 'scheduled'::text collate "C" as state, s.run, s.attempt, s.crashes, s.run_at as due_at,
            null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline,
