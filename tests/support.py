@@ -191,6 +191,16 @@ class Sql:
         (row,) = self.claim(**options)
         return row
 
+    def suspects(self, **options: Any) -> list[Row]:
+        """Ask for a suspect, of the same queue and type."""
+        given: dict[str, Any] = {"worker_id": self.worker, "queues": ["default"], "types": ["t"]}
+        return self("claim_suspect", **given | options)
+
+    def claim_suspect(self, **options: Any) -> Row:
+        """Claim a suspect; there is one."""
+        (row,) = self.suspects(**options)
+        return row
+
     def complete(self, run: Row, outcome: str = "succeeded", **more: object) -> str:
         """End a run and commit; give the answer."""
         (row,) = self("complete_jobs", results=Json([item(run, outcome, **more)]))

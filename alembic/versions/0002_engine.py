@@ -45,7 +45,6 @@ FUNCTIONS = (
     "ring_start",
     "check_limit",
     "check_claim",
-    "claim_lane",
     "claim_jobs",
     "claim_suspect",
     "has_suspect",

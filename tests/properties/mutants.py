@@ -103,13 +103,13 @@ FINE = (
     ),
     Mutant(
         "a claim waits for another's",
-        "claim_lane",
+        "claim_jobs",
         "for update skip locked) p",
         "for update) p",
     ),
     Mutant(
         "paused tenants are served",
-        "claim_lane",
+        "claim_jobs",
         "m.tenant_id and t.paused_at is not null",
         "m.tenant_id and t.paused_at is null",
     ),

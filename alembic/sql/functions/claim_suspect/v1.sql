@@ -16,7 +16,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return query select * from jobforge.claim_lane(true, p_worker_id, p_queues, p_types, 1, null, null, p_alive);
+    -- a wrapper around both would cost each claim of jobs 20 to 30 us: up to five of a hundred
+    return query select * from jobforge.claim_jobs(p_worker_id, p_queues, p_types, p_alive => p_alive, p_suspect => true);
 end
 $$;
 

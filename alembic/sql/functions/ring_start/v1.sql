@@ -1,5 +1,5 @@
--- A random place on the ring of a queue's lane, for a claim without a cursor. Tenants are often "tenant-17", so a plain random
--- text would always begin at the first of them. Instead it goes down the tree of their names: what the first and
+-- A random place on the ring of a queue's lane, for a claim without a cursor. Tenants are often "tenant-17", so a plain
+-- random text would always begin at the first of them. Instead it goes down the tree of their names: what the first and
 -- the last have in common, then a random character between theirs, and again among those that begin like that.
 create or replace function jobforge.ring_start(p_queue text, p_suspect boolean) returns text
 language plpgsql volatile
