@@ -318,8 +318,9 @@ def test_two_retries_that_meet_a_cancel_between_them_both_count(sql: Sql) -> Non
 def test_a_killer_of_workers_that_is_brought_back_has_its_crashes_forgiven(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue()
-    for _ in range(5):
-        sql.claim_one(worker_id=uuid.uuid4())
+    for n in range(5):
+        claim = sql.claim_one if n < 2 else sql.claim_suspect
+        claim(worker_id=uuid.uuid4())
         clock.advance(minutes=1)
         sql("rescue_expired_jobs")
         clock.advance(minutes=1)

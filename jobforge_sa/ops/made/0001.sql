@@ -460,7 +460,25 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS finished_at,
             NULL::json AS result
            FROM (jobforge.jobs j
-             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.suspect = ANY (ARRAY[false, true])) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+             JOIN ( SELECT a.queue,
+                    a.tenant_id,
+                    a.priority,
+                    a.job_id,
+                    a.run,
+                    a.attempt,
+                    a.crashes
+                   FROM jobforge.ready a
+                  WHERE (NOT a.suspect)
+                UNION ALL
+                 SELECT b.queue,
+                    b.tenant_id,
+                    b.priority,
+                    b.job_id,
+                    b.run,
+                    b.attempt,
+                    b.crashes
+                   FROM jobforge.ready b
+                  WHERE b.suspect) r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
         UNION ALL
          SELECT j.id,
             j.tenant_id,

@@ -460,7 +460,25 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS finished_at,
             NULL::json AS result
            FROM (jobforge.jobs j
-             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.suspect = ANY (ARRAY[false, true])) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+             JOIN ( SELECT a.queue,
+                    a.tenant_id,
+                    a.priority,
+                    a.job_id,
+                    a.run,
+                    a.attempt,
+                    a.crashes
+                   FROM jobforge.ready a
+                  WHERE (NOT a.suspect)
+                UNION ALL
+                 SELECT b.queue,
+                    b.tenant_id,
+                    b.priority,
+                    b.job_id,
+                    b.run,
+                    b.attempt,
+                    b.crashes
+                   FROM jobforge.ready b
+                  WHERE b.suspect) r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
         UNION ALL
          SELECT j.id,
             j.tenant_id,
@@ -746,8 +764,14 @@ begin
          where s.tenant_id = v_job.tenant_id and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
         if not found then
             delete from jobforge.ready r
-             where r.queue = v_job.queue and r.suspect in (false, true) and r.tenant_id = v_job.tenant_id
+             where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id
                and r.priority = v_job.priority and r.job_id = v_job.id
+            returning r.run, r.attempt, r.crashes into v_gone;
+        end if;
+        if not found then
+            delete from jobforge.ready r
+             where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+               and r.job_id = v_job.id
             returning r.run, r.attempt, r.crashes into v_gone;
         end if;
         if found then
@@ -1214,8 +1238,11 @@ CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, 
 AS $function$
 begin
     return (select count(*) from (
-        select from jobforge.ready r where r.queue = p_queue and r.suspect in (false, true) and r.tenant_id = p_tenant_id
-         limit greatest(p_limit, 0)) r);
+        (select from jobforge.ready r where r.queue = p_queue and not r.suspect and r.tenant_id = p_tenant_id
+          limit greatest(p_limit, 0))
+        union all
+        (select from jobforge.ready r where r.queue = p_queue and r.suspect and r.tenant_id = p_tenant_id
+          limit greatest(p_limit, 0))) r);
 end
 $function$
 ;
@@ -1979,8 +2006,11 @@ begin
         delete from jobforge.scheduled s using batch b where s.tenant_id = p_tenant_id and s.job_id = b.id
     ), ready as (
         delete from jobforge.ready r using batch b
-         where r.queue = b.queue and r.suspect in (false, true) and r.tenant_id = p_tenant_id and r.priority = b.priority
+         where r.queue = b.queue and not r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority
            and r.job_id = b.id
+    ), suspects as (
+        delete from jobforge.ready r using batch b
+         where r.queue = b.queue and r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority and r.job_id = b.id
     ), held as materialized (  -- the order in which completions lock them
         select l.job_id from jobforge.leases l where l.job_id = any (v_jobs) order by l.job_id for update
     ), leases as (
@@ -1991,7 +2021,9 @@ begin
     v_gone := array(
         select u.id from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
          where not exists (select from jobforge.scheduled s where s.tenant_id = p_tenant_id and s.job_id = u.id)
-           and not exists (select from jobforge.ready r where r.queue = j.queue and r.suspect in (false, true)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and not r.suspect
+                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and r.suspect
                               and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
            and not exists (select from jobforge.leases l where l.job_id = u.id)
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
@@ -2084,8 +2116,13 @@ begin
         returning s.run, s.attempt, s.crashes into v_gone;
         exit when found;
         delete from jobforge.ready r
-         where r.queue = v_job.queue and r.suspect in (false, true) and r.tenant_id = v_job.tenant_id
-           and r.priority = v_job.priority and r.job_id = v_job.id
+         where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+           and r.job_id = v_job.id
+        returning r.run, r.attempt, r.crashes into v_gone;
+        exit when found;
+        delete from jobforge.ready r
+         where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+           and r.job_id = v_job.id
         returning r.run, r.attempt, r.crashes into v_gone;
         exit when found;
     end loop;
@@ -2167,8 +2204,8 @@ begin
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
         perform jobforge.wake(v_queue)
-          from (select from jobforge.ready r where r.queue = v_queue and r.suspect in (false, true)
-                   and r.tenant_id = p_tenant_id limit 1) waiting;
+         where exists (select from jobforge.ready r where r.queue = v_queue and not r.suspect and r.tenant_id = p_tenant_id)
+            or exists (select from jobforge.ready r where r.queue = v_queue and r.suspect and r.tenant_id = p_tenant_id);
     end loop;
 end
 $function$
@@ -2416,14 +2453,19 @@ begin
            for update of s skip locked
     ), sooner as (
         select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and w.suspect in (false, true) and w.tenant_id = r.tenant_id
-           and w.priority = r.priority and w.job_id = r.id
+          join request r on w.queue = r.queue and not w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
+                            and w.job_id = r.id
+           for update of w skip locked
+    ), alone as (
+        select w.ctid from jobforge.ready w
+          join request r on w.queue = r.queue and w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
+                            and w.job_id = r.id
            for update of w skip locked
     ), gone (job_id, tenant_id, run, attempt, crashes) as (
         delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
         returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
     ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
+        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o union all select o.ctid from alone o))
         returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
     ), canceled as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)

@@ -25,8 +25,13 @@ begin
         returning s.run, s.attempt, s.crashes into v_gone;
         exit when found;
         delete from jobforge.ready r
-         where r.queue = v_job.queue and r.suspect in (false, true) and r.tenant_id = v_job.tenant_id
-           and r.priority = v_job.priority and r.job_id = v_job.id
+         where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+           and r.job_id = v_job.id
+        returning r.run, r.attempt, r.crashes into v_gone;
+        exit when found;
+        delete from jobforge.ready r
+         where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+           and r.job_id = v_job.id
         returning r.run, r.attempt, r.crashes into v_gone;
         exit when found;
     end loop;
