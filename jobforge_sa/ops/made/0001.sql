@@ -460,25 +460,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS finished_at,
             NULL::json AS result
            FROM (jobforge.jobs j
-             JOIN ( SELECT a.queue,
-                    a.tenant_id,
-                    a.priority,
-                    a.job_id,
-                    a.run,
-                    a.attempt,
-                    a.crashes
-                   FROM jobforge.ready a
-                  WHERE (NOT a.suspect)
-                UNION ALL
-                 SELECT b.queue,
-                    b.tenant_id,
-                    b.priority,
-                    b.job_id,
-                    b.run,
-                    b.attempt,
-                    b.crashes
-                   FROM jobforge.ready b
-                  WHERE b.suspect) r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (NOT r.suspect) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
         UNION ALL
          SELECT j.id,
             j.tenant_id,
@@ -616,7 +598,34 @@ create view jobforge.all_jobs with (security_invoker=true) as
             o.result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
-          WHERE (o.state = 'canceled'::text)) every_job
+          WHERE (o.state = 'canceled'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('queued'::text COLLATE "C") AS state,
+            r.run,
+            r.attempt,
+            r.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND r.suspect AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))) every_job
   WHERE (( SELECT row_security_active('jobforge.jobs'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
 alter view jobforge.all_jobs owner to jobforge_owner;
 grant select on view jobforge.all_jobs to jobforge_admin;
