@@ -211,6 +211,7 @@ class Worker:
         self._claimer = Claimer(
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
+            release=lambda run: self._reporter.report(run, endings.RELEASED),
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
@@ -237,6 +238,7 @@ class Worker:
     def _ended(self, _run: Run, outcome: str) -> None:
         with self._count:
             self.outcomes[outcome] += 1
+        self._claimer.settled()
 
     def _interrupt(self) -> bool:
         """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
