@@ -50,9 +50,16 @@ Connection = psycopg.Connection[Row]
 
 _WORKERS = frozenset(
     {
-        "claim_jobs", "claim_suspect", "complete_job", "complete_jobs", "has_suspect", "heartbeat_job", "heartbeat_jobs",
-        "rescue_expired_jobs", "upkeep",
-    }  # fmt: skip
+        "claim_jobs",
+        "claim_suspect",
+        "complete_job",
+        "complete_jobs",
+        "has_suspect",
+        "heartbeat_job",
+        "heartbeat_jobs",
+        "rescue_expired_jobs",
+        "upkeep",
+    }
 )
 
 

@@ -88,7 +88,7 @@ class Claimer(Service):
         self.sleep(rest if jobs or held else self._idle_look(looks, rest))
 
     def _idle_look(self, looks: int, rest: float) -> float:
-        """There is nothing to do: look for a suspect, a second after the last look at the earliest; how long to sleep."""
+        """Nothing to do: look for a suspect, a second after the last look at the earliest. Gives how long to sleep."""
         now = time.monotonic()
         if now < self._lookout.idle_at and looks <= self._drained:
             return min(rest, self._lookout.idle_at - now)  # it may be what we were woken for
