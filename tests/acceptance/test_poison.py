@@ -53,9 +53,12 @@ class Supervisor:
     """Worker processes, started again as they end."""
 
     def __init__(self, program: Path, url: str, count: int) -> None:
-        self._start = lambda: subprocess.Popen([sys.executable, program, url], env={**os.environ, "PYTHONPATH": "."})
+        self._command = [sys.executable, str(program), url]
         self.living = [self._start() for _ in range(count)]
         self.exits: list[int] = []
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, env={**os.environ, "PYTHONPATH": os.getcwd()})
 
     def look(self) -> None:
         for n, process in enumerate(self.living):
