@@ -138,12 +138,6 @@ FINE = (
         "('failed', 'timed_out', 'snoozed') and e.item > 0 then e.crashes",
     ),
     Mutant(
-        "a retry looks once",
-        "retry_job",
-        "for i in 1 .. 5 loop",
-        "for i in 1 .. 1 loop",
-    ),
-    Mutant(
         "a heartbeat gives away a run that the worker has",
         "heartbeat_jobs",
         " and l.token <> all (p_runs)",
