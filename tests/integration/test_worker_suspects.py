@@ -59,7 +59,7 @@ class Scene:
     def states(self) -> dict[str, int]:
         with self.admin.connect() as c:
             states = "select state, count(*) from jobforge.outcomes group by state"
-            return dict(c.execute(sa.text(states)).tuples().all())
+            return {str(state): int(count) for state, count in c.execute(sa.text(states))}
 
     def worker(self, **options: object) -> Worker:
         return Worker(self.engine, self.forge, poll=POLL, **options)  # type: ignore[arg-type]
