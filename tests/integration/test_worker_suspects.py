@@ -51,6 +51,7 @@ class Scene:
             Jobs(session).enqueue_many([task.new({}, delay=dt.timedelta(hours=1)) for _ in range(count)])
         with self.admin.begin() as c:
             c.execute(sa.text("update jobforge.scheduled set crashes = :n, run_at = now()"), {"n": crashes})
+            c.execute(sa.text("select jobforge.upkeep()"))  # a worker without room claims and promotes nothing
 
     def waiting(self) -> int:
         with self.admin.connect() as c:
