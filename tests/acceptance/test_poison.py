@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from jobforge_sa import JobForge, Jobs
 from tests.fix_postgres import Database
@@ -84,7 +85,7 @@ def supervised(database: Database, folder: Path, count: int) -> Iterator[Supervi
 
 
 def enqueue(database: Database, poisons: int, innocents: int) -> None:
-    with sa.orm.Session(database.engine("jf_one")) as session, session.begin():
+    with Session(database.engine("jf_one")) as session, session.begin():
         jobs = [innocent.new({}) for _ in range(innocents)]
         step = max(1, innocents // (poisons + 1))
         for n in range(poisons):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from jobforge_sa import Context, JobForge, Jobs, Worker
 from jobforge_sa.worker import cycle
@@ -41,13 +42,13 @@ class Scene:
 
     def enqueue(self, name: str, count: int = 1) -> None:
         task = self.forge.tasks[name]
-        with sa.orm.Session(self.engine) as session, session.begin():
+        with Session(self.engine) as session, session.begin():
             Jobs(session).enqueue_many([task.new({}) for _ in range(count)])
 
     def suspect(self, count: int = 1, crashes: int = 2) -> None:
         """Enqueue jobs that have lost so many workers; before that no worker sees them."""
         task = self.forge.tasks["suspect"]
-        with sa.orm.Session(self.engine) as session, session.begin():
+        with Session(self.engine) as session, session.begin():
             Jobs(session).enqueue_many([task.new({}, delay=dt.timedelta(hours=1)) for _ in range(count)])
         with self.admin.begin() as c:
             c.execute(sa.text("update jobforge.scheduled set crashes = :n, run_at = now()"), {"n": crashes})
