@@ -21,7 +21,7 @@ from benchmarks.ours import Order
 SCHEMA: Final = """
 create schema yard;
 create table yard.jobs (like jobforge.jobs including indexes including constraints);
-create table yard.ready (like jobforge.ready including indexes including constraints);
+create table yard.ready (like jobforge.ready including indexes including constraints including generated);
 create table yard.queue (
     id          bigint generated always as identity primary key,
     tenant_id   text        not null,

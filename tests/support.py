@@ -49,7 +49,17 @@ Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 _WORKERS = frozenset(
-    {"claim_jobs", "complete_job", "complete_jobs", "heartbeat_job", "heartbeat_jobs", "rescue_expired_jobs", "upkeep"}
+    {
+        "claim_jobs",
+        "claim_suspect",
+        "complete_job",
+        "complete_jobs",
+        "has_suspect",
+        "heartbeat_job",
+        "heartbeat_jobs",
+        "rescue_expired_jobs",
+        "upkeep",
+    }
 )
 
 
@@ -186,6 +196,16 @@ class Sql:
     def claim_one(self, **options: Any) -> Row:
         """Claim the only job there is."""
         (row,) = self.claim(**options)
+        return row
+
+    def suspects(self, **options: Any) -> list[Row]:
+        """Ask for a suspect, of the same queue and type."""
+        given: dict[str, Any] = {"worker_id": self.worker, "queues": ["default"], "types": ["t"]}
+        return self("claim_suspect", **given | options)
+
+    def claim_suspect(self, **options: Any) -> Row:
+        """Claim a suspect; there is one."""
+        (row,) = self.suspects(**options)
         return row
 
     def complete(self, run: Row, outcome: str = "succeeded", **more: object) -> str:

@@ -46,6 +46,8 @@ FUNCTIONS = (
     "check_limit",
     "check_claim",
     "claim_jobs",
+    "claim_suspect",
+    "has_suspect",
     "heartbeat_jobs",
     "heartbeat_job",
     "is_storable",

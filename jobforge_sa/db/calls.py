@@ -220,15 +220,21 @@ HOLD_LEASE = text(
 
 # the worker's, through psycopg. The commit of a claim need not wait for the disk: a claim that a crash forgets is a
 # job still queued. Set in the statement, because inside the function it would leak into a caller's commit.
-CLAIM_JOBS: Final = """
+_CLAIM: Final = """
 with hurry as materialized (select set_config('synchronous_commit', 'off', true) as done)
 select j.job_id, j.tenant_id, j.queue, j.type, j.priority, j.payload, j.run, j.attempt, j.max_attempts, j.crashes,
        j.lease_token, j.claimed_at, j.deadline, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
        j.trace, j.tenant_token
-  from hurry h, lateral jobforge.claim_jobs(
-       %(worker_id)s, %(queues)s::text[], %(types)s::text[], %(limit)s, %(queue_limits)s::integer[],
-       %(cursors)s::text[], %(alive)s::interval) j
+  from hurry h, lateral jobforge.{}) j
  where h.done is not null"""
+CLAIM_JOBS: Final = _CLAIM.format(
+    "claim_jobs(%(worker_id)s, %(queues)s::text[], %(types)s::text[], %(limit)s, %(queue_limits)s::integer[], "
+    "%(cursors)s::text[], %(alive)s::interval"
+)
+CLAIM_SUSPECT: Final = _CLAIM.format(
+    "claim_suspect(%(worker_id)s, %(queues)s::text[], %(types)s::text[], %(alive)s::interval"
+)
+HAS_SUSPECT: Final = "select jobforge.has_suspect(%(queues)s::text[], %(types)s::text[])"
 # a lease that somebody holds in a transaction that he keeps open must not keep all others' ends waiting
 COMPLETE_JOBS: Final = """
 with patience as materialized (select set_config('lock_timeout', '500ms', true) as is)
@@ -238,7 +244,14 @@ HEARTBEAT_JOBS: Final = """
 select signal, lease_token from jobforge.heartbeat_jobs(
        %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[])"""
 UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
-MAY_WORK: Final = "select has_function_privilege(to_regproc('jobforge.claim_jobs')::oid, 'execute'), current_user"
+# one server, as long as it runs, and one database of it
+_WHERE: Final = """(select concat(pg_postmaster_start_time(), '/', d.oid)
+                     from pg_database d where d.datname = current_database())"""
+MAY_WORK: Final = f"""
+select has_function_privilege(to_regproc('jobforge.claim_jobs')::oid, 'execute'), current_user, {_WHERE}"""
+SESSIONS = text(f"""
+select {_WHERE}, has_function_privilege(to_regproc('jobforge.enqueue_job')::oid, 'execute')
+       and has_function_privilege(to_regproc('jobforge.complete_job')::oid, 'execute'), current_user""")
 LISTEN: Final = "listen jobforge"
 PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = """

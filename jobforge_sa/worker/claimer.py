@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import random
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import args_row
@@ -18,7 +19,7 @@ from sqlalchemy import Engine
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.tasks import Task
-from jobforge_sa.worker.cycle import BEHIND, MAX_CLAIM, MAX_UNREPORTED, nap
+from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, Lookout, nap
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.service import Service
@@ -27,13 +28,17 @@ log = logging.getLogger("jobforge_sa.worker")
 
 
 class Claimer(Service):
-    """Keeps the lanes supplied: continuous refill, no batch barrier; as many as there is room for, never more."""
+    """Keeps the lanes supplied: continuous refill, no batch barrier; as many as there is room for, never more.
+
+    A suspect, which may kill this process, runs alone: it is claimed when nothing is held, and then nothing else is.
+    """
 
     name = "claimer"
 
     def __init__(
         self, engine: Engine, runs: Runs, lanes: list[Lane], tasks: Mapping[str, Task[Any, Any]], *,
         worker_id: uuid.UUID, lease: dt.timedelta, poll: dt.timedelta, unreported: Callable[[], int],
+        release: Callable[[Run], None], signed: Callable[[], None],
     ) -> None:  # fmt: skip
         super().__init__(engine)
         self._runs = runs
@@ -41,6 +46,8 @@ class Claimer(Service):
         self._tasks = tasks
         self._poll = poll.total_seconds()
         self._unreported = unreported
+        self._release = release
+        self._signed = signed
         self._values = {"worker_id": worker_id, "types": list(tasks), "alive": lease}
         self._cursors: dict[str, str] = {}
         self._idle = 0
@@ -51,12 +58,18 @@ class Claimer(Service):
         self._looks = 0  # how often somebody asked whether there is anything left
         self._drained = 0  # the last of these questions that was answered: nothing
         self._answered = threading.Condition()
+        self._lookout = Lookout()
+        self._lookout.postpone(self._paced, random.random())
+        self._alone: uuid.UUID | None = None  # the lease of the suspect that is here
 
     def step(self) -> None:
         """Claim what there is room for; sleep when there was less than that."""
         self._observe_pace()
         if self._unreported() >= MAX_UNREPORTED:
             self.sleep(BEHIND)  # the lanes may be empty by now, and nobody else would wake us
+            return
+        if self._is_alone() or self._makes_way():
+            self.sleep(min(self._poll, LOOK_IDLE))
             return
         wanted = {lane.queue: lane.room() for lane in self._lanes}
         wanted = {queue: room for queue, room in wanted.items() if room}
@@ -70,17 +83,68 @@ class Claimer(Service):
         self._idle = 0 if jobs else self._idle + 1
         if jobs:
             self._hand_out(jobs)
-        elif not held:
-            with self._answered:
-                self._drained = looks
-                self._answered.notify_all()
-        limit = min(sum(wanted.values()), MAX_CLAIM)
-        if len(jobs) < limit:
-            got = Counter(job.queue for job in jobs)
-            self._short = {queue for queue, room in wanted.items() if got[queue] < room}
-            self.sleep(nap(self._idle, self._poll))
-        else:
+        if len(jobs) == min(sum(wanted.values()), MAX_CLAIM):
             self._short = set()
+            return
+        got = Counter(job.queue for job in jobs)
+        self._short = {queue for queue, room in wanted.items() if got[queue] < room}
+        rest = nap(self._idle, self._poll)
+        self.sleep(rest if jobs or held else self._idle_look(looks, rest))
+
+    def _idle_look(self, looks: int, rest: float) -> float:
+        """Nothing to do: look for a suspect, a second after the last look at the earliest. Gives how long to sleep."""
+        now = time.monotonic()
+        if now < self._lookout.idle_at and looks <= self._drained:
+            return min(rest, self._lookout.idle_at - now)  # it may be what we were woken for
+        if self._claim_suspect():
+            return 0.0
+        self._lookout.idle_at = now + LOOK_IDLE
+        with self._answered:
+            self._drained = looks
+            self._answered.notify_all()
+        return rest
+
+    def _is_alone(self) -> bool:
+        """Whether a suspect is here: until the database knows how it ended, for until then a crash would be its own."""
+        if self._alone is not None and self._runs.get(self._alone) is None:
+            self._alone = None
+        return self._alone is not None
+
+    def _makes_way(self) -> bool:
+        """Whether nothing is claimed for now: a suspect waits, and this worker becomes empty for it."""
+        lookout, now = self._lookout, time.monotonic()
+        if not len(self._runs):
+            if lookout.until is None:
+                return False
+            lookout.postpone(now, random.random())
+            return self._claim_suspect()
+        if now < lookout.busy_at:
+            return lookout.until is not None
+        values = {"queues": [lane.queue for lane in self._lanes], "types": self._values["types"]}
+        ((waits,),) = self.link.run(lambda connection: connection.execute(calls.HAS_SUSPECT, values).fetchall())
+        lookout.saw(bool(waits), now, random.random())
+        if lookout.until is not None:
+            for lane in self._lanes:
+                for run in lane.take_back():
+                    self._release(run)
+        return lookout.until is not None
+
+    def _claim_suspect(self) -> bool:
+        """Claim one and start it; nothing is held now."""
+        queues = [lane.queue for lane in self._lanes]
+        random.shuffle(queues)  # they are looked through in this order
+        values = {**self._values, "queues": queues}
+        jobs = self.link.run(lambda connection: self._fetch(connection, calls.CLAIM_SUSPECT, values))
+        for job in jobs:
+            log.warning("job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes)
+            self._alone = job.lease_token
+        self._hand_out(jobs)
+        return bool(jobs)
+
+    def settled(self) -> None:
+        """The database knows of the end of a run: whoever waited for that goes on."""
+        if self._alone is not None or self._lookout.until is not None:
+            self.wake()
 
     def freed(self, lane: Lane) -> None:
         """A slot became free. Nothing to do where the last claim found the queue empty: new jobs come with a hint."""
@@ -88,7 +152,7 @@ class Claimer(Service):
             self.wake()
 
     def drain(self, timeout: float | None) -> bool:
-        """Wait until a claim that began after this call finds nothing, with nothing running."""
+        """Wait until a claim that began after this call finds nothing, suspects neither, with nothing running."""
         with self._answered:
             self._looks += 1
             look = self._looks
@@ -103,11 +167,19 @@ class Claimer(Service):
             "queue_limits": list(wanted.values()),
             "cursors": [self._cursors.get(queue) for queue in wanted],
         }
+        return self._fetch(connection, calls.CLAIM_JOBS, values)
+
+    @staticmethod
+    def _fetch(
+        connection: psycopg.Connection[Any], claim: LiteralString, values: Mapping[str, object]
+    ) -> list[ClaimedJob]:
         with connection.cursor(binary=True, row_factory=args_row(ClaimedJob)) as cursor:
-            return cursor.execute(calls.CLAIM_JOBS, values).fetchall()
+            return cursor.execute(claim, values).fetchall()
 
     def _hand_out(self, jobs: list[ClaimedJob]) -> None:
         self.claimed += len(jobs)
+        if jobs and jobs[0].tenant_token is not None:
+            self._signed()
         by_queue: dict[str, list[Run]] = {}
         for job in jobs:
             run = Run(job, self._tasks[job.type])

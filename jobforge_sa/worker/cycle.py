@@ -1,4 +1,4 @@
-"""The worker's decisions, pure: how much to claim, how long to sleep. No threads, no clock, no I/O."""
+"""The worker's decisions, pure: how much to claim, how long to sleep, when to run alone. No threads, clock or I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ MAX_PREFETCH = 1_000  # jobs of one queue that are claimed and not started
 PREFETCH_SECONDS = 0.25  # claimed ahead: what the handlers finish in so long, hence nothing for slow handlers
 BEHIND = 0.01  # seconds until the next look while the reports are behind
 MAX_UNREPORTED = 1_500  # ended runs that the database does not know of yet: over it nothing is claimed
+LOOK_IDLE = 1.0  # seconds between two looks for suspects of a worker that holds nothing
+LOOK_BUSY = 10.0  # of one that runs jobs; from half to one and a half of it, so that not all workers stop at once
+MAKE_WAY = 60.0  # so long a worker claims nothing, to become empty for a suspect
+GIVEN_UP = 300.0  # when its runs did not end in that time: the next try, for slots that wait are lost
 
 
 @dataclass(slots=True)
@@ -21,6 +25,34 @@ class Pace:
         """Take note of jobs finished in so many seconds. Rises at once, falls by half each time."""
         now = finished / seconds
         self.rate = now if now > self.rate else (self.rate + now) / 2
+
+
+@dataclass(slots=True)
+class Lookout:
+    """When a worker looks for suspects, which run alone in it. All times are the caller's, of a monotonic clock.
+
+    An idle worker asks for one at once; a busy one only whether any waits, and then claims nothing until it is empty.
+    """
+
+    idle_at: float = 0.0  # the next look of an idle worker
+    busy_at: float = 0.0  # and of a busy one
+    until: float | None = None  # it makes way for a suspect, at most until then
+
+    def postpone(self, now: float, chance: float, mean: float = LOOK_BUSY) -> None:
+        """Go on as usual; a busy worker looks again in a while."""
+        self.until = None
+        self.busy_at = now + mean * (0.5 + chance)
+
+    def saw(self, waits: bool, now: float, chance: float) -> None:
+        """Take note of a busy worker's look: make way, go on doing so, or stop where there is none (any more)."""
+        if not waits:
+            self.postpone(now, chance)
+        elif self.until is None:
+            self.until, self.busy_at = now + MAKE_WAY, now + LOOK_IDLE  # another worker may be quicker
+        elif now >= self.until:
+            self.postpone(now, chance, GIVEN_UP)
+        else:
+            self.busy_at = now + LOOK_IDLE
 
 
 def room(concurrency: int, rate: float, held: int) -> int:

@@ -63,6 +63,12 @@ class Lane:
             while self._start_one():
                 pass
 
+    def take_back(self) -> list[Run]:
+        """Give back what was claimed and not started."""
+        with self._lock:
+            left, self._inbox = list(self._inbox), deque()
+        return left
+
     def observe(self, seconds: float) -> None:
         """Measure the pace of the last so many seconds."""
         with self._lock:

@@ -52,7 +52,7 @@ class ProcessPool(Service):
         self._setup = setup
         self._report = report
         self._incidents = incidents
-        self._asked: queue.SimpleQueue[Future[Process]] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[Future[Process]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._all: set[Process] = set()
         self._idle: list[Process] = []
@@ -130,7 +130,7 @@ class ProcessPool(Service):
         if found is not None:
             return found
         ask: Future[Process] = Future()
-        self._asked.put(ask)
+        self._wanted.put(ask)
         self.wake()
         return ask.result(START)
 
@@ -166,7 +166,7 @@ class ProcessPool(Service):
                 process.kill()
         for process, duty in duties.items():
             self._look_after(process, duty, now)
-        if self._asked.empty():
+        if self._wanted.empty():
             self.sleep(LOOK if duties or starting else START)
 
     def kill(self) -> None:
@@ -202,8 +202,8 @@ class ProcessPool(Service):
             process.forget()
 
     def _start_asked(self) -> None:
-        while not self._asked.empty():
-            ask = self._asked.get()
+        while not self._wanted.empty():
+            ask = self._wanted.get()
             assert self._setup is not None, "there are tasks for it"
             try:
                 process = Process(replace(self._setup, levels=_levels()))
@@ -215,8 +215,8 @@ class ProcessPool(Service):
             ask.set_result(process)
 
     def _refuse_asked(self) -> None:
-        while not self._asked.empty():
-            self._asked.get().set_exception(RuntimeError("the worker stops"))
+        while not self._wanted.empty():
+            self._wanted.get().set_exception(RuntimeError("the worker stops"))
 
     def _look_after(self, process: Process, duty: Duty, now: float) -> None:
         signals = duty.run.signals

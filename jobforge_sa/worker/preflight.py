@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+
 import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.enqueue import fit
-from jobforge_sa.errors import AccessDenied
+from jobforge_sa.errors import AccessDenied, ConfigurationError
 from jobforge_sa.worker.link import Link, LinkDown
 
+log = logging.getLogger("jobforge_sa.worker")
 
-def look(engine: Engine) -> None:
+
+def look(engine: Engine) -> str:
     """Raise where a worker could not work.
+
+    Returns:
+        Which database this is.
 
     Raises:
         ServerUnavailable, SchemaMismatch, AccessDenied: each names its cure.
     """
     link = Link(engine)
     try:
-        _judge(link.connection())
+        return _judge(link.connection())
     except LinkDown as error:
         raise failures.unreachable(engine.url, error) from error
     except psycopg.Error as error:
@@ -32,19 +39,17 @@ def look(engine: Engine) -> None:
         link.close()
 
 
-def look_at_sessions(engine: Engine, *, strict: bool) -> bool:
-    """Raise, or warn, where the handlers' sessions would not be kept to their tenants.
-
-    Returns:
-        Whether tenants are signed there.
+def look_at_sessions(engine: Engine, database: str, *, strict: bool) -> None:
+    """Raise, or warn, where handlers' sessions would not be kept to their tenants, or could not complete their jobs.
 
     Raises:
         ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: each names its cure.
+        ConfigurationError: it is another database than the one that jobs are claimed from.
     """
     try:
         with engine.connect() as connection:
             fit.look(connection, strict=strict)
-            return bool(connection.execute(calls.SCHEMA_VERSION).one().tenancy == "signed")
+            there, fit_for_it, login = connection.execute(calls.SESSIONS).one()
     except DBAPIError as error:
         better = failures.translate(error, role="jobforge_app", login=engine.url.username)
         if better is None and failures.sqlstate(error) is None:
@@ -53,14 +58,27 @@ def look_at_sessions(engine: Engine, *, strict: bool) -> bool:
             raise
         raise better from error
 
+    if there != database:
+        raise ConfigurationError(
+            "handlers' sessions connect to another database than the one that jobs are claimed from, and what they "
+            "write could not commit together with the completion",
+            cure="give session_engine, or --session-url, the same host, port and database with another login",
+        )
+    if not fit_for_it:
+        log.warning(
+            "handlers' sessions log in as %s, which is no member of jobforge_app: those that use ctx.session will "
+            "fail; pass session_engine=, or --session-url, with a login of the application", login,
+        )  # fmt: skip
 
-def _judge(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+
+def _judge(connection: psycopg.Connection[tuple[object, ...]]) -> str:
     revision, serves = connection.execute(calls.FITS).fetchone() or (None, None)
     mismatch = failures.mismatch(str(revision) if revision else None, str(serves) if serves else None)
     if mismatch is not None:
         raise mismatch
-    allowed, login = connection.execute(calls.MAY_WORK).fetchone() or (False, "")
+    allowed, login, database = connection.execute(calls.MAY_WORK).fetchone() or (False, "", "")
     if not allowed:
         raise AccessDenied(
             f'"{login}" is no member of jobforge_worker', cure=failures.remedy("jobforge_worker", f'"{login}"')
         )
+    return str(database)

@@ -12,21 +12,20 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from sqlalchemy import Engine
 
-from jobforge_sa.db import pooler
-from jobforge_sa.db.seal import seal
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
-from jobforge_sa.worker import backend, blueprint, place, preflight
+from jobforge_sa.worker import blueprint, place, preflight
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
+from jobforge_sa.worker.engines import SessionEngines
 from jobforge_sa.worker.executor import Executor
 from jobforge_sa.worker.heartbeat import Heartbeat
 from jobforge_sa.worker.incidents import Incidents
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jobforge_sa.worker")
 
-GOODBYE = 1.5  # seconds to close the connections of async handlers; half-open ones never would
-
 
 class Worker:
     """Runs the jobs of a registry's tasks.
@@ -64,7 +61,7 @@ class Worker:
         poll: The longest sleep between two looks when there is nothing to do.
         listen: Wake by NOTIFY. Where a pooler stands between (pgbouncer) it is switched off by itself, and said once.
         session_engine: Where the handlers' sessions connect; the same database, perhaps as another role. Where tenancy
-            is signed it is sealed. Default: `engine`.
+            is signed it gets sealed. Default: `engine`, which is not.
         async_session_engine: Where those of async handlers do. Default: an engine made from the URL of the other one;
             give another where that was made with `connect_args` or has events, such as one that sets a role. Its
             connections live on the worker's loop: share it with nothing else.
@@ -102,8 +99,10 @@ class Worker:
         self._lease, self._poll = _at_least(lease, 1, "lease"), _at_least(poll, 0.01, "poll")
         self._listen = listen
         self._grace = grace.total_seconds()
-        self._session_engine = session_engine or self._engine
-        self._async_given = self._async_engine = async_session_engine
+        chosen = session_engine or self._engine
+        self._sessions = SessionEngines(
+            chosen, async_session_engine, ours=chosen is not self._given, slots=sum(self.queues.values())
+        )
         self._process_engine, self._process_imports = process_engine, tuple(process_imports)
         self._running = False
 
@@ -118,12 +117,10 @@ class Worker:
         """
         if self._running:
             return self
-        preflight.look(self._engine)
-        self._signed = preflight.look_at_sessions(self._session_engine, strict=self._forge.strict_rls)
-        self._setup = self._set_up_processes()
-        self._keep_clean(self._session_engine)
-        if self._async_given is not None:
-            self._keep_clean(self._async_given.sync_engine)
+        database = preflight.look(self._engine)
+        preflight.look_at_sessions(self._sessions.engine, database, strict=self._forge.strict_rls)
+        self._setup = self._set_up_processes(database)
+        self._sessions.watch()
         self._wire()
         outage = Outage()
         for service in self._connected:
@@ -163,7 +160,7 @@ class Worker:
             clean = self._interrupt()
         self._deadlines.stop(10)
         self._pool.stop(10)
-        self._loop.stop(self._close_async, 5)
+        self._loop.stop(self._sessions.close_async, 5)
         self._reporter.stop(10)
         self._heartbeat.stop(10)
         self._watchdog.stop(10)
@@ -242,7 +239,7 @@ class Worker:
     def _wire(self) -> None:
         self._runs = Runs(self._incidents)
         self._reporter = Reporter(self._engine, self._runs, self._ended)
-        executor = Executor(self._session_engine, self._make_async_engine, self._reporter.report)
+        executor = Executor(self._sessions.engine, self._sessions.make_async, self._reporter.report)
         self._pool = ProcessPool(self._engine, self._setup, self._reporter.report, self._incidents)
         self._loop = Loop(executor.run_async)
 
@@ -250,9 +247,15 @@ class Worker:
             (self._pool if run.task.process else executor).run(run)
 
         self._lanes = [Lane(queue, slots, run, self._loop.spawn) for queue, slots in self.queues.items()]
+        self._wire_services()
+        for lane in self._lanes:
+            lane.on_free(self._claimer.freed)
+
+    def _wire_services(self) -> None:
         self._claimer = Claimer(
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
+            release=lambda run: self._reporter.report(run, endings.RELEASED), signed=self._sessions.seal,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
@@ -272,10 +275,8 @@ class Worker:
             ]
         self._connected = (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners)
         self._watchdog = Watchdog(self._engine, self._connected)
-        for lane in self._lanes:
-            lane.on_free(self._claimer.freed)
 
-    def _set_up_processes(self) -> Setup | None:
+    def _set_up_processes(self, database: str) -> Setup | None:
         """What child processes are told, if there are tasks for them: made here, where what cannot work is told."""
         tasks = {
             task.name: place.of(task.handler, f"the handler of the task {task.name}")
@@ -285,11 +286,11 @@ class Worker:
         if not tasks:
             return None
         if self._process_engine is None:
-            return Setup(tasks, self._process_imports, blueprint.of_engine(self._session_engine, sealed=self._signed))
-        plan = blueprint.of_factory(self._process_engine, sealed=self._signed)
+            return Setup(tasks, self._process_imports, blueprint.of_engine(self._sessions.engine, sealed=True))
+        plan = blueprint.of_factory(self._process_engine, sealed=True)
         engine = blueprint.called(self._process_engine)
         try:
-            preflight.look_at_sessions(engine, strict=self._forge.strict_rls)
+            preflight.look_at_sessions(engine, database, strict=self._forge.strict_rls)
         finally:
             engine.dispose()
         return Setup(tasks, self._process_imports, plan)
@@ -298,7 +299,7 @@ class Worker:
         self._running = False
         self._pool.forget_all()
         self.id = uuid.uuid4()  # the old one is the parent's
-        for engine in {self._engine, self._session_engine}:
+        for engine in {self._engine, self._sessions.engine}:
             engine.dispose(close=False)
 
     def _ended(self, run: Run, outcome: str) -> None:
@@ -306,6 +307,7 @@ class Worker:
             self._incidents.lost(run)
         else:
             self._incidents.counters.add(outcome)
+        self._claimer.settled()
 
     def _interrupt(self) -> bool:
         """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
@@ -338,34 +340,6 @@ class Worker:
                 stopper.join(10)
                 return False
         return clean == [True]
-
-    def _keep_clean(self, engine: Engine) -> None:
-        """No handler's connection goes back to its pool with what the handler has left on it."""
-        if self._signed and engine is not self._given:
-            seal(engine)
-        backend.watch(engine)
-
-    def _make_async_engine(self) -> AsyncEngine:
-        if self._async_engine is None:
-            try:
-                from sqlalchemy.ext.asyncio import create_async_engine
-            except ImportError as error:
-                raise ConfigurationError(
-                    "async handlers' sessions need greenlet", cure="pip install 'jobforge_sa[async]'"
-                ) from error
-            self._async_engine = create_async_engine(
-                self._session_engine.url.set(drivername="postgresql+psycopg"), pool_size=sum(self.queues.values())
-            )
-            pooler.tame(self._async_engine.sync_engine)
-            self._keep_clean(self._async_engine.sync_engine)
-        return self._async_engine
-
-    async def _close_async(self) -> None:
-        if self._async_engine is not None:
-            with suppress(TimeoutError):  # asyncpg waits for the server's goodbye
-                async with asyncio.timeout(GOODBYE):
-                    await self._async_engine.dispose()
-            self._async_engine = self._async_given
 
 
 _alive: WeakSet[Worker] = WeakSet()  # started and not stopped, in this process

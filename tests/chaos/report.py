@@ -10,7 +10,6 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from tests.chaos import rules
 from tests.chaos.storm import Progress, Result
 
 SHOWN = 20  # offenders of a rule; the rest is counted
@@ -65,7 +64,6 @@ def counts(result: Result) -> Iterator[tuple[str, int]]:
     yield "  of them duplicates", facts.duplicates
     dead = [job for job in facts.jobs if job.state == "dead" and job.kind not in ("poison", "fail")]
     yield "dead of lost workers, not poison", len(dead)
-    yield "  of them some beside poison", len(rules.victims(result.scene))
 
 
 def tables(result: Result) -> Iterator[Table | str]:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.chaos.errands import SILENT
-from tests.chaos.facts import Facts, Job
+from tests.chaos.facts import Attempt, Facts, Job
 from tests.chaos.ledger import COMMITTED, ROLLED_BACK, UNKNOWN, Book
 
 CRASHES = 5  # lost runs, and a job is taken for the killer of its workers
-# Whether the product makes sure that no job dies of being claimed together with one that kills its process. Until it
-# does, such deaths are counted and shown; then this makes them a broken rule.
-SUSPECTS_RUN_ALONE = False
+SUSPECTED = 3  # from the third run on that is lost in a row, a job runs alone in its worker
 CLAIM_UNDER_WAY = dt.timedelta(seconds=1)  # a claim that began before a pause was committed may still take its tenant
 ENDED = frozenset({"succeeded", "dead", "canceled"})
 
@@ -157,19 +155,43 @@ def innocents(scene: Scene) -> Iterator[str]:
     for job in scene.facts.jobs:
         if job.kind == "innocent" and (job.attempt > 1 or scene.facts.ended(job, "failed", "timed_out")):
             yield f"{job.id} is {job.state} at attempt {job.attempt}"
-    if SUSPECTS_RUN_ALONE:
-        yield from (f"{job.id} {job.kind} died beside the poison" for job in victims(scene))
 
 
-def victims(scene: Scene) -> list[Job]:
-    """Jobs that are dead of crashes, some of which were another job's doing."""
-    beside = {str(pid) for pid in scene.poisoned}
-    return [
-        job
-        for job in scene.facts.jobs
-        if job.state == "dead" and job.kind not in ("poison", "fail")
-        and any(attempt.pid in beside for attempt in scene.facts.ended(job, "lost"))
-    ]  # fmt: skip
+def alone(scene: Scene) -> Iterator[str]:
+    """who has lost two workers in a row dies of nobody else: it runs beside no poison"""
+    for job in scene.facts.jobs:
+        if job.kind != "poison" and job.id not in scene.book.retried:
+            yield from (
+                f"{job.id} {job.kind} run {run.run} died beside the poison" for run in beside_poison(scene, job)
+            )
+
+
+def beside_poison(scene: Scene, job: Job) -> Iterator[Attempt]:
+    """Its runs, from the third on that was lost in a row, whose process another job has ended at that time."""
+    pids = {str(pid) for pid in scene.poisoned}
+    row = 0
+    for run in scene.facts.runs[job.id]:
+        if run.outcome == "lost":
+            row += 1
+            if (
+                row >= SUSPECTED
+                and run.pid in pids
+                and any(
+                    run.pid == killer.pid
+                    and killer.claimed_at < run.finished_at
+                    and run.claimed_at < killer.finished_at
+                    for killer in killers(scene)
+                )
+            ):  # a frozen process may lose this run, wake up, and be ended by poison much later
+                yield run
+        elif run.outcome != "released":
+            row = 0
+
+
+def killers(scene: Scene) -> list[Attempt]:
+    """The runs of poison that were lost."""
+    poison = [job for job in scene.facts.jobs if job.kind == "poison"]
+    return [run for job in poison for run in scene.facts.ended(job, "lost")]
 
 
 def only_theirs(scene: Scene) -> Iterator[str]:
@@ -200,7 +222,7 @@ def no_surprises(scene: Scene) -> Iterator[str]:
 
 RULES: tuple[Callable[[Scene], Iterator[str]], ...] = (
     one_place, not_stuck, committed, rolled_back, unknown, with_its_order, meant, exactly_once, no_zombies, follow_ups,
-    tallies, charged, ended_with_cause, poison_dies, innocents, only_theirs, pauses_hold, no_surprises,
+    tallies, charged, ended_with_cause, poison_dies, innocents, alone, only_theirs, pauses_hold, no_surprises,
 )  # fmt: skip
 
 

@@ -333,6 +333,36 @@ class Machine(RuleBasedStateMachine):
             self._reach("claim: its answer is lost")
         return rows
 
+    @action(
+        2,
+        worker=st.sampled_from(WORKERS),
+        queues=st.sampled_from([("mail", "sums"), ("sums", "mail"), ("sums",)]),
+        arrives=often,
+        commits=st.booleans(),
+    )
+    def claim_suspect(self, worker: uuid.UUID, queues: tuple[str, ...], arrives: bool, commits: bool) -> None:
+        self._claim_suspect(self.draw(self.workers(), "at"), worker, queues, arrives=arrives, commits=commits)
+
+    def _claim_suspect(
+        self,
+        place: Place,
+        worker: uuid.UUID,
+        queues: Sequence[str] = QUEUES,
+        *,
+        arrives: bool = True,
+        commits: bool = True,
+    ) -> list[Row]:
+        with self.at(place) as work:
+            writes = self.model.keeps_alive(work, worker)
+            rows = self.act(
+                place, work, "claim_suspect", lambda: [("worker", worker)] if writes else [], commits,
+                worker_id=worker, queues=list(queues), types=["t"],
+            )  # fmt: skip
+            self.model.claim_suspect(work, worker, writes, queues, rows)
+        if arrives:
+            self.runs += [(worker, row) for row in rows]
+        return rows
+
     # -- the end of a run --------------------------------------------------------------------------
 
     def _complete(self, place: Place, items: list[Item], commits: bool) -> list[str]:
@@ -531,6 +561,8 @@ class Machine(RuleBasedStateMachine):
         """Whoever claims is lost, again and again: five times in one example is rare otherwise."""
         for _ in range(times):
             self._claim(self.real.worker, worker)
+            for _ in range(3):
+                self._claim_suspect(self.real.worker, worker)
             self.check()
             self.move(ALIVE)
             self._rescue(self.real.worker)
@@ -624,18 +656,15 @@ class Machine(RuleBasedStateMachine):
                     return []
                 return [("job", job_id), *([("request", job_id)] if self.model.see(work, "request", job_id) else [])]
 
-            # the outcome that was waited for is gone; a new one, of a second cancel, is not looked for
-            late = commits and bool(keys()) and bool(self.model.others(work, ("job", job_id)))
             rows, job = self.refused(
                 place, lambda: self.act(place, work, "retry_job", keys, commits, job_id=job_id), own
             )
             if rows is None:
                 assert job is not None
-                assert late or job.state not in {"dead", "canceled"}
+                assert job.state not in {"dead", "canceled"}
                 self._reach("retry: refused")
                 return
             if job is not None:
-                assert not late
                 assert self.model.retry(work, job)
             self._said(place, rows, own())
 
@@ -728,6 +757,8 @@ class Machine(RuleBasedStateMachine):
             self._upkeep(self.real.worker, WORKERS[0])
             self.check()
             rows = self._claim(self.real.worker, WORKERS[1])
+            while suspects := self._claim_suspect(self.real.worker, WORKERS[1]):
+                rows += suspects
             self._complete(
                 self.real.worker, [Item(row["job_id"], row["lease_token"], "succeeded") for row in rows], True
             )

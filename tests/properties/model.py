@@ -22,11 +22,8 @@ MARGIN = 60 * SECOND  # between a run's timeout and its deadline
 UNLIMITED = 3600 * SECOND  # the timeout of a job without one
 FORGOTTEN = 3600 * SECOND  # so long upkeep remembers a dead worker
 
-# How crashes count. A run that its worker lost is one more; whether another end forgives them, and from how many on
-# claim_jobs passes a job over, is said here and nowhere else.
 CRASHES_TO_DEATH = 5
-CRASHES_OF_A_SUSPECT: int | None = None
-CRASHES_ARE_IN_A_ROW = False
+CRASHES_OF_A_SUSPECT = 2  # from so many on claim_jobs passes a job over, and claim_suspect has it
 
 FAILURES = frozenset({"failed", "timed_out"})
 ENDED = frozenset({"succeeded", "dead", "canceled"})
@@ -104,14 +101,8 @@ class Item:
     delay: int | None = None
 
 
-def crashes_after(outcome: str, crashes: int) -> int:
-    if outcome == "lost":
-        return crashes + 1
-    return 0 if CRASHES_ARE_IN_A_ROW else crashes
-
-
 def is_suspect(job: Job) -> bool:
-    return CRASHES_OF_A_SUSPECT is not None and job.crashes >= CRASHES_OF_A_SUSPECT
+    return job.crashes >= CRASHES_OF_A_SUSPECT
 
 
 class Model:
@@ -203,10 +194,7 @@ class Model:
 
         `writes`: what keeps_alive said before the call, which may have waited since.
         """
-        if writes:
-            until = self.see(work, "worker", worker)
-            work.changes["worker", worker] = max(until or self.now, self.now + ALIVE)
-        self.promote(work)
+        self._begin_claim(work, worker, writes)
         given = {row["job_id"]: row for row in rows}
         assert len(given) == len(rows), "a claim gave a job twice"
         for queue in queues:
@@ -219,15 +207,38 @@ class Model:
                 self._lease(work, job, worker, given.pop(job.id))
         assert not given, f"a claim gave what it may not: {given}"
 
-    def _claimable(self, work: Work, queue: str) -> dict[str, list[Job]]:
+    def claim_suspect(
+        self, work: Work, worker: uuid.UUID, writes: bool, queues: Sequence[str], rows: list[Any]
+    ) -> None:
+        """Check what claim_suspect gave: one, of the first queue that has any, and no other of its tenant before it."""
+        self._begin_claim(work, worker, writes)
+        claimable = [self._claimable(work, queue, suspects=True) for queue in queues]
+        of_queue = next((by_tenant for by_tenant in claimable if by_tenant), {})
+        assert len(rows) == (1 if of_queue else 0), f"{len(rows)} suspects of {claimable}"
+        for row in rows:
+            job = of_queue[row["tenant_id"]][0]
+            assert row["job_id"] == job.id
+            self._lease(work, job, worker, row)
+
+    def _begin_claim(self, work: Work, worker: uuid.UUID, writes: bool) -> None:
+        if writes:
+            until = self.see(work, "worker", worker)
+            work.changes["worker", worker] = max(until or self.now, self.now + ALIVE)
+        self.promote(work)
+
+    def _claimable(self, work: Work, queue: str, *, suspects: bool = False) -> dict[str, list[Job]]:
         by_tenant: dict[str, list[Job]] = {}
         for job in sorted(self.jobs(work), key=lambda job: (job.priority, job.id)):
             paused = self.see(work, "pause", job.tenant) is not None
-            if job.state == "queued" and job.queue == queue and not paused and not is_suspect(job):
+            if job.state != "queued" or job.queue != queue or paused:
+                continue
+            if is_suspect(job) and not suspects:
+                self.reached("claim: passes over a suspect")
+            elif is_suspect(job) == suspects:
                 if self.free(work, job):
                     by_tenant.setdefault(job.tenant, []).append(job)
                 else:
-                    self.reached("claim: passes over what another holds")
+                    self.reached(f"{'suspect' if suspects else 'claim'}: passes over what another holds")
         return by_tenant
 
     @staticmethod
@@ -247,7 +258,7 @@ class Model:
         self.put(work, replace(job, state="running", run=job.run + 1, attempt=job.attempt + 1, since=None, lease=lease))
         said = (row["tenant_id"], row["run"], row["attempt"], row["crashes"], row["claimed_at"], row["deadline"])
         assert said == (job.tenant, job.run + 1, job.attempt + 1, job.crashes, self.now, deadline)
-        self.reached("claim: running")
+        self.reached(f"{'suspect' if is_suspect(job) else 'claim'}: running")
 
     def promote(self, work: Work) -> int:
         due = [
@@ -287,11 +298,13 @@ class Model:
         self.reached(f"complete: {answer}")
         return answer
 
-    def settle(self, work: Work, job: Job, outcome: str, *, final: bool = False, delay: int | None = None) -> None:
-        """Where a run ends: what is charged, what is recorded, and where the job goes."""
+    def settle(
+        self, work: Work, job: Job, outcome: str, *, final: bool = False, delay: int | None = None, told: bool = True
+    ) -> None:
+        """Where a run ends: what is charged, what is recorded, and where the job goes. `told`: by its worker."""
         assert job.lease is not None
         charged = job.attempt if outcome in FAILURES or outcome == "succeeded" else job.attempt - 1
-        crashes = crashes_after(outcome, job.crashes)
+        crashes = job.crashes + (outcome == "lost")
         wanted = self.see(work, "request", job.id) is not None
         state, since = "queued", None
         worn = outcome in FAILURES and (final or job.attempt >= job.max_attempts)
@@ -307,6 +320,8 @@ class Model:
                 state, since = "scheduled", (self.now + low, self.now + high)
         if state in ENDED:
             since = (self.now, self.now)
+        elif told and outcome in {"failed", "timed_out", "snoozed"}:
+            crashes = 0
         record = (*job.record, Attempt(job.run, job.attempt, outcome, job.lease, self.now))
         ended = replace(job, state=state, attempt=charged, crashes=crashes, since=since, lease=None, record=record)
         self.put(work, ended)
@@ -364,7 +379,7 @@ class Model:
         expired = self.expired(work)[:limit]
         for job in expired:
             assert job.lease is not None
-            self.settle(work, job, "lost" if job.lease.deadline > self.now else "timed_out")
+            self.settle(work, job, "lost" if job.lease.deadline > self.now else "timed_out", told=False)
         return len(expired)
 
     def upkeep(self, work: Work, worker: uuid.UUID) -> dict[str, int]:

@@ -114,6 +114,30 @@ FINE = (
         "m.tenant_id and t.paused_at is null",
     ),
     Mutant(
+        "a claim takes the suspects of a tenant that has other jobs",
+        "claim_jobs",
+        " and r.suspect = v_suspect and r.tenant_id = t.tenant_id",
+        " and r.tenant_id = t.tenant_id",
+    ),
+    Mutant(
+        "a run that was given back clears a suspect",
+        "settle",
+        "('failed', 'timed_out', 'snoozed') and e.item > 0",
+        "('failed', 'timed_out', 'snoozed', 'released') and e.item > 0",
+    ),
+    Mutant(
+        "a rescue past the deadline clears a suspect",
+        "settle",
+        "('failed', 'timed_out', 'snoozed') and e.item > 0",
+        "('failed', 'timed_out', 'snoozed')",
+    ),
+    Mutant(
+        "crashes are not counted in a row",
+        "settle",
+        "('failed', 'timed_out', 'snoozed') and e.item > 0 then 0",
+        "('failed', 'timed_out', 'snoozed') and e.item > 0 then e.crashes",
+    ),
+    Mutant(
         "a heartbeat gives away a run that the worker has",
         "heartbeat_jobs",
         " and l.token <> all (p_runs)",

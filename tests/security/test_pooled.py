@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from jobforge_sa import AsyncContext, Context, JobForge, Jobs, TenantKey, Worker, bind_tenant, seal
+from jobforge_sa.db.seal import is_sealed
 from jobforge_sa.errors import PoolNotSealedWarning
 from tests.fix_postgres import Database
 from tests.security.guard import Attack
@@ -243,3 +244,53 @@ def test_what_one_tenants_handler_leaves_does_not_reach_anothers(
             assert worker.drain(20)
     assert worker.outcomes == {"succeeded": 8}
     assert seen == [CLEAN] * 4
+
+
+def dirty(engine: sa.Engine) -> None:
+    """What an injection leaves on the only connection of a pool."""
+    with Session(engine) as session, session.begin():
+        for statement in LEAVINGS:
+            session.execute(sa.text(statement))
+
+
+def test_a_seal_that_comes_late_takes_over_no_connection(signed: Attack) -> None:
+    engine = pool_of_one(signed)
+    dirty(engine)
+    seal(engine)
+    with Session(engine) as session:
+        assert tuple(session.execute(LEFT).one()) == CLEAN
+    with engine.connect() as held:  # one that is in use while the seal comes
+        held.rollback()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("make", [_plain, _async])
+def test_a_worker_that_runs_while_tenancy_becomes_signed_seals_its_sessions(
+    database: Database, make: Callable[[JobForge, list[Any]], None]
+) -> None:
+    """The switch is made while everything runs: what waited on a connection from before is not there any more."""
+    handlers, seen = JobForge(), []  # type: tuple[JobForge, list[Any]]
+    make(handlers, seen)
+    app = database.engine("jf_app", pool_size=1, max_overflow=0)
+    async_app = create_async_engine(database.url("jf_app"), pool_size=1, max_overflow=0)
+    options: dict[str, Any] = {"session_engine": app, "async_session_engine": async_app, "concurrency": 1}
+    with Worker(database.engine("jf_worker"), handlers, poll=dt.timedelta(milliseconds=50), **options) as worker:
+        with Session(app) as session, session.begin():
+            Jobs(session, tenant="mallory").enqueue(handlers.tasks["leave"], {"n": 1})
+        assert worker.drain(20)
+        assert not is_sealed(app)
+        dirty(app)
+        with database.engine().begin() as owner:
+            owner.exec_driver_sql("set local role jobforge_owner")
+            owner.execute(
+                sa.text("select jobforge.add_tenant_key(:id, :secret), jobforge.use_tenancy('signed')"),
+                {"id": KEY.id, "secret": KEY.secret},
+            )
+        sender = sa.create_engine(database.url("jf_app"), poolclass=sa.NullPool)
+        with Session(sender) as session, session.begin():
+            jobs = Jobs(session, tenant=KEY.tenant("bob"))
+            jobs.enqueue_many([handlers.tasks["look"].new({"n": 1}) for _ in range(3)])
+        assert worker.drain(20)
+        assert worker.outcomes["succeeded"] == 4
+        assert is_sealed(app) == is_sealed(async_app.sync_engine) == True  # noqa: E712
+    assert seen == [CLEAN] * 3

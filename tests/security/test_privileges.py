@@ -284,7 +284,9 @@ def test_case_062_no_role_writes_a_table_itself(attacked: Attack, user: str) -> 
     writes = ["delete from {}", "truncate {}", "insert into {} default values"]
     for table in tables:
         columns = attacked.look(
-            "select attname as name from pg_attribute where attrelid = %s::regclass and attnum > 0", f"jobforge.{table}"
+            "select attname as name from pg_attribute "
+            "where attrelid = %s::regclass and attnum > 0 and attgenerated = ''",
+            f"jobforge.{table}",
         )
         updates = [f"update {{}} set {column['name']} = {column['name']}" for column in columns]
         for write in [*writes, *updates]:

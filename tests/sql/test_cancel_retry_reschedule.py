@@ -300,11 +300,27 @@ def test_a_job_canceled_before_any_run_can_be_brought_back(sql: Sql) -> None:
     assert sql.claim_one()["run"] == 1
 
 
+def test_two_retries_that_meet_a_cancel_between_them_both_count(sql: Sql) -> None:
+    """The outcome that the second waits for goes, and another one has come behind it."""
+    job = sql.enqueue()
+    sql("cancel_job", tenant="a", job_id=job)
+    first, second = sql.connect("jf_app", tenant="a"), sql.connect("jf_app", tenant="a")
+    call(first, "retry_job", job_id=job)
+    call(first, "cancel_job", job_id=job)
+    waiting = sql.waits(second, lambda: call(second, "retry_job", job_id=job))
+    first.commit()
+
+    (said,) = waiting.result(10)
+    second.commit()
+    assert (said["state"], sql.state(job)) == ("queued", "queued")
+
+
 def test_a_killer_of_workers_that_is_brought_back_has_its_crashes_forgiven(sql: Sql) -> None:
     clock = sql.clock()
     job = sql.enqueue()
-    for _ in range(5):
-        sql.claim_one(worker_id=uuid.uuid4())
+    for n in range(5):
+        claim = sql.claim_one if n < 2 else sql.claim_suspect
+        claim(worker_id=uuid.uuid4())
         clock.advance(minutes=1)
         sql("rescue_expired_jobs")
         clock.advance(minutes=1)

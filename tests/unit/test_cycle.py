@@ -1,10 +1,10 @@
-"""The worker's decisions, which are pure: how much to claim, and how long to sleep."""
+"""The worker's decisions, which are pure: how much to claim, how long to sleep, when to run alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from jobforge_sa.worker.cycle import MAX_PREFETCH, Pace, nap, room
+from jobforge_sa.worker.cycle import GIVEN_UP, LOOK_BUSY, LOOK_IDLE, MAKE_WAY, MAX_PREFETCH, Lookout, Pace, nap, room
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,25 @@ def test_the_pace_rises_at_once_and_falls_by_half() -> None:
     assert rates == [100, 50, 25]
     pace.observe(1000, 1)
     assert pace.rate == 1000
+
+
+def test_a_busy_worker_makes_way_while_a_suspect_waits_for_a_minute_at_most() -> None:
+    lookout = Lookout()
+    lookout.saw(False, 0, 0.5)
+    assert (lookout.until, lookout.busy_at) == (None, LOOK_BUSY)
+    lookout.saw(True, 10, 0.5)
+    assert (lookout.until, lookout.busy_at) == (10 + MAKE_WAY, 10 + LOOK_IDLE)
+    lookout.saw(True, 69, 0.5)  # still not empty
+    assert (lookout.until, lookout.busy_at) == (10 + MAKE_WAY, 69 + LOOK_IDLE)
+    lookout.saw(True, 70, 0.5)
+    assert (lookout.until, lookout.busy_at) == (None, 70 + GIVEN_UP)
+    lookout.saw(True, 370, 0.5)
+    lookout.saw(False, 371, 0.5)  # another worker was quicker
+    assert (lookout.until, lookout.busy_at) == (None, 371 + LOOK_BUSY)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+def test_busy_workers_do_not_all_look_at_once(chance: float) -> None:
+    lookout = Lookout()
+    lookout.postpone(0, chance)
+    assert LOOK_BUSY / 2 <= lookout.busy_at <= LOOK_BUSY * 1.5

@@ -250,7 +250,8 @@ create table jobforge.ready (
     run integer not null,
     attempt integer not null,
     crashes integer not null,
-    constraint ready_pkey PRIMARY KEY (queue, tenant_id, priority, job_id)
+    suspect boolean not null generated always as ((crashes >= 2)) stored,
+    constraint ready_pkey PRIMARY KEY (queue, suspect, tenant_id, priority, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
@@ -463,7 +464,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS finished_at,
             NULL::json AS result
            FROM (jobforge.jobs j
-             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (NOT r.suspect) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
         UNION ALL
          SELECT j.id,
             j.tenant_id,
@@ -606,7 +607,35 @@ create view jobforge.all_jobs with (security_invoker=true) as
             o.result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
-          WHERE (o.state = 'canceled'::text)) every_job
+          WHERE (o.state = 'canceled'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.subject,
+            j.parent_id,
+            j.trace,
+            j.created_at,
+            ('queued'::text COLLATE "C") AS state,
+            r.run,
+            r.attempt,
+            r.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND r.suspect AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))) every_job
   WHERE (( SELECT row_security_active('jobforge.jobs'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
 alter view jobforge.all_jobs owner to jobforge_owner;
 grant select on view jobforge.all_jobs to jobforge_admin;

@@ -18,7 +18,13 @@ begin
          where s.tenant_id = v_job.tenant_id and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
         if not found then
             delete from jobforge.ready r
-             where r.queue = v_job.queue and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
+             where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id
+               and r.priority = v_job.priority and r.job_id = v_job.id
+            returning r.run, r.attempt, r.crashes into v_gone;
+        end if;
+        if not found then
+            delete from jobforge.ready r
+             where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
                and r.job_id = v_job.id
             returning r.run, r.attempt, r.crashes into v_gone;
         end if;

@@ -1,12 +1,13 @@
 -- Gives a worker up to p_limit jobs of its queues and types, each with a lease. Per queue it walks a ring over the
--- tenants that have work: a skip scan on (queue, tenant_id, ...) finds the next tenants behind the cursor, around the
--- ring's end; each gives an equal share of what is left, in its own order of priority and age; and again, until the
+-- tenants that have work: a skip scan on (queue, suspect, tenant_id, ...) finds the next tenants behind the cursor, around
+-- the ring's end; each gives an equal share of what is left, in its own order of priority and age; and again, until the
 -- limit is reached or a full circle gave nothing. So a tenant with a million jobs delays another one by one round at
 -- most, and 10,000 tenants cost index probes.
 --   p_queue_limits  at most so many of each queue, beside p_limit for all
 --   p_cursors       per queue the tenant after which to go on: the tenant of the last row that the previous claim
 --                   returned for that queue. NULL: a random place.
 --   p_alive         the worker lives so long without a heartbeat
+--   p_suspect       one of those that run alone, in place of all others: for claim_suspect, which has its words
 -- Paused tenants are steps on the ring that give nothing. Fewer rows than asked for: nothing more can be claimed now
 -- (unless 10,000 jobs came due since the last claim). The payload comes as text, so that a payload that one language
 -- cannot decode spoils that job only. Where there is a tenant key each job comes with a token of its tenant, good for as
@@ -19,7 +20,8 @@ create or replace function jobforge.claim_jobs(
     p_limit        integer   default 10,
     p_queue_limits integer[] default null,
     p_cursors      text[]    default null,
-    p_alive        interval  default '30 seconds'
+    p_alive        interval  default '30 seconds',
+    p_suspect      boolean   default false
 ) returns table (
     job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer,
     max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamptz, deadline timestamptz,
@@ -43,7 +45,8 @@ declare
     v_now     timestamptz := jobforge.now();
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
-    v_limit   integer := p_limit;  -- what is left for all queues
+    v_suspect boolean := coalesce(p_suspect, false);
+    v_limit   integer := case when v_suspect then 1 else p_limit end;  -- what is left for all queues
     v_left    integer;             -- what is left for this queue
     v_after   text collate "C";    -- the ring goes on behind this tenant
     v_tenants text[];              -- the next ones on it, without those that are paused
@@ -61,7 +64,7 @@ begin
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
-        v_after := coalesce(p_cursors[i], jobforge.ring_start(p_queues[i]));
+        v_after := coalesce(p_cursors[i], jobforge.ring_start(p_queues[i], v_suspect));
         v_dry := 0;
         while v_left > 0 loop
             with recursive ring (tenant_id, place, wrapped) as (
@@ -71,10 +74,12 @@ begin
                   from ring
                  cross join lateral (select (
                        select r.tenant_id from jobforge.ready r
-                        where r.queue = p_queues[i] and r.tenant_id > ring.tenant_id order by r.tenant_id limit 1)) n (tenant_id)
+                        where r.queue = p_queues[i] and r.suspect = v_suspect and r.tenant_id > ring.tenant_id
+                        order by r.tenant_id limit 1)) n (tenant_id)
                  cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
                        select r.tenant_id from jobforge.ready r
-                        where r.queue = p_queues[i] order by r.tenant_id limit 1) end) f (tenant_id)
+                        where r.queue = p_queues[i] and r.suspect = v_suspect
+                        order by r.tenant_id limit 1) end) f (tenant_id)
                  where ring.place < v_left and ring.tenant_id is not null
                    and not (ring.wrapped and ring.tenant_id >= v_after)
             )
@@ -94,7 +99,8 @@ begin
                  cross join lateral (
                        select r.ctid, r.job_id, r.type, r.queue, r.tenant_id, r.priority, r.run, r.attempt, r.crashes
                          from jobforge.ready r
-                        where r.queue = p_queues[i] and r.tenant_id = t.tenant_id and r.type = any (p_types)
+                        where r.queue = p_queues[i] and r.suspect = v_suspect and r.tenant_id = t.tenant_id
+                          and r.type = any (p_types)
                         order by r.priority, r.job_id
                         limit greatest(v_left / cardinality(v_tenants), 1)
                           for update skip locked) p

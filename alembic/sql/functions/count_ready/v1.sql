@@ -6,7 +6,11 @@ set enable_seqscan = off
 as $$
 begin
     return (select count(*) from (
-        select from jobforge.ready r where r.queue = p_queue and r.tenant_id = p_tenant_id limit greatest(p_limit, 0)) r);
+        (select from jobforge.ready r where r.queue = p_queue and not r.suspect and r.tenant_id = p_tenant_id
+          limit greatest(p_limit, 0))
+        union all
+        (select from jobforge.ready r where r.queue = p_queue and r.suspect and r.tenant_id = p_tenant_id
+          limit greatest(p_limit, 0))) r);
 end
 $$;
 

@@ -32,7 +32,11 @@ begin
         delete from jobforge.scheduled s using batch b where s.tenant_id = p_tenant_id and s.job_id = b.id
     ), ready as (
         delete from jobforge.ready r using batch b
-         where r.queue = b.queue and r.tenant_id = p_tenant_id and r.priority = b.priority and r.job_id = b.id
+         where r.queue = b.queue and not r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority
+           and r.job_id = b.id
+    ), suspects as (
+        delete from jobforge.ready r using batch b
+         where r.queue = b.queue and r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority and r.job_id = b.id
     ), held as materialized (  -- the order in which completions lock them
         select l.job_id from jobforge.leases l where l.job_id = any (v_jobs) order by l.job_id for update
     ), leases as (
@@ -43,8 +47,10 @@ begin
     v_gone := array(
         select u.id from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
          where not exists (select from jobforge.scheduled s where s.tenant_id = p_tenant_id and s.job_id = u.id)
-           and not exists (select from jobforge.ready r where r.queue = j.queue and r.tenant_id = p_tenant_id
-                                                           and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and not r.suspect
+                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and r.suspect
+                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
            and not exists (select from jobforge.leases l where l.job_id = u.id)
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
     delete from jobforge.attempts a where a.job_id = any (v_gone);

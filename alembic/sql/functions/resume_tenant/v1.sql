@@ -13,7 +13,8 @@ begin
         select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
         exit when v_queue is null;
         perform jobforge.wake(v_queue)
-          from (select from jobforge.ready r where r.queue = v_queue and r.tenant_id = p_tenant_id limit 1) waiting;
+         where exists (select from jobforge.ready r where r.queue = v_queue and not r.suspect and r.tenant_id = p_tenant_id)
+            or exists (select from jobforge.ready r where r.queue = v_queue and r.suspect and r.tenant_id = p_tenant_id);
     end loop;
 end
 $$;

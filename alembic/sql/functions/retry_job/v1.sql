@@ -15,9 +15,12 @@ begin
     if not found then
         return;
     end if;
-    delete from jobforge.outcomes o
-     where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
-    if not found then
+    for i in 1 .. 5 loop  -- who was waited for has retried and canceled it: another outcome, which was not seen yet
+        delete from jobforge.outcomes o
+         where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
+        exit when found;
+    end loop;
+    if v_run is null then
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;

@@ -1,6 +1,7 @@
 -- Where a run ends, whoever ended it: complete, rescue or heartbeat has deleted the lease (that is the fence) and
 -- passes what it held. Writes the attempt, and either the final state or the job's next place: ready or scheduled.
--- A failure charges the attempt; released, snoozed and lost runs do not, and lost ones count as crashes instead.
+-- A failure charges the attempt; released, snoozed and lost runs do not, and lost ones count as crashes instead. Those
+-- are counted in a row: a handler that came to an end has not killed its worker.
 -- A later statement than the caller's delete, so that it sees a cancel that was committed meanwhile.
 create or replace function jobforge.settle(p_ended jobforge.ended_run[]) returns void
 language plpgsql
@@ -33,7 +34,10 @@ begin
                     else coalesce(e.delay, interval '0')
                end as wait,
                case when e.outcome in ('failed', 'timed_out') then e.attempt else e.attempt - 1 end as charged,
-               case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed
+               case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed,
+               -- as an item it was told by its worker (0: by a rescue); a released run may not have been started
+               case when e.outcome in ('failed', 'timed_out', 'snoozed') and e.item > 0 then 0
+                    when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as carried
           from ended e
     ), recorded as (
         insert into jobforge.attempts (job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, finished_at,
@@ -46,11 +50,11 @@ begin
           from verdict where final_state is not null
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
-        select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, crashed
+        select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
           from verdict where final_state is null and wait > interval '0'
     ), again as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select queue, tenant_id, priority, job_id, type, run, charged, crashed
+        select queue, tenant_id, priority, job_id, type, run, charged, carried
           from verdict where final_state is null and wait <= interval '0'
         returning queue
     ), answered as (

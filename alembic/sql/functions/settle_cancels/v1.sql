@@ -20,13 +20,19 @@ begin
            for update of s skip locked
     ), sooner as (
         select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and w.tenant_id = r.tenant_id and w.priority = r.priority and w.job_id = r.id
+          join request r on w.queue = r.queue and not w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
+                            and w.job_id = r.id
+           for update of w skip locked
+    ), alone as (
+        select w.ctid from jobforge.ready w
+          join request r on w.queue = r.queue and w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
+                            and w.job_id = r.id
            for update of w skip locked
     ), gone (job_id, tenant_id, run, attempt, crashes) as (
         delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
         returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
     ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
+        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o union all select o.ctid from alone o))
         returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
     ), canceled as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)

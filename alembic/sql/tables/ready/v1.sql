@@ -1,5 +1,6 @@
 -- Claimable now. Narrow, only ever inserted and deleted; its key is made of immutable columns of jobs, so that a
--- job is found here by key, and a retry comes back to its old place in the order.
+-- job is found here by key, and a retry comes back to its old place in the order. One column is not: a suspect stands in a
+-- lane of its own, so that claims never meet it; who looks for a job by key names both lanes.
 create table jobforge.ready (
     queue     text collate "C" not null,
     tenant_id text collate "C" not null,
@@ -8,8 +9,9 @@ create table jobforge.ready (
     type      text collate "C" not null,
     run       integer          not null,  -- runs so far, charged or not
     attempt   integer          not null,  -- charged attempts so far
-    crashes   integer          not null,  -- runs whose worker was lost
-    primary key (queue, tenant_id, priority, job_id)
+    crashes   integer          not null,  -- runs in a row whose worker was lost
+    suspect   boolean          not null generated always as (crashes >= 2) stored,  -- runs alone: claim_suspect
+    primary key (queue, suspect, tenant_id, priority, job_id)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 -- as in jobs: no guess of the planner spells a name

@@ -1,6 +1,6 @@
 -- A run that has just ended: its lease, already deleted, and how it ended. Passed to jobforge.settle.
 create type jobforge.ended_run as (
-    item       integer,      -- the position in the caller's array
+    item       integer,      -- the position in the caller's array; 0: no worker told it
     job_id     uuid,
     tenant_id  text,
     token      uuid,
