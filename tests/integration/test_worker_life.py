@@ -276,3 +276,23 @@ def test_a_registry_without_tasks_and_a_url_of_another_database_are_refused() ->
         Worker("postgresql://x/y", JobForge())
     with pytest.raises(ConfigurationError, match="a way to a Postgres"):
         Worker("sqlite://", forge)
+
+
+def test_handlers_sessions_must_be_on_the_database_of_the_jobs(database: Database, bare_database: Database) -> None:
+    """Else every job would lose its lease at its end: what it wrote cannot commit with the completion."""
+    migrate.upgrade(bare_database.engine())
+    elsewhere = bare_database.engine("jf_one")
+    with pytest.raises(ConfigurationError, match="another database than the one that jobs are claimed from"):
+        Worker(database.engine("jf_one"), forge, session_engine=elsewhere).start()
+
+
+def test_sessions_with_the_workers_login_are_told_at_the_start(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Worker(database.engine("jf_worker"), forge):
+        pass
+    assert "handlers' sessions log in as jf_worker, which is no member of jobforge_app" in caplog.text
+    caplog.clear()
+    with Worker(database.engine("jf_worker"), forge, session_engine=database.engine("jf_app")):
+        pass
+    assert "no member" not in caplog.text
