@@ -66,15 +66,18 @@ def require_bound(session: Session, tables: Iterable[Table]) -> None:
             )
 
 
-def diagnose(session: Session, oids: Collection[int], sure: Collection[int] = ()) -> tuple[str, str]:
+def diagnose(
+    session: Session, oids: Collection[int], sure: Collection[int] = (), *, signed: bool = False
+) -> tuple[str, str]:
     """Why these tables and views may show or take too much, and the SQL that cures it.
 
     Args:
         session: Of the login that was shown too much.
         oids: All that took part; of these only what is open.
         sure: Of these also what looks closed: rows went through it.
+        signed: Whether tenancy is.
     """
-    found = relations(session, {*oids, *sure})
+    found = relations(session, {*oids, *sure}, signed=signed)
     open_ = [one for one in found if one.oid in sure or is_open(one)]
     # what has no tenant, such as a list of countries, is open by right, if there is anything else
     chosen = [one for one in open_ if one.oid in sure or one.is_view or one.tenant is not None] or open_
@@ -85,7 +88,7 @@ def diagnose(session: Session, oids: Collection[int], sure: Collection[int] = ()
             cure.append(policy(session, one))
         elif not one.invoker:
             why.append(f"{one.name} is a view with the rights of {one.owner}, who made it: its policies count")
-            cure.append(_invoking(one, chosen))
+            cure.append(_invoking(one))
     return "\n".join(why), "\n".join(cure)
 
 
@@ -96,7 +99,7 @@ def is_open(relation: Relation) -> bool:
     return not relation.active or bool(relation.loose(constants=True))
 
 
-def _invoking(view: Relation, others: Collection[Relation]) -> str:
+def _invoking(view: Relation) -> str:
     if view.kind == "m":
         return f"drop materialized view {view.name};  -- no policy can bind it: make it a view with security_invoker"
     return f"alter view {view.name} set (security_invoker = true);"
@@ -105,11 +108,8 @@ def _invoking(view: Relation, others: Collection[Relation]) -> str:
 def _state(relation: Relation) -> str:
     if not relation.enabled:
         return f"row level security is not enabled on {relation.name}"
-    lines = map(str, relation.policies)
-    return "\n".join([f"what {relation.name} has:", *(lines if relation.policies else _NONE)])
-
-
-_NONE = ["no policy, so nobody may do anything"]
+    lines = [str(one) for one in relation.policies]
+    return "\n".join([f"what {relation.name} has:", *(lines or ["no policy, so nobody may do anything"])])
 
 
 def policy(session: Session, relation: Relation) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, TextClause, inspect, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, TableClause, TextClause, inspect, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.sql import visitors
@@ -14,6 +14,7 @@ from sqlalchemy.sql import visitors
 from jobforge_sa.db import tenant as settings
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.tenant import Tenant, name_of
+from jobforge_sa.testing._relation import locked
 from jobforge_sa.testing._sessions import Sessions
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
 
@@ -41,7 +42,7 @@ class Target:
             if isinstance(mapper.local_table, Table):
                 self.table = mapper.local_table
         found = visitors.iterate(self.statement)
-        tables = {one.fullname: one for one in found if isinstance(one, Table)}
+        tables: dict[str, TableClause] = {one.fullname: one for one in found if isinstance(one, TableClause)}
         if self.table is not None:
             tables |= {self.table.fullname: self.table}
         self.tables = list(tables.values())
@@ -84,6 +85,12 @@ def rows(session: Session, target: Target) -> Rows:
         names = [getattr(key, "name", "key") for key in target.keys]
         return Counter(", ".join(f"{name}={value!r}" for name, value in zip(names, row, strict=True)) for row in found)
     return Counter(", ".join(_said(value) for value in row) for row in found)
+
+
+def touched(session: Session, target: Target) -> set[int]:
+    """The tables and views that the statement reads, through whichever view or function."""
+    _rows_of_nobody(session, target)
+    return locked(session)
 
 
 def _said(value: object) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import FromClause, bindparam, text
 from sqlalchemy.orm import Session
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa.testing._rule import is_bound
 
 _RELATIONS = text(
-    "select c.oid, c.oid::regclass::text as name, c.relname as short, c.relkind::text as kind, "
+    "select c.oid, c.oid::regclass::text as name, regexp_replace(c.relname, '\\W', '_', 'g') as short, c.relkind::text as kind, "
     "c.relrowsecurity as enabled, row_security_active(c.oid) as active, pg_get_userbyid(c.relowner) as owner, "
     "pg_has_role(c.relowner, 'MEMBER') as owned, coalesce((select option_value::bool from "
     "pg_options_to_table(c.reloptions) where option_name = 'security_invoker'), false) as invoker, "
@@ -88,6 +87,7 @@ class Relation:
     invoker: bool
     columns: dict[str, str]  # their types
     policies: tuple[Policy, ...]
+    signed: bool  # tenancy is: no policy may believe a setting
 
     @property
     def is_view(self) -> bool:
@@ -105,7 +105,9 @@ class Relation:
         Args:
             constants: Also `true`, which every row meets: whoever tries a row finds that out without being told.
         """
-        return [one for one in self.policies if one.permissive and any(self._is_loose(one, c, constants) for c in COMMANDS)]
+        return [
+            one for one in self.policies if one.permissive and any(self._is_loose(one, c, constants) for c in COMMANDS)
+        ]
 
     def _is_loose(self, policy: Policy, command: str, constants: bool) -> bool:
         walls = [one for one in self.policies if not one.permissive]
@@ -114,8 +116,8 @@ class Relation:
         rules = [one for one in policy.rules(command) if constants or one != "true"]
         return not all(map(self._binds(policy), rules))
 
-    def _binds(self, policy: Policy) -> Any:
-        return lambda rule: is_bound(rule, self.columns, leans=policy.leans)
+    def _binds(self, policy: Policy) -> Callable[[str], bool]:
+        return lambda rule: is_bound(rule, self.columns, leans=policy.leans, signed=self.signed)
 
 
 def oid_of(session: Session, table: FromClause) -> int | None:
@@ -135,12 +137,10 @@ def locked(session: Session) -> set[int]:
     return set(session.scalars(_LOCKED))
 
 
-def relations(session: Session, oids: Collection[int]) -> list[Relation]:
+def relations(session: Session, oids: Collection[int], *, signed: bool = False) -> list[Relation]:
     """What the catalog says of these, by their names."""
-    return [*_relations(session, oids)]
-
-
-def _relations(session: Session, oids: Collection[int]) -> Iterator[Relation]:
-    for row in session.execute(_RELATIONS, {"oids": [*oids]}):
-        policies = session.execute(_POLICIES, {"oid": row.oid})
-        yield Relation(**row._mapping, policies=tuple(Policy(**one._mapping) for one in policies))
+    found = []
+    for row in session.execute(_RELATIONS, {"oids": [*oids]}).all():
+        policies = tuple(Policy(**one._mapping) for one in session.execute(_POLICIES, {"oid": row.oid}))
+        found.append(Relation(**row._mapping, policies=policies, signed=signed))
+    return found

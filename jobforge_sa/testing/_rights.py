@@ -15,7 +15,7 @@ from jobforge_sa.testing._verdict import NotIsolated, said
 # TRUNCATE asks no policy, and a trigger runs with the rights of whoever writes next. An owner has both, and is
 # judged as an owner.
 _RIGHTS = text(
-    "select current_user::text as login, has_schema_privilege(c.relnamespace, 'USAGE') "
+    "select quote_ident(current_user) as login, c.relnamespace::regnamespace::text as schema, has_schema_privilege(c.relnamespace, 'USAGE') "
     "and (has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE') "
     "or has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE')) as reachable, "
     "array(select distinct lower(privilege_type) || ' ' || g.name from aclexplode(c.relacl) a, lateral "
@@ -53,12 +53,12 @@ def judge_rights(session: Session, name: str, oid: int, *, signed: bool, meant: 
     Raises:
         NotIsolated: with why, and the cure.
     """
-    (table,) = relations(session, [oid])
+    (table,) = relations(session, [oid], signed=signed)
     kinds: dict[int, str] = {row[0]: row[1] for row in session.execute(_FAMILY, {"oid": oid})}
     others = [
         one
-        for one in relations(session, kinds)
-        if one.kind in "rpf" and (not table.is_view or table.tenant is None or table.tenant in one.columns)
+        for one in relations(session, kinds, signed=signed)
+        if one.kind in "rpf" and (kinds[one.oid] != "a table" or _is_behind(table, one))
     ]
     for one in others:
         _judge_other(session, name, table, one, kinds[one.oid])
@@ -66,6 +66,11 @@ def judge_rights(session: Session, name: str, oid: int, *, signed: bool, meant: 
         _judge_past(session, name, one, signed=signed)
     if odd := [one for one in table.loose(constants=False) if one.name.strip('"') not in meant]:
         raise NotIsolated(_loose(session, name, table, odd))
+
+
+def _is_behind(view: Relation, one: Relation) -> bool:
+    """Whether the view's rows are this table's: it also joins what all tenants share."""
+    return one.tenant is not None and view.tenant in (None, one.tenant)
 
 
 def _judge_other(session: Session, name: str, table: Relation, one: Relation, kind: str) -> None:
@@ -77,10 +82,10 @@ def _judge_other(session: Session, name: str, table: Relation, one: Relation, ki
     if kind == "a table" or one.policies:
         cure = _policy.policy(session, one)
     elif one.kind == "f":
-        cure = f'revoke all on {one.name} from "{rights.login}";'
+        cure = f"revoke all on {one.name} from {rights.login};"
     raise NotIsolated(
         said(
-            f'{name} is not isolated: "{rights.login}" may use {one.name}, {kind} of {table.name}, by its own name',
+            f"{name} is not isolated: the login {rights.login} may use {one.name}, {kind} of {table.name}, by its own name",
             why=f"there the policies of {table.name} do not count, and "
             + (f"{one.name} has others: {one.policies[0]}" if one.active else f"{one.name} has none that bind"),
             cure=cure,
@@ -91,7 +96,7 @@ def _judge_other(session: Session, name: str, table: Relation, one: Relation, ki
 def _judge_past(session: Session, name: str, one: Relation, *, signed: bool) -> None:
     rights = _rights(session, one)
     if one.owned and signed and not one.is_view:
-        raise NotIsolated(_owned(name, one, rights.login))
+        raise NotIsolated(_owned(name, one, rights))
     if not rights.past or one.owned:
         return
     held = sorted({right.partition(" ")[0] for right in rights.past}, reverse=True)
@@ -99,23 +104,27 @@ def _judge_past(session: Session, name: str, one: Relation, *, signed: bool) -> 
     does = {"truncate": "TRUNCATE empties it for all tenants", "trigger": "a trigger runs in other tenants' writes"}
     raise NotIsolated(
         said(
-            f'{name} is not isolated: "{rights.login}" holds {" and ".join(held).upper()} on {one.name}',
+            f"{name} is not isolated: the login {rights.login} holds {' and '.join(held).upper()} on {one.name}",
             why=f"policies bind neither, and {'; '.join(does[one] for one in held)}",
             cure=f"revoke truncate, trigger on {one.name} from {holders};",
         )
     )
 
 
-def _owned(name: str, one: Relation, login: str) -> str:
-    owner = f"{one.short}_owner"
+def _owned(name: str, one: Relation, rights: Row[Any]) -> str:
+    login, owner = rights.login, f"{one.short}_owner"
+    member = one.owner != login.strip('"')
     return said(
-        f'{name} is not isolated: "{login}" owns {one.name}'
-        + (f", being a member of {one.owner}" if one.owner != login else ""),
-        why="tenancy is signed against injected SQL, and SQL of the owner can drop the policies",
+        f"{name} is not isolated: the login {login} owns {one.name}"
+        + (f", as a member of {one.owner}" if member else ""),
+        why="tenancy is signed because SQL may be injected, and SQL of the owner drops the policies",
         cure=f"revoke {one.owner} from {login};"
-        if one.owner != login
-        else f"create role {owner} nologin;\ngrant usage on schema ... to {owner};  -- where {one.name} is\n"
-        f"alter table {one.name} owner to {owner};\ngrant select, insert, update, delete on {one.name} to {login};",
+        if member
+        else f"create role {owner} nologin;\n"
+        f"grant usage on schema {rights.schema} to {owner};\n"
+        f"alter table {one.name} owner to {owner};\n"
+        f"grant select, insert, update, delete on {one.name} to {login};\n"
+        f"grant usage on all sequences in schema {rights.schema} to {login};",
     )
 
 
@@ -132,7 +141,9 @@ def _loose(session: Session, name: str, table: Relation, policies: list[Policy])
     return said(
         f"{name} is not isolated: {names} on {table.name} lets through rows by another rule than their tenant, "
         "and no row of this test met it",
-        why="\n".join([*map(str, policies), "what permits is OR-ed: a row that meets it is shown to, or taken from, all"]),
+        why="\n".join(
+            [*map(str, policies), "what permits is OR-ed: a row that meets it is shown to, or taken from, all"]
+        ),
         cure="\n".join(
             [*cures, f"-- or, if it is meant: assert_isolated(..., meant_policies={[p.name for p in policies]!r})"]
         ),

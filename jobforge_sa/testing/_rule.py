@@ -9,31 +9,39 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_ASKS = re.compile(r"\bcurrent_tenant\(\)|'jobforge\.tenant_id'|'request\.jwt\.claims'")
+_TOKEN = re.compile(r"\bcurrent_tenant\(\)")
+_SETTING = re.compile(_TOKEN.pattern + r"|'jobforge\.tenant_id'|'request\.jwt\.claims'")  # anybody sets these
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _CAST = re.compile(r"(.*)::[\w .\"]+(?:\(\d+\))?", re.DOTALL)
 _FIELD = re.compile(r"(.*) ->> '[^']*'", re.DOTALL)
 
 
-def is_bound(expression: str, columns: Collection[str], *, leans: bool = False) -> bool:
+def is_bound(expression: str, columns: Collection[str], *, leans: bool = False, signed: bool = False) -> bool:
     """Whether no row of another tenant can meet it.
 
     Args:
         expression: What pg_get_expr says.
         columns: The names of the table's columns.
         leans: Whether it reads another table whose policies bind who asks: its rows are then as good as the tenant.
+        signed: Whether only a token names the tenant.
     """
-    text = _bare(" ".join(expression.split()))
-    if len(parts := _split(text, " OR ")) > 1:
-        return all(is_bound(part, columns, leans=leans) for part in parts)
-    if len(parts := _split(text, " AND ")) > 1:
-        return any(is_bound(part, columns, leans=leans) for part in parts)
-    if text.startswith("EXISTS (") or re.match(r"[\w\".]+ IN \( SELECT ", text):
-        return leans or _ASKS.search(text) is not None
-    sides = _split(text, " = ")
-    return text == "false" or (
-        len(sides) == 2 and any(_is_column(one, columns) and _asks(two, columns) for one, two in (sides, sides[::-1]))
-    )
+    asks = _TOKEN if signed else _SETTING
+
+    def bound(text: str) -> bool:
+        text = _bare(text)
+        if len(parts := _split(text, " OR ")) > 1:
+            return all(map(bound, parts))
+        if len(parts := _split(text, " AND ")) > 1:
+            return any(map(bound, parts))
+        if text.startswith("EXISTS (") or re.match(r"[\w\".]+ IN \( SELECT ", text):
+            return leans or asks.search(text) is not None
+        sides = _split(text, " = ")
+        return text == "false" or (
+            len(sides) == 2
+            and any(_is_column(a, columns) and _names(asks, b, columns) for a, b in (sides, sides[::-1]))
+        )
+
+    return bound(" ".join(expression.split()))
 
 
 def _is_column(text: str, columns: Collection[str]) -> bool:
@@ -44,10 +52,10 @@ def _is_column(text: str, columns: Collection[str]) -> bool:
     return text.rpartition(".")[2].strip('"') in columns
 
 
-def _asks(text: str, columns: Collection[str]) -> bool:
+def _names(asks: re.Pattern[str], text: str, columns: Collection[str]) -> bool:
     """Whether it is the tenant, and depends on nothing in the row."""
     words = set(re.findall(r"\w+", _LITERAL.sub("", text)))
-    return _ASKS.search(text) is not None and not text.startswith(("ANY ", "ALL ")) and words.isdisjoint(columns)
+    return asks.search(text) is not None and not text.startswith(("ANY ", "ALL ")) and words.isdisjoint(columns)
 
 
 def _bare(text: str) -> str:
