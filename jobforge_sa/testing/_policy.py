@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Row, Table, text
+from sqlalchemy import Row, TableClause, text
 from sqlalchemy.orm import Session
 
 from jobforge_sa.tenant import SignedTenant, Tenant
@@ -15,7 +15,8 @@ from jobforge_sa.testing._verdict import ProvesNothing, said
 _LOGIN = text("select rolname, rolsuper, rolbypassrls from pg_roles where rolname = current_user")
 _PARENTS = text(
     "select c.confrelid::bigint as oid, (select string_agg(format('one.%I = %s.%I', there.attname, "
-    "cast(:name as text), here.attname), ' and ' order by n) from unnest(c.conkey, c.confkey) with ordinality as k(a, b, n) "
+    "cast(:name as text), here.attname), ' and ' order by n) "
+    "from unnest(c.conkey, c.confkey) with ordinality as k(a, b, n) "
     "join pg_attribute here on here.attrelid = c.conrelid and here.attnum = k.a "
     "join pg_attribute there on there.attrelid = c.confrelid and there.attnum = k.b) as joined "
     "from pg_constraint c where c.conrelid = :oid and c.contype = 'f' and c.confrelid <> c.conrelid order by c.conname"
@@ -39,7 +40,7 @@ def require_signed(tenants: Iterable[Tenant]) -> None:
         )
 
 
-def require_bound(session: Session, tables: Iterable[Table]) -> None:
+def require_bound(session: Session, tables: Iterable[TableClause]) -> None:
     """Raise where no policy binds this login.
 
     Raises:
@@ -60,7 +61,8 @@ def require_bound(session: Session, tables: Iterable[Table]) -> None:
         if one.enabled and not one.active:
             raise ProvesNothing(
                 said(
-                    f'this would prove nothing: "{login}" acts as the owner of {one.name}, whom its policies do not bind',
+                    f'this would prove nothing: "{login}" acts as the owner of {one.name}, '
+                    "whom its policies do not bind",
                     cure=f"alter table {one.name} force row level security;",
                 )
             )
@@ -126,7 +128,7 @@ def policy(session: Session, relation: Relation) -> str:
 
 
 def rule(session: Session, relation: Relation) -> str:
-    """The condition that a row is the asking tenant's: by its own column, else by the row that its foreign key names."""
+    """The condition that a row is the asking tenant's: by its own column, else by the row that it refers to."""
     if relation.tenant is not None:
         return _is_tenants(relation.tenant, relation.columns[relation.tenant])
     parents: list[Row[Any]] = [*session.execute(_PARENTS, {"oid": relation.oid, "name": relation.name})]

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from jobforge_sa.testing._rule import is_bound
 
 _RELATIONS = text(
-    "select c.oid, c.oid::regclass::text as name, regexp_replace(c.relname, '\\W', '_', 'g') as short, c.relkind::text as kind, "
+    "select c.oid, c.oid::regclass::text as name, regexp_replace(c.relname, '\\W', '_', 'g') as short, "
+    "c.relkind::text as kind, "
     "c.relrowsecurity as enabled, row_security_active(c.oid) as active, pg_get_userbyid(c.relowner) as owner, "
     "pg_has_role(c.relowner, 'MEMBER') as owned, coalesce((select option_value::bool from "
     "pg_options_to_table(c.reloptions) where option_name = 'security_invoker'), false) as invoker, "
@@ -25,7 +26,8 @@ _POLICIES = text(
     "else 'all' end as command, "
     "pg_get_expr(p.polqual, p.polrelid) as shows, pg_get_expr(p.polwithcheck, p.polrelid) as takes, "
     "exists (select from pg_depend d where d.classid = 'pg_policy'::regclass and d.objid = p.oid "
-    "and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid and row_security_active(d.refobjid)) as leans "
+    "and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid "
+    "and row_security_active(d.refobjid)) as leans "
     "from pg_policy p where p.polrelid = :oid and exists (select from unnest(p.polroles) as r(oid) "
     "where case r.oid when 0 then true else pg_has_role(r.oid, 'USAGE') end) order by p.polname"
 )

@@ -15,7 +15,8 @@ from jobforge_sa.testing._verdict import NotIsolated, said
 # TRUNCATE asks no policy, and a trigger runs with the rights of whoever writes next. An owner has both, and is
 # judged as an owner.
 _RIGHTS = text(
-    "select quote_ident(current_user) as login, c.relnamespace::regnamespace::text as schema, has_schema_privilege(c.relnamespace, 'USAGE') "
+    "select quote_ident(current_user) as login, c.relnamespace::regnamespace::text as schema, "
+    "has_schema_privilege(c.relnamespace, 'USAGE') "
     "and (has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE') "
     "or has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE')) as reachable, "
     "array(select distinct lower(privilege_type) || ' ' || g.name from aclexplode(c.relacl) a, lateral "
@@ -85,7 +86,8 @@ def _judge_other(session: Session, name: str, table: Relation, one: Relation, ki
         cure = f"revoke all on {one.name} from {rights.login};"
     raise NotIsolated(
         said(
-            f"{name} is not isolated: the login {rights.login} may use {one.name}, {kind} of {table.name}, by its own name",
+            f"{name} is not isolated: the login {rights.login} may use {one.name}, {kind} of {table.name}, "
+            "by its own name",
             why=f"there the policies of {table.name} do not count, and "
             + (f"{one.name} has others: {one.policies[0]}" if one.active else f"{one.name} has none that bind"),
             cure=cure,

@@ -58,11 +58,11 @@ class Attack:
             self._theirs = _one(session, table)
         with sessions.of(self._me) as session:
             self._mine = _one(session, table)
-            name = {"name": session.connection().dialect.identifier_preparer.format_table(table)}
-            is_table, self._takes_writes, may_read_all = session.execute(_KIND, name).one()
+            named_so = {"name": session.connection().dialect.identifier_preparer.format_table(table)}
+            is_table, self._takes_writes, may_read_all = session.execute(_KIND, named_so).one()
             self._has_xmin = is_table and may_read_all  # and a view has none
-            self._writable = set(session.scalars(_WRITABLE, name))
-            self._may_update = set(session.scalars(_MAY_UPDATE, name)) & self._writable
+            self._writable = set(session.scalars(_WRITABLE, named_so))
+            self._may_update = set(session.scalars(_MAY_UPDATE, named_so)) & self._writable
         self._tenant = next((c for c in table.c if self._tells(c)), None)  # the column that names the tenant
 
     def run(self) -> None:
