@@ -33,7 +33,7 @@ def is_bound(expression: str, columns: Collection[str], *, leans: bool = False, 
             return all(map(bound, parts))
         if len(parts := _split(text, " AND ")) > 1:
             return any(map(bound, parts))
-        if text.startswith("EXISTS (") or re.match(r"[\w\".]+ IN \( SELECT ", text):
+        if text.startswith("EXISTS (") or re.match(r"[\w\".():]+ IN \( SELECT ", text):
             return leans or asks.search(text) is not None
         sides = _split(text, " = ")
         return text == "false" or (

@@ -26,7 +26,8 @@ _REFUSED = {"42501", "P0001", "55000", "0A000", "428C9", "44000"}
 _PAST = -1  # rows hit: unknown, but more than none
 _KIND = sa.text(
     "select relkind in ('r', 'p') as is_table, pg_relation_is_updatable(oid, true) <> 0 as takes_writes, "
-    "has_table_privilege(oid, 'SELECT') as may_read_all from pg_class where oid = to_regclass(:name)"
+    "has_table_privilege(oid, 'SELECT') as may_read_all, array_to_string(reloptions, ' ') ~ 'check_option=[lc]' as checks "
+    "from pg_class where oid = to_regclass(:name)"
 )
 _WRITABLE = sa.text(
     "select attname from pg_attribute where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped "
@@ -59,7 +60,8 @@ class Attack:
         with sessions.of(self._me) as session:
             self._mine = _one(session, table)
             named_so = {"name": session.connection().dialect.identifier_preparer.format_table(table)}
-            is_table, self._takes_writes, may_read_all = session.execute(_KIND, named_so).one()
+            is_table, self._takes_writes, may_read_all, checks = session.execute(_KIND, named_so).one()
+            self._checked_late = bool(checks)  # WITH CHECK OPTION, which is looked at after the constraints
             self._has_xmin = is_table and may_read_all  # and a view has none
             self._writable = set(session.scalars(_WRITABLE, named_so))
             self._may_update = set(session.scalars(_MAY_UPDATE, named_so)) & self._writable
@@ -82,6 +84,12 @@ class Attack:
             if self._signed:
                 self._lie(session)
 
+    def _hit(
+        self, session: Session, statement: sa.Insert | sa.Update | sa.Delete, count: Callable[[], int] | None = None
+    ) -> int:
+        hit = _hit(session, statement, count)
+        return 0 if hit == _PAST and self._checked_late else hit
+
     def _tells(self, column: sa.Column[Any]) -> bool:
         values = (str(self._mine[column.name]), str(self._theirs[column.name]))
         return values == (tenant_id(self._me), tenant_id(self._other))
@@ -93,7 +101,7 @@ class Attack:
         def more() -> int:  # for the other, and not only stored: a trigger may have made it the tenant's own
             return self._count(session, self._other) - before
 
-        hit = _hit(session, self._new(), more)
+        hit = self._hit(session, self._new(), more)
         _become(session, self._me)
         if hit:
             self._leak(f"can insert a row for {who(self._other)}, such as {self._key(self._theirs)}")
@@ -129,7 +137,7 @@ class Attack:
         for verb, statement in tries:
             _become(session, self._me)
             inject(session, self._other)
-            hit = _hit(session, statement, changed)
+            hit = self._hit(session, statement, changed)
             if hit == 1 or (hit == _PAST and isinstance(statement, sa.Insert)):
                 how = "by SQL that sets jobforge.tenant_id and request.jwt.claims"
                 self._leak(f"can {verb} {who(self._other)} {how}, such as {self._key(self._theirs)}")
@@ -147,26 +155,28 @@ class Attack:
         chosen = column or next(iter(self._settable()), None)
         if chosen is None:
             return
-        hit = _hit(session, self._set(chosen, self._mine[chosen]))
+        hit = self._hit(session, self._set(chosen, self._mine[chosen]))
         if hit > seen or (hit == _PAST and chosen == column):  # its own rows cannot clash: they have that value
             self._leak(f"sees {counted(seen)}, and its UPDATE without a WHERE hits {'more' if hit < 0 else hit}")
-        hit = _hit(session, self._set(chosen, self._mine[chosen]).where(self._is_theirs()))
+        hit = self._hit(session, self._set(chosen, self._mine[chosen]).where(self._is_theirs()))
         if hit:
             self._leak(f"can UPDATE a row of {who(self._other)}: {self._key(self._theirs)}")
 
     def _give(self, session: Session) -> None:
         """Make its own rows the other's: by the tenant's name, or by whatever else decides whose they are."""
-        if self._tenant is not None and _hit(session, self._set(self._tenant.name, self._theirs[self._tenant.name])):
+        if self._tenant is not None and self._hit(
+            session, self._set(self._tenant.name, self._theirs[self._tenant.name])
+        ):
             self._leak(f"can make its rows {who(self._other)}'s by an UPDATE, such as {self._key(self._mine)}")
         before = self._count(session, self._other)
+        _become(session, self._me)
 
         def more() -> int:
             return self._count(session, self._other) - before
 
         for names in self._gifts():
-            _become(session, self._me)
             values = {name: self._theirs[name] for name in names}
-            hit = _hit(session, sa.update(self._bare).values(values), more)
+            hit = self._hit(session, sa.update(self._bare).values(values), more)
             _become(session, self._me)
             # a clash says that the policies agreed; where another column names the tenant, they may well agree
             if hit > 0 or (hit == _PAST and self._tenant is None and all(self._refers(name) for name in names)):
@@ -187,10 +197,10 @@ class Attack:
         return bool(self._table.c[name].foreign_keys)
 
     def _delete(self, session: Session, seen: int) -> None:
-        hit = _hit(session, sa.delete(self._bare))
+        hit = self._hit(session, sa.delete(self._bare))
         if hit > seen:
             self._leak(f"sees {counted(seen)}, and its DELETE without a WHERE hits {hit}")
-        if _hit(session, sa.delete(self._bare).where(self._is_theirs())):
+        if self._hit(session, sa.delete(self._bare).where(self._is_theirs())):
             self._leak(f"can DELETE a row of {who(self._other)}: {self._key(self._theirs)}")
 
     def _set(self, name: str, value: object) -> sa.Update:

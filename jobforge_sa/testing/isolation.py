@@ -143,14 +143,10 @@ class Isolation:
             with self._sessions.of(of) as session:
                 _policy.require_bound(session, ())
                 _require_works(call.run(session, refusals, ()), call.name, of)
-            signed = self._sessions.signed()
-            with self._sessions.of(caller) as session:
-                deed = call.run(session, refusals, may_change)
-            self._require_refused(deed, call, who(caller), of, signed=signed)
-            if self._signed(caller, of):
-                with self._sessions.injected(caller, of) as session:
+            for name, acting in self._callers(caller, of):
+                with acting as session:
                     deed = call.run(session, refusals, may_change)
-                self._require_refused(deed, call, who_injects(caller), of, signed=signed)
+                self._require_refused(deed, call, name, of)
         except (NotIsolated, ProvesNothing) as verdict:
             raise verdict.with_traceback(None) from verdict.__cause__
 
@@ -245,7 +241,13 @@ class Isolation:
                 why, cure = _RIGHTS_OF_ANOTHER.format("it calls a function that has"), _ASK
             raise NotIsolated(said(str(verdict), why=why, cure=cure)) from None
 
-    def _require_refused(self, deed: Deed, call: Call, caller: str, owner: Tenant, *, signed: bool) -> None:
+    def _callers(self, caller: Tenant, owner: Tenant) -> Iterator[tuple[str, AbstractContextManager[Session]]]:
+        """Who calls: the tenant, and where tenancy is signed the tenant that lies about itself."""
+        yield who(caller), self._sessions.of(caller)
+        if self._signed(caller, owner):
+            yield who_injects(caller), self._sessions.injected(caller, owner)
+
+    def _require_refused(self, deed: Deed, call: Call, caller: str, owner: Tenant) -> None:
         if deed.refusal is not None or deed.is_nothing:
             return
         did = [f"gave {str(deed.given[0])[:200]}"] if deed.given else []
@@ -253,7 +255,7 @@ class Isolation:
         did += [f"was shown a row that its UPDATE then did not hit ({deed.missed})"] if deed.missed is not None else []
         what = f"{call.name} does not refuse a foreign tenant: called by {caller} for what is {who(owner)}'s, it "
         with self._sessions.of(self.tenants[0]) as session:
-            why, cure = _policy.diagnose(session, deed.touched | deed.written, signed=signed)
+            why, cure = _policy.diagnose(session, deed.touched | deed.written, signed=self._sessions.signed())
             if call.is_definer(session):
                 why, cure = _RIGHTS_OF_ANOTHER.format("it is SECURITY DEFINER:"), _ASK
         if not why:

@@ -183,9 +183,9 @@ def test_whoever_owns_the_table_can_switch_its_policies_off(notes: Notes) -> Non
 def test_who_may_not_store_for_want_of_a_token_is_told(notes: Notes) -> None:
     notes.sql(f"create policy t on notes using (tenant_id = {ASKED})")
     plain = Isolation(notes.database.engine("jf_app"), ("a", "b"))
-    with pytest.raises(ProvesNothing, match="tenancy is signed .*\n  cure: let the fixture jobforge_tenants"):
-        with plain.stored("a", note):
-            pass
+    message = r"tenancy is signed .*\n  cure: let the fixture jobforge_tenants"
+    with pytest.raises(ProvesNothing, match=message), plain.stored("a", note):
+        pass
 
 
 def test_what_is_stored_for_a_block_goes_with_it(notes: Notes) -> None:
