@@ -62,11 +62,15 @@ def judge_rights(session: Session, name: str, oid: int, *, signed: bool, meant: 
         if one.kind in "rpf" and (kinds[one.oid] != "a table" or _is_behind(table, one))
     ]
     for one in others:
-        _judge_other(session, name, table, one, kinds[one.oid])
+        _judge_other(session, name, table, one, kinds[one.oid], meant)
     for one in (table, *others):
         _judge_past(session, name, one, signed=signed)
-    if odd := [one for one in table.loose(constants=False) if one.name.strip('"') not in meant]:
+    if odd := _not_meant(table.loose(constants=False), meant):
         raise NotIsolated(_loose(session, name, table, odd))
+
+
+def _not_meant(policies: list[Policy], meant: Collection[str]) -> list[Policy]:
+    return [one for one in policies if one.name.strip('"') not in meant]
 
 
 def _is_behind(view: Relation, one: Relation) -> bool:
@@ -74,10 +78,13 @@ def _is_behind(view: Relation, one: Relation) -> bool:
     return one.tenant is not None and view.tenant in (None, one.tenant)
 
 
-def _judge_other(session: Session, name: str, table: Relation, one: Relation, kind: str) -> None:
+def _judge_other(
+    session: Session, name: str, table: Relation, one: Relation, kind: str, meant: Collection[str]
+) -> None:
     """A partition is asked by its own name without the policies of its parent, and a table without its view's WHERE."""
     rights = _rights(session, one)
-    if not rights.reachable or not _policy.is_open(one):
+    loose = _not_meant(one.loose(constants=True), meant)
+    if not rights.reachable or (one.active and not loose):
         return
     cure = f"alter table {one.name} enable row level security, force row level security;"
     if kind == "a table" or one.policies:
@@ -89,7 +96,7 @@ def _judge_other(session: Session, name: str, table: Relation, one: Relation, ki
             f"{name} is not isolated: the login {rights.login} may use {one.name}, {kind} of {table.name}, "
             "by its own name",
             why=f"there the policies of {table.name} do not count, and "
-            + (f"{one.name} has others: {one.policies[0]}" if one.active else f"{one.name} has none that bind"),
+            + (f"{one.name} has others: {loose[0]}" if one.active else f"{one.name} has none that bind"),
             cure=cure,
         )
     )
@@ -106,7 +113,7 @@ def _judge_past(session: Session, name: str, one: Relation, *, signed: bool) -> 
     does = {"truncate": "TRUNCATE empties it for all tenants", "trigger": "a trigger runs in other tenants' writes"}
     raise NotIsolated(
         said(
-            f"{name} is not isolated: the login {rights.login} holds {' and '.join(held).upper()} on {one.name}",
+            f"{name} is not isolated: the login {rights.login} holds {' and '.join(map(str.upper, held))} on {one.name}",
             why=f"policies bind neither, and {'; '.join(does[one] for one in held)}",
             cure=f"revoke truncate, trigger on {one.name} from {holders};",
         )
@@ -115,7 +122,7 @@ def _judge_past(session: Session, name: str, one: Relation, *, signed: bool) -> 
 
 def _owned(name: str, one: Relation, rights: Row[Any]) -> str:
     login, owner = rights.login, f"{one.short}_owner"
-    member = one.owner != login.strip('"')
+    member = one.owner != login
     return said(
         f"{name} is not isolated: the login {login} owns {one.name}"
         + (f", as a member of {one.owner}" if member else ""),

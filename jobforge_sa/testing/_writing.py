@@ -26,7 +26,8 @@ _REFUSED = {"42501", "P0001", "55000", "0A000", "428C9", "44000"}
 _PAST = -1  # rows hit: unknown, but more than none
 _KIND = sa.text(
     "select relkind in ('r', 'p') as is_table, pg_relation_is_updatable(oid, true) <> 0 as takes_writes, "
-    "has_table_privilege(oid, 'SELECT') as may_read_all, array_to_string(reloptions, ' ') ~ 'check_option=[lc]' as checks "
+    "has_table_privilege(oid, 'SELECT') as may_read_all, "
+    "array_to_string(reloptions, ' ') ~ 'check_option=[lc]' as checks "
     "from pg_class where oid = to_regclass(:name)"
 )
 _WRITABLE = sa.text(

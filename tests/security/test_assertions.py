@@ -347,7 +347,10 @@ def test_rows_that_an_open_transaction_holds_are_an_error_and_no_hang(shop: Shop
 
 # --- models: what no row of the test meets, and what goes past the policies ---------------------------------
 
-VIEW = "alter table shop.orders alter touched set default 0; create view shop.open_orders as select id, tenant_id, total from shop.orders where tenant_id = {}; {}"
+VIEW = (
+    "alter table shop.orders alter touched set default 0; "
+    "create view shop.open_orders as select id, tenant_id, total from shop.orders where tenant_id = {}; {}"
+)
 GRANT = "grant select, insert, update, delete on shop.open_orders to jf_app"
 ITS_ORDERS = "exists (select from shop.orders o where o.id = order_id)"
 
@@ -419,6 +422,7 @@ def test_partitions_are_found_that_can_be_used_by_their_own_names(shop: Shop) ->
     shop.isolation().assert_isolated(Order, make=lone_order)
 
     shop.sql("create policy everybody on shop.deep using (true)")
+    shop.isolation().assert_isolated(Order, make=lone_order, meant_policies=["everybody"])
     with pytest.raises(NotIsolated, match=r"shop\.deep has others: policy everybody for all using \(true\)") as caught:
         shop.isolation().assert_isolated(Order, make=lone_order)
     shop.sql(str(caught.value).partition("  cure: ")[2])
