@@ -13,7 +13,8 @@ from jobforge_sa.testing._rule import is_bound
 _RELATIONS = text(
     "select c.oid, c.oid::regclass::text as name, regexp_replace(c.relname, '\\W', '_', 'g') as short, "
     "c.relkind::text as kind, "
-    "c.relrowsecurity as enabled, row_security_active(c.oid) as active, quote_ident(pg_get_userbyid(c.relowner)) as owner, "
+    "c.relrowsecurity as enabled, row_security_active(c.oid) as active, "
+    "quote_ident(pg_get_userbyid(c.relowner)) as owner, "
     "pg_has_role(c.relowner, 'MEMBER') as owned, coalesce((select option_value::bool from "
     "pg_options_to_table(c.reloptions) where option_name = 'security_invoker'), false) as invoker, "
     "(select json_object_agg(a.attname, a.atttypid::regtype::text) from pg_attribute a "

@@ -41,6 +41,9 @@ _FAMILY = text(
 )
 
 
+_BELOW = "a partition or child"
+
+
 def judge_rights(session: Session, name: str, oid: int, *, signed: bool, meant: Collection[str]) -> None:
     """Judge what no row of a test meets.
 
@@ -87,7 +90,7 @@ def _judge_other(
     if not rights.reachable or (one.active and not loose):
         return
     cure = f"alter table {one.name} enable row level security, force row level security;"
-    if kind == "a table" or one.policies:
+    if kind != _BELOW or one.policies:
         cure = _policy.policy(session, one)
     elif one.kind == "f":
         cure = f"revoke all on {one.name} from {rights.login};"
@@ -109,11 +112,12 @@ def _judge_past(session: Session, name: str, one: Relation, *, signed: bool) -> 
     if not rights.past or one.owned:
         return
     held = sorted({right.partition(" ")[0] for right in rights.past}, reverse=True)
+    names = " and ".join(map(str.upper, held))
     holders = ", ".join(sorted({right.partition(" ")[2] for right in rights.past}))
     does = {"truncate": "TRUNCATE empties it for all tenants", "trigger": "a trigger runs in other tenants' writes"}
     raise NotIsolated(
         said(
-            f"{name} is not isolated: the login {rights.login} holds {' and '.join(map(str.upper, held))} on {one.name}",
+            f"{name} is not isolated: the login {rights.login} holds {names} on {one.name}",
             why=f"policies bind neither, and {'; '.join(does[one] for one in held)}",
             cure=f"revoke truncate, trigger on {one.name} from {holders};",
         )

@@ -11,6 +11,8 @@ from collections.abc import Collection
 
 _TOKEN = re.compile(r"\bcurrent_tenant\(\)")
 _SETTING = re.compile(_TOKEN.pattern + r"|'jobforge\.tenant_id'|'request\.jwt\.claims'")  # anybody sets these
+_CHOICE = re.compile(r"\b(?:OR|UNION|CASE|COALESCE)\b")
+_KNOWN = re.compile(r"'(?:jobforge\.tenant_id|request\.jwt\.claims|\{[\w,]*\}|)'")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _CAST = re.compile(r"(.*)::[\w .\"]+(?:\(\d+\))?", re.DOTALL)
 _FIELD = re.compile(r"(.*) ->> '[^']*'", re.DOTALL)
@@ -34,7 +36,7 @@ def is_bound(expression: str, columns: Collection[str], *, leans: bool = False, 
         if len(parts := _split(text, " AND ")) > 1:
             return any(map(bound, parts))
         if text.startswith("EXISTS (") or re.match(r"[\w\".():]+ IN \( SELECT ", text):
-            return leans or asks.search(text) is not None
+            return (leans or asks.search(text) is not None) and not _CHOICE.search(text)
         sides = _split(text, " = ")
         return text == "false" or (
             len(sides) == 2
@@ -53,7 +55,9 @@ def _is_column(text: str, columns: Collection[str]) -> bool:
 
 
 def _names(asks: re.Pattern[str], text: str, columns: Collection[str]) -> bool:
-    """Whether it is the tenant, and depends on nothing in the row."""
+    """Whether it is the tenant, not a constant where there is none, and depends on nothing in the row."""
+    if _CHOICE.search(text) and re.search(r"'|\b\d", _KNOWN.sub("", text)):
+        return False
     words = set(re.findall(r"\w+", _LITERAL.sub("", text)))
     return asks.search(text) is not None and not text.startswith(("ANY ", "ALL ")) and words.isdisjoint(columns)
 
