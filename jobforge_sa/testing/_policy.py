@@ -69,22 +69,28 @@ def require_bound(session: Session, tables: Iterable[TableClause]) -> None:
 
 
 def diagnose(
-    session: Session, oids: Collection[int], sure: Collection[int] = (), *, signed: bool = False
+    session: Session,
+    oids: Collection[int],
+    *,
+    sure: Collection[int] = (),
+    written: Collection[int] = (),
+    signed: bool = False,
 ) -> tuple[str, str]:
     """Why these tables and views may show or take too much, and the SQL that cures it.
 
     Args:
         session: Of the login that was shown too much.
-        oids: All that took part; of these only what is open.
-        sure: Of these also what looks closed: rows went through it.
+        oids: All that took part; of these only what is open and can be a tenant's, other than a list of countries.
+        sure: What rows went through, also if it looks closed.
+        written: What was changed, if it is open.
         signed: Whether tenancy is.
     """
-    found = relations(session, {*oids, *sure}, signed=signed)
-    open_ = [one for one in found if one.oid in sure or is_open(one)]
-    # what has no tenant, such as a list of countries, is open by right, if there is anything else
-    chosen = [one for one in open_ if one.oid in sure or one.is_view or one.tenant is not None] or open_
+    found = relations(session, {*oids, *sure, *written}, signed=signed)
     why, cure = [], []
-    for one in chosen:
+    for one in found:
+        taken = one.oid in written or one.is_view or _known_rule(session, one) is not None
+        if one.oid not in sure and not (taken and is_open(one)):
+            continue
         if not one.is_view:
             why.append(_state(one))
             cure.append(policy(session, one))
@@ -129,6 +135,10 @@ def policy(session: Session, relation: Relation) -> str:
 
 def rule(session: Session, relation: Relation) -> str:
     """The condition that a row is the asking tenant's: by its own column, else by the row that it refers to."""
+    return _known_rule(session, relation) or _is_tenants("tenant_id", "text")
+
+
+def _known_rule(session: Session, relation: Relation) -> str | None:
     if relation.tenant is not None:
         return _is_tenants(relation.tenant, relation.columns[relation.tenant])
     parents: list[Row[Any]] = [*session.execute(_PARENTS, {"oid": relation.oid, "name": relation.name})]
@@ -140,7 +150,7 @@ def rule(session: Session, relation: Relation) -> str:
             return f"exists (select from {one.name} one where {joins[one.oid]} and {is_tenants})"
         if one.active:  # by its own policies
             return f"exists (select from {one.name} one where {joins[one.oid]})"
-    return _is_tenants("tenant_id", "text")
+    return None
 
 
 def _is_tenants(column: str, kind: str, of: str = "") -> str:

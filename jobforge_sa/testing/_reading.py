@@ -30,7 +30,7 @@ class Target:
     """What is to be isolated: a mapped class, by the keys of its rows, or any select, union or text()."""
 
     def __init__(self, target: type[Any] | Statement) -> None:
-        self.table: Table | None = None  # of a class
+        self.written: list[Table] = []  # of a class, and of those that it is joined to as their subclass
         self.keys: Sequence[ColumnElement[Any]] = ()
         self.statement: Statement
         if not isinstance(target, type):
@@ -39,13 +39,11 @@ class Target:
             mapper: Mapper[Any] = inspect(target)
             self.name, self.keys = target.__name__, mapper.primary_key
             self.statement = select(*self.keys).select_from(target)
-            if isinstance(mapper.local_table, Table):
-                self.table = mapper.local_table
+            lineage = [one.local_table for one in mapper.iterate_to_root()]
+            self.written = [one for one in dict.fromkeys(lineage) if isinstance(one, Table)]
         found = visitors.iterate(self.statement)
         tables: dict[str, TableClause] = {one.fullname: one for one in found if isinstance(one, TableClause)}
-        if self.table is not None:
-            tables |= {self.table.fullname: self.table}
-        self.tables = list(tables.values())
+        self.tables = list((tables | {one.fullname: one for one in self.written}).values())
 
 
 def who(tenant: Tenant) -> str:

@@ -17,7 +17,7 @@ _RELATIONS = text(
     "quote_ident(pg_get_userbyid(c.relowner)) as owner, "
     "pg_has_role(c.relowner, 'MEMBER') as owned, coalesce((select option_value::bool from "
     "pg_options_to_table(c.reloptions) where option_name = 'security_invoker'), false) as invoker, "
-    "(select json_object_agg(a.attname, a.atttypid::regtype::text) from pg_attribute a "
+    "(select coalesce(json_object_agg(a.attname, a.atttypid::regtype::text), '{}') from pg_attribute a "
     "where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns "
     "from pg_class c where c.oid = any(cast(:oids as oid[])) order by 2"
 )

@@ -193,16 +193,16 @@ class Isolation:
             _reading.judge_rows(target, seen, self.tenants)
 
     def _assert_rights(self, target: Target, meant: set[str], *, signed: bool) -> None:
-        if target.table is not None:
-            with self._sessions.of(self.tenants[0]) as session:
-                if (oid := oid_of(session, target.table)) is not None:
+        with self._sessions.of(self.tenants[0]) as session:
+            for table in target.written:
+                if (oid := oid_of(session, table)) is not None:
                     judge_rights(session, target.name, oid, signed=signed, meant=meant)
 
     def _assert_writes(self, target: Target, *, signed: bool) -> None:
-        if target.table is not None:
-            one, other = self.tenants
+        one, other = self.tenants
+        for table in target.written:
             for pair in ((one, other), (other, one)):
-                Attack(self._sessions, target.name, target.table, pair, signed=signed).run()
+                Attack(self._sessions, target.name, table, pair, signed=signed).run()
 
     @contextmanager
     def _storing(self, tenant: Tenant) -> Iterator[None]:
@@ -233,10 +233,10 @@ class Isolation:
             yield
         except NotIsolated as verdict:
             with self._sessions.of(self.tenants[0]) as session:
-                sure = [] if target.table is None else [oid_of(session, target.table)]
-                touched = {oid_of(session, table) for table in target.tables} | _reading.touched(session, target)
-                known = [[one for one in oids if one is not None] for oids in (touched, sure)]
-                why, cure = _policy.diagnose(session, *known, signed=signed)
+                oids = {table: oid for table in target.tables if (oid := oid_of(session, table)) is not None}
+                sure = [oids[table] for table in target.written if table in oids]
+                touched = {*oids.values(), *_reading.touched(session, target)}
+                why, cure = _policy.diagnose(session, touched, sure=sure, signed=signed)
             if not why:
                 why, cure = _RIGHTS_OF_ANOTHER.format("it calls a function that has"), _ASK
             raise NotIsolated(said(str(verdict), why=why, cure=cure)) from None
@@ -255,7 +255,7 @@ class Isolation:
         did += [f"was shown a row that its UPDATE then did not hit ({deed.missed})"] if deed.missed is not None else []
         what = f"{call.name} does not refuse a foreign tenant: called by {caller} for what is {who(owner)}'s, it "
         with self._sessions.of(self.tenants[0]) as session:
-            why, cure = _policy.diagnose(session, deed.touched | deed.written, signed=self._sessions.signed())
+            why, cure = _policy.diagnose(session, deed.touched, written=deed.written, signed=self._sessions.signed())
             if call.is_definer(session):
                 why, cure = _RIGHTS_OF_ANOTHER.format("it is SECURITY DEFINER:"), _ASK
         if not why:

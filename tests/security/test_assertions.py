@@ -63,6 +63,22 @@ def item(tenant: str) -> Item:
     return Item(order=Order(tenant_id=tenant))
 
 
+class Zoo(DeclarativeBase):
+    metadata = sa.MetaData(schema="shop")
+
+
+class Animal(Zoo):
+    __tablename__ = "animals"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+
+
+class Cat(Animal):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(sa.ForeignKey(Animal.id), primary_key=True)
+    owner_id: Mapped[str] = mapped_column("tenant_id")
+
+
 class OpenOrder(Base):
     """A view, which is made by the tests that want it."""
 
@@ -402,6 +418,22 @@ def test_a_child_must_not_be_moved_to_the_other_tenants_parent(shop: Shop, uniqu
     shop.isolation().assert_isolated(Item, make=item)
 
 
+def test_the_table_of_the_superclass_is_tried_too(shop: Shop) -> None:
+    shop.sql(
+        "create table shop.animals (id serial primary key, tenant_id varchar not null, name text); "
+        "create table shop.cats (id int primary key references shop.animals, tenant_id varchar not null); "
+        "alter table shop.cats enable row level security; "
+        f"create policy tenant on shop.cats using {MINE}; "
+        "grant select, insert, update, delete on shop.animals, shop.cats to jf_app; "
+        "grant usage on shop.animals_id_seq to jf_app"
+    )
+    with pytest.raises(NotIsolated, match=r"Cat is not isolated: .*(.*\n)*.*not enabled on shop\.animals") as caught:
+        shop.isolation().assert_isolated(Cat, make=lambda tenant: Cat(tenant_id=tenant, owner_id=tenant))
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Cat, make=lambda tenant: Cat(tenant_id=tenant, owner_id=tenant))
+
+
 PARTITIONED = (
     "drop table shop.items, shop.lines, shop.orders; create table shop.orders (id int generated always as identity, "
     "tenant_id text, total int, touched int, primary key (id, tenant_id)) partition by hash (tenant_id); "
@@ -664,6 +696,20 @@ def test_a_python_function_refuses_by_the_policies_and_not_without(shop: Shop, f
         shop.isolation().assert_refuses(function, theirs)
     with shop.admin.connect() as connection:
         assert connection.scalar(sa.select(Order.total).where(Order.id == theirs)) == 10
+
+
+def test_a_table_that_all_tenants_share_is_not_blamed(shop: Shop) -> None:
+    shop.walled(FOR_ALL).sql(
+        "create table shop.rates (rate int); insert into shop.rates values (2); grant select on shop.rates to jf_app"
+    )
+    shop.sql(FUNCTION.format("boolean", "security definer", CANCEL.format("") + "return found;"))
+
+    def cancel(session: Session, key: int) -> Any:
+        session.execute(sa.text("select rate from shop.rates"))
+        return session.scalar(sa.select(sa.func.shop.cancel(key)))
+
+    with pytest.raises(NotIsolated, match="why: no table that it touched is open, so it calls a function"):
+        shop.isolation().assert_refuses(cancel, shop.order("b"))
 
 
 @pytest.mark.parametrize("function", [fetch, change, change_in_bulk])
