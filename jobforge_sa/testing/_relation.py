@@ -100,7 +100,9 @@ class Relation:
     @property
     def tenant(self) -> str | None:
         """The column that names the tenant."""
-        return next((one for one in ("tenant_id", *self.columns) if one in self.columns and "tenant" in one), None)
+        if "tenant_id" in self.columns:
+            return "tenant_id"
+        return next((one for one in self.columns if "tenant" in one.lower()), None)
 
     def loose(self, *, constants: bool) -> list[Policy]:
         """The policies that let through rows by another rule than the tenant's, where no restrictive one stands by.

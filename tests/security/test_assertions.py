@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
@@ -77,6 +78,21 @@ class Cat(Animal):
     __tablename__ = "cats"
     id: Mapped[int] = mapped_column(sa.ForeignKey(Animal.id), primary_key=True)
     owner_id: Mapped[str] = mapped_column("tenant_id")
+
+
+class Odd(Zoo):
+    __tablename__ = "Odd Things"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    tenant: Mapped[uuid.UUID] = mapped_column("Tenant Id")
+    tags: Mapped[dict[str, int]] = mapped_column(JSONB, default={"a": 1})
+    twice: Mapped[int] = mapped_column(sa.Integer, sa.Computed("1 + 1"))
+
+
+class Part(Zoo):
+    __tablename__ = "select"
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    odd: Mapped[uuid.UUID] = mapped_column("Odd", sa.ForeignKey(Odd.id))
+    whole: Mapped[Odd] = relationship()
 
 
 class OpenOrder(Base):
@@ -315,6 +331,24 @@ def test_the_cure_that_is_named_cures(shop: Shop, mutant: str) -> None:
     shop.sql(str(caught.value).partition("  cure: ")[2])
 
     shop.isolation().assert_isolated(Order, make=order)
+
+
+def test_the_cures_fit_names_that_must_be_quoted_and_a_child_of_uuids(shop: Shop) -> None:
+    Zoo.metadata.create_all(
+        shop.admin, [table for table in Zoo.metadata.sorted_tables if table.name in ("Odd Things", "select")]
+    )
+    shop.sql('grant all on shop."Odd Things", shop."select" to jf_app')
+    isolation = Isolation(shop.database.engine("jf_app"), (uuid.UUID(int=1), uuid.UUID(int=2)))
+    makes: dict[type[Any], Callable[[Any], object]] = {
+        Odd: lambda tenant: Odd(tenant=tenant),
+        Part: lambda tenant: Part(whole=Odd(tenant=tenant)),
+    }
+    for model, make in makes.items():
+        for message in ("row level security is not enabled on", "holds TRUNCATE and TRIGGER on"):
+            with pytest.raises(NotIsolated, match=message) as caught:
+                isolation.assert_isolated(model, make=make)
+            shop.sql(str(caught.value).partition("  cure: ")[2])
+        isolation.assert_isolated(model, make=make)
 
 
 def test_a_tenant_that_may_not_store_its_own_is_told(shop: Shop) -> None:
