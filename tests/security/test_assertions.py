@@ -85,7 +85,7 @@ class Odd(Zoo):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     tenant: Mapped[uuid.UUID] = mapped_column("Tenant Id")
     tags: Mapped[dict[str, int]] = mapped_column(JSONB, default={"a": 1})
-    twice: Mapped[int] = mapped_column(sa.Integer, sa.Computed("1 + 1"))
+    twice: Mapped[int] = mapped_column(sa.Integer, sa.Computed("1 + 1", persisted=True))
 
 
 class Part(Zoo):
