@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, text
+from sqlalchemy import CursorResult, Result, event, text
 from sqlalchemy.engine import ScalarResult
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.errors import AccessDenied, ConfigurationError, JobNotFound, TenantError
+from jobforge_sa.testing._relation import locked, named
 
 REFUSALS = (AccessDenied, JobNotFound, TenantError, NoResultFound, PermissionError)
 _STATES = {"42501", "P0001", "P0002"}  # no right, or a policy; `raise exception`; `select into strict` without a row
@@ -26,6 +29,12 @@ _CHANGES = text(
 )
 
 
+_DEFINER = text(
+    "select coalesce(bool_or(p.prosecdef), false) from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
+    "where p.proname = :name and case :schema when '' then pg_function_is_visible(p.oid) else n.nspname = :schema end"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """What a call came to."""
@@ -33,11 +42,14 @@ class Deed:
     given: list[Any]  # what it gave, if anything
     changed: Counter[str]  # rows, by table and verb
     refusal: BaseException | None = None
+    missed: StaleDataError | None = None  # an UPDATE of the ORM's that did not hit the row that was shown before
+    touched: frozenset[int] = frozenset()  # tables and views
+    written: frozenset[int] = frozenset()  # of these
 
     @property
     def is_nothing(self) -> bool:
         """Whether it might as well not have been called."""
-        return not self.given and not self.changed
+        return not self.given and not self.changed and self.missed is None
 
 
 class Call:
@@ -52,16 +64,28 @@ class Call:
     def run(self, session: Session, raises: tuple[type[BaseException], ...], may_change: Iterable[str]) -> Deed:
         """Call it, and see what it came to."""
         before = _changes(session)
-        try:
-            given = _given(self._call(session))
-            session.flush()
-        except Exception as error:
-            if _refuses(error) or isinstance(error, raises):
-                return Deed([], Counter(), error)
-            raise
-        changed = _changes(session) - before
+        with _touched(session) as touched:
+            try:
+                given = _given(self._call(session))
+                session.flush()
+            except Exception as error:
+                if _refuses(error) or isinstance(error, raises):
+                    return Deed([], Counter(), error)
+                if isinstance(error, StaleDataError):
+                    return Deed([], Counter(), missed=error, touched=frozenset(touched))
+                raise
         allowed = {name.rpartition(".")[2] for name in may_change}
-        return Deed(given, Counter({one: n for one, n in changed.items() if _table(one) not in allowed}))
+        changes = (_changes(session) - before).items()
+        changed = Counter({one: number for one, number in changes if _table(one).rpartition(".")[2] not in allowed})
+        written = named(session, {_table(one) for one in changed})
+        return Deed(given, changed, touched=frozenset(touched | locked(session)), written=frozenset(written))
+
+    def is_definer(self, session: Session) -> bool:
+        """Whether it is a function of the database that has the rights of its owner."""
+        if not isinstance(self._function, str):
+            return False
+        schema, _, name = self._function.rpartition(".")
+        return bool(session.scalar(_DEFINER, {"schema": schema, "name": name}))
 
     def _call(self, session: Session) -> Any:
         if not isinstance(self._function, str):
@@ -76,8 +100,23 @@ def _refuses(error: Exception) -> bool:
     return isinstance(error, REFUSALS) or state in _STATES or state.startswith("JF")
 
 
+@contextmanager
+def _touched(session: Session) -> Iterator[set[int]]:
+    """What the session has touched before each flush: one that fails takes the locks that tell of it with it."""
+    found: set[int] = set()
+
+    def look(*_: object) -> None:
+        found.update(locked(session))
+
+    event.listen(session, "before_flush", look)
+    try:
+        yield found
+    finally:
+        event.remove(session, "before_flush", look)
+
+
 def _table(change: str) -> str:
-    return change.rpartition(" ")[2].rpartition(".")[2]
+    return change.rpartition(" ")[2]
 
 
 def _changes(session: Session) -> Counter[str]:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import FromClause, Row, Table, Uuid, text
+from sqlalchemy import Row, TableClause, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Integer
 
 from jobforge_sa.tenant import SignedTenant, Tenant
+from jobforge_sa.testing._relation import Relation, oid_of, relations
 from jobforge_sa.testing._verdict import ProvesNothing, said
 
 _LOGIN = text("select rolname, rolsuper, rolbypassrls from pg_roles where rolname = current_user")
-_TABLE = text(
-    "select c.relkind in ('v', 'm') as is_view, c.relrowsecurity as enabled, c.relforcerowsecurity as forced, "
-    "row_security_active(c.oid) as active, pg_get_userbyid(c.relowner) as owner, coalesce((select option_value::bool "
-    "from pg_options_to_table(c.reloptions) where option_name = 'security_invoker'), false) as invoker "
-    "from pg_class c where c.oid = to_regclass(:name)"
+_PARENTS = text(
+    "select c.confrelid::bigint as oid, (select string_agg(format('one.%I = %s.%I', there.attname, "
+    "cast(:name as text), here.attname), ' and ' order by n) "
+    "from unnest(c.conkey, c.confkey) with ordinality as k(a, b, n) "
+    "join pg_attribute here on here.attrelid = c.conrelid and here.attnum = k.a "
+    "join pg_attribute there on there.attrelid = c.confrelid and there.attnum = k.b) as joined "
+    "from pg_constraint c where c.conrelid = :oid and c.contype = 'f' and c.confrelid <> c.conrelid order by c.conname"
 )
-_POLICIES = text(
-    "select polname as name, polpermissive as permissive, case polcmd when 'r' then 'select' when 'a' then 'insert' "
-    "when 'w' then 'update' when 'd' then 'delete' else 'all' end as command, pg_get_expr(polqual, polrelid) as shows, "
-    "pg_get_expr(polwithcheck, polrelid) as takes from pg_policy where polrelid = to_regclass(:name) order by polname"
-)
-
-
-def name_of(session: Session, table: FromClause) -> str:
-    """A table as SQL names it."""
-    return session.connection().dialect.identifier_preparer.format_table(table)
+_TENANT = "(select jobforge.current_tenant())"
 
 
 def require_signed(tenants: Iterable[Tenant]) -> None:
@@ -47,7 +40,7 @@ def require_signed(tenants: Iterable[Tenant]) -> None:
         )
 
 
-def require_bound(session: Session, tables: Iterable[Table]) -> None:
+def require_bound(session: Session, tables: Iterable[TableClause]) -> None:
     """Raise where no policy binds this login.
 
     Raises:
@@ -63,60 +56,104 @@ def require_bound(session: Session, tables: Iterable[Table]) -> None:
                 "create role app login; grant jobforge_app to app; grant select, insert, ... on your tables to app;",
             )
         )
-    for table in tables:
-        name = name_of(session, table)
-        found = session.execute(_TABLE, {"name": name}).one_or_none()
-        if found is not None and found.enabled and not found.active:
+    oids = [oid for table in tables if (oid := oid_of(session, table)) is not None]
+    for one in relations(session, oids):
+        if one.enabled and not one.active:
             raise ProvesNothing(
                 said(
-                    f'this would prove nothing: "{login}" acts as the owner of {name}, whom its policies do not bind',
-                    cure=f"alter table {name} force row level security;",
+                    f'this would prove nothing: "{login}" acts as the owner of {one.name}, '
+                    "whom its policies do not bind",
+                    cure=f"alter table {one.name} force row level security;",
                 )
             )
 
 
-def diagnose(session: Session, tables: Iterable[Table]) -> tuple[str, str]:
-    """Why these tables may show too much, and the SQL that cures it."""
+def diagnose(
+    session: Session,
+    oids: Collection[int],
+    *,
+    sure: Collection[int] = (),
+    written: Collection[int] = (),
+    signed: bool = False,
+) -> tuple[str, str]:
+    """Why these tables and views may show or take too much, and the SQL that cures it.
+
+    Args:
+        session: Of the login that was shown too much.
+        oids: All that took part; of these only what is open and can be a tenant's, other than a list of countries.
+        sure: What rows went through, also if it looks closed.
+        written: What was changed, if it is open.
+        signed: Whether tenancy is.
+    """
+    found = relations(session, {*oids, *sure, *written}, signed=signed)
     why, cure = [], []
-    for table in tables:
-        name = name_of(session, table)
-        found = session.execute(_TABLE, {"name": name}).one_or_none()
-        if found is None:
+    for one in found:
+        taken = one.oid in written or one.is_view or _known_rule(session, one) is not None
+        if one.oid not in sure and not (taken and is_open(one)):
             continue
-        if found.is_view:
-            if not found.invoker:
-                why.append(f"{name} is a view with the rights of {found.owner}, who made it: its policies count")
-                cure.append(f"alter view {name} set (security_invoker = true);")
-            continue
-        policies = session.execute(_POLICIES, {"name": name}).all()
-        why.append(_state(name, found.enabled, policies))
-        cure.append(policy(name, table, [one.name for one in policies]))
+        if not one.is_view:
+            why.append(_state(one))
+            cure.append(policy(session, one))
+        elif not one.invoker:
+            why.append(f"{one.name} is a view with the rights of {one.owner}, who made it: its policies count")
+            cure.append(_invoking(one))
     return "\n".join(why), "\n".join(cure)
 
 
-def _state(name: str, enabled: bool, policies: Iterable[Row[Any]]) -> str:
-    if not enabled:
-        return f"row level security is not enabled on {name}"
-    lines = [
-        f"policy {one.name}{'' if one.permissive else ' (restrictive)'} for {one.command}"
-        + (f" using ({one.shows})" if one.shows else "")
-        + (f" with check ({one.takes})" if one.takes else "")
-        for one in policies
-    ]
-    return "\n".join([f"what {name} has:", *(lines or ["no policy, so nobody may do anything"])])
+def is_open(relation: Relation) -> bool:
+    """Whether it may show or take rows of another tenant."""
+    if relation.is_view:
+        return not relation.invoker
+    return not relation.active or bool(relation.loose(constants=True))
 
 
-def policy(name: str, table: Table, others: Iterable[str] = ()) -> str:
+def _invoking(view: Relation) -> str:
+    if view.kind == "m":
+        return f"drop materialized view {view.name};  -- no policy can bind it: make it a view with security_invoker"
+    return f"alter view {view.name} set (security_invoker = true);"
+
+
+def _state(relation: Relation) -> str:
+    if not relation.enabled:
+        return f"row level security is not enabled on {relation.name}"
+    lines = [str(one) for one in relation.policies]
+    return "\n".join([f"what {relation.name} has:", *(lines or ["no policy, so nobody may do anything"])])
+
+
+def policy(session: Session, relation: Relation) -> str:
     """The policy to write for a table, instead of those that it has."""
-    column = next((one for one in ("tenant_id", *table.c.keys()) if one in table.c and "tenant" in one), None)
-    kind = table.c[column].type if column is not None else None
-    cast = "::uuid" if isinstance(kind, Uuid) else "::bigint" if isinstance(kind, Integer) else ""
-    rule = f"({column or 'tenant_id'} = (select jobforge.current_tenant()){cast})"
+    wanted = rule(session, relation)
     return "\n".join(
         [
-            *(f"drop policy {other} on {name};" for other in others),
-            f"alter table {name} enable row level security;",
-            f"alter table {name} force row level security;",
-            f"create policy {table.name}_tenant on {name} using {rule} with check {rule};",
+            *(f"drop policy {other.name} on {relation.name};" for other in relation.policies),
+            f"alter table {relation.name} enable row level security;",
+            f"alter table {relation.name} force row level security;",
+            f"create policy {relation.short}_tenant on {relation.name} using ({wanted}) with check ({wanted});",
         ]
     )
+
+
+def rule(session: Session, relation: Relation) -> str:
+    """The condition that a row is the asking tenant's: by its own column, else by the row that it refers to."""
+    return _known_rule(session, relation) or _is_tenants("tenant_id", "text")
+
+
+def _known_rule(session: Session, relation: Relation) -> str | None:
+    if relation.tenant is not None:
+        return _is_tenants(relation.tenant, relation.columns[relation.tenant])
+    parents: list[Row[Any]] = [*session.execute(_PARENTS, {"oid": relation.oid, "name": relation.name})]
+    joins = {one.oid: one.joined for one in parents}
+    found = relations(session, list(joins))
+    for one in sorted(found, key=lambda one: (one.tenant is None, not one.active)):
+        if one.tenant is not None:
+            is_tenants = _is_tenants(one.tenant, one.columns[one.tenant], "one.")
+            return f"exists (select from {one.name} one where {joins[one.oid]} and {is_tenants})"
+        if one.active:  # by its own policies
+            return f"exists (select from {one.name} one where {joins[one.oid]})"
+    return None
+
+
+def _is_tenants(column: str, kind: str, of: str = "") -> str:
+    cast = "::uuid" if kind == "uuid" else "::bigint" if kind in ("smallint", "integer", "bigint") else ""
+    quoted = column if column.isidentifier() and column.islower() else f'"{column}"'
+    return f"{of}{quoted} = {_TENANT}{cast}"

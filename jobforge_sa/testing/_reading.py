@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, TextClause, inspect, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, TableClause, TextClause, inspect, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.sql import visitors
@@ -14,6 +14,7 @@ from sqlalchemy.sql import visitors
 from jobforge_sa.db import tenant as settings
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.tenant import Tenant, name_of
+from jobforge_sa.testing._relation import locked
 from jobforge_sa.testing._sessions import Sessions
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
 
@@ -29,7 +30,7 @@ class Target:
     """What is to be isolated: a mapped class, by the keys of its rows, or any select, union or text()."""
 
     def __init__(self, target: type[Any] | Statement) -> None:
-        self.table: Table | None = None  # of a class
+        self.written: list[Table] = []  # of a class, and of those that it is joined to as their subclass
         self.keys: Sequence[ColumnElement[Any]] = ()
         self.statement: Statement
         if not isinstance(target, type):
@@ -38,13 +39,11 @@ class Target:
             mapper: Mapper[Any] = inspect(target)
             self.name, self.keys = target.__name__, mapper.primary_key
             self.statement = select(*self.keys).select_from(target)
-            if isinstance(mapper.local_table, Table):
-                self.table = mapper.local_table
+            lineage = [one.local_table for one in mapper.iterate_to_root()]
+            self.written = [one for one in dict.fromkeys(lineage) if isinstance(one, Table)]
         found = visitors.iterate(self.statement)
-        tables = {one.fullname: one for one in found if isinstance(one, Table)}
-        if self.table is not None:
-            tables |= {self.table.fullname: self.table}
-        self.tables = list(tables.values())
+        tables: dict[str, TableClause] = {one.fullname: one for one in found if isinstance(one, TableClause)}
+        self.tables = list((tables | {one.fullname: one for one in self.written}).values())
 
 
 def who(tenant: Tenant) -> str:
@@ -84,6 +83,12 @@ def rows(session: Session, target: Target) -> Rows:
         names = [getattr(key, "name", "key") for key in target.keys]
         return Counter(", ".join(f"{name}={value!r}" for name, value in zip(names, row, strict=True)) for row in found)
     return Counter(", ".join(_said(value) for value in row) for row in found)
+
+
+def touched(session: Session, target: Target) -> set[int]:
+    """The tables and views that the statement reads, through whichever view or function."""
+    _rows_of_nobody(session, target)
+    return locked(session)
 
 
 def _said(value: object) -> str:

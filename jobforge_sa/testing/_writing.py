@@ -14,19 +14,27 @@ from jobforge_sa.db import tenant as settings
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.tenant import Tenant, named
 from jobforge_sa.tenant import name_of as tenant_id
-from jobforge_sa.testing._policy import name_of
 from jobforge_sa.testing._reading import who
 from jobforge_sa.testing._sessions import Sessions, inject
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
 
 Values = dict[str, Any]  # a row, by the names of its columns
 
-# 42501: a policy or a missing right; P0001: a trigger; 55000, 0A000: a view that takes no writes
-_REFUSED = {"42501", "P0001", "55000", "0A000"}
+# 42501: a policy or a missing right; P0001: a trigger; 55000, 0A000, 428C9: a view or a column that takes no writes;
+# 44000: a view WITH CHECK OPTION
+_REFUSED = {"42501", "P0001", "55000", "0A000", "428C9", "44000"}
 _PAST = -1  # rows hit: unknown, but more than none
-_IS_TABLE = sa.text("select relkind in ('r', 'p') from pg_class where oid = to_regclass(:name)")
+_KIND = sa.text(
+    "select relkind in ('r', 'p') as is_table, pg_relation_is_updatable(oid, true) <> 0 as takes_writes, "
+    "has_table_privilege(oid, 'SELECT') as may_read_all, "
+    "array_to_string(reloptions, ' ') ~ 'check_option=[lc]' as checks "
+    "from pg_class where oid = to_regclass(:name)"
+)
+_WRITABLE = sa.text(
+    "select attname from pg_attribute where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped "
+    "and pg_column_is_updatable(attrelid, attnum, true)"
+)
 _NO_CLAIMS = sa.text("select set_config('request.jwt.claims', '', true)")
-_MAY_READ_ALL = sa.text("select has_table_privilege(to_regclass(:name), 'SELECT')")
 _MAY_UPDATE = sa.text(
     "select attname from pg_attribute where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped "
     "and attgenerated = '' and attidentity <> 'a' and has_column_privilege(attrelid, attnum, 'UPDATE')"
@@ -52,9 +60,12 @@ class Attack:
             self._theirs = _one(session, table)
         with sessions.of(self._me) as session:
             self._mine = _one(session, table)
-            self._is_table = bool(session.scalar(_IS_TABLE, {"name": name_of(session, table)}))
-            self._may_read_all = bool(session.scalar(_MAY_READ_ALL, {"name": name_of(session, table)}))
-            self._may_update = set(session.scalars(_MAY_UPDATE, {"name": name_of(session, table)}))
+            named_so = {"name": session.connection().dialect.identifier_preparer.format_table(table)}
+            is_table, self._takes_writes, may_read_all, checks = session.execute(_KIND, named_so).one()
+            self._checked_late = bool(checks)  # WITH CHECK OPTION, which is looked at after the constraints
+            self._has_xmin = is_table and may_read_all  # and a view has none
+            self._writable = set(session.scalars(_WRITABLE, named_so))
+            self._may_update = set(session.scalars(_MAY_UPDATE, named_so)) & self._writable
         self._tenant = next((c for c in table.c if self._tells(c)), None)  # the column that names the tenant
 
     def run(self) -> None:
@@ -63,7 +74,7 @@ class Attack:
         Raises:
             NotIsolated: something went through.
         """
-        if not self._is_table:
+        if not self._takes_writes:
             return
         with self._sessions.of(self._me) as session:
             seen = self._count(session, self._me)
@@ -73,6 +84,12 @@ class Attack:
             self._delete(session, seen)
             if self._signed:
                 self._lie(session)
+
+    def _hit(
+        self, session: Session, statement: sa.Insert | sa.Update | sa.Delete, count: Callable[[], int] | None = None
+    ) -> int:
+        hit = _hit(session, statement, count)
+        return 0 if hit == _PAST and self._checked_late else hit
 
     def _tells(self, column: sa.Column[Any]) -> bool:
         values = (str(self._mine[column.name]), str(self._theirs[column.name]))
@@ -85,7 +102,7 @@ class Attack:
         def more() -> int:  # for the other, and not only stored: a trigger may have made it the tenant's own
             return self._count(session, self._other) - before
 
-        hit = _hit(session, self._new(), more)
+        hit = self._hit(session, self._new(), more)
         _become(session, self._me)
         if hit:
             self._leak(f"can insert a row for {who(self._other)}, such as {self._key(self._theirs)}")
@@ -96,7 +113,9 @@ class Attack:
 
     def _new(self) -> sa.Insert:
         """A row for the other."""
-        values = {c.name: self._theirs[c.name] for c in self._table.c if not _made_by_default(c)}
+        values = {
+            c.name: self._theirs[c.name] for c in self._table.c if c.name in self._writable and not _made_by_default(c)
+        }
         return sa.insert(self._table).values(values).inline()
 
     def _settable(self) -> list[str]:
@@ -119,7 +138,7 @@ class Attack:
         for verb, statement in tries:
             _become(session, self._me)
             inject(session, self._other)
-            hit = _hit(session, statement, changed)
+            hit = self._hit(session, statement, changed)
             if hit == 1 or (hit == _PAST and isinstance(statement, sa.Insert)):
                 how = "by SQL that sets jobforge.tenant_id and request.jwt.claims"
                 self._leak(f"can {verb} {who(self._other)} {how}, such as {self._key(self._theirs)}")
@@ -128,7 +147,7 @@ class Attack:
     def _state(self, session: Session) -> list[str]:
         """The other's rows, and who wrote them last, where that may be read."""
         _become(session, self._other)
-        columns = [*self._table.c, *([sa.literal_column("xmin::text")] if self._may_read_all else [])]
+        columns = [*self._table.c, *([sa.literal_column("xmin::text")] if self._has_xmin else [])]
         statement = sa.select(*columns).select_from(self._table)
         return sorted(repr(tuple(row)) for row in session.execute(statement))
 
@@ -137,22 +156,52 @@ class Attack:
         chosen = column or next(iter(self._settable()), None)
         if chosen is None:
             return
-        hit = _hit(session, self._set(chosen, self._mine[chosen]))
+        hit = self._hit(session, self._set(chosen, self._mine[chosen]))
         if hit > seen or (hit == _PAST and chosen == column):  # its own rows cannot clash: they have that value
             self._leak(f"sees {counted(seen)}, and its UPDATE without a WHERE hits {'more' if hit < 0 else hit}")
-        hit = _hit(session, self._set(chosen, self._mine[chosen]).where(self._is_theirs()))
+        hit = self._hit(session, self._set(chosen, self._mine[chosen]).where(self._is_theirs()))
         if hit:
             self._leak(f"can UPDATE a row of {who(self._other)}: {self._key(self._theirs)}")
 
     def _give(self, session: Session) -> None:
-        if self._tenant is not None and _hit(session, self._set(self._tenant.name, self._theirs[self._tenant.name])):
+        """Make its own rows the other's: by the tenant's name, or by whatever else decides whose they are."""
+        if self._tenant is not None and self._hit(
+            session, self._set(self._tenant.name, self._theirs[self._tenant.name])
+        ):
             self._leak(f"can make its rows {who(self._other)}'s by an UPDATE, such as {self._key(self._mine)}")
+        before = self._count(session, self._other)
+        _become(session, self._me)
+
+        def more() -> int:
+            return self._count(session, self._other) - before
+
+        for names in self._gifts():
+            values = {name: self._theirs[name] for name in names}
+            hit = self._hit(session, sa.update(self._bare).values(values), more)
+            _become(session, self._me)
+            # a clash says that the policies agreed; where another column names the tenant, they may well agree
+            if hit > 0 or (hit == _PAST and self._tenant is None and all(self._refers(name) for name in names)):
+                by = f"an UPDATE of {', '.join(names)}"
+                self._leak(f"can make its rows {who(self._other)}'s by {by}, such as {self._key(self._mine)}")
+
+    def _gifts(self) -> list[list[str]]:
+        """The columns to set to what the other's row has: each that differs, and the foreign keys of several."""
+        differ = [
+            c.name
+            for c in self._table.c
+            if c.name in self._may_update and repr(self._mine[c.name]) != repr(self._theirs[c.name])
+        ]
+        several = [[c.name for c in one.columns] for one in self._table.foreign_key_constraints if len(one.columns) > 1]
+        return [*([name] for name in differ), *(names for names in several if self._may_update.issuperset(names))]
+
+    def _refers(self, name: str) -> bool:
+        return bool(self._table.c[name].foreign_keys)
 
     def _delete(self, session: Session, seen: int) -> None:
-        hit = _hit(session, sa.delete(self._bare))
+        hit = self._hit(session, sa.delete(self._bare))
         if hit > seen:
             self._leak(f"sees {counted(seen)}, and its DELETE without a WHERE hits {hit}")
-        if _hit(session, sa.delete(self._bare).where(self._is_theirs())):
+        if self._hit(session, sa.delete(self._bare).where(self._is_theirs())):
             self._leak(f"can DELETE a row of {who(self._other)}: {self._key(self._theirs)}")
 
     def _set(self, name: str, value: object) -> sa.Update:

@@ -26,6 +26,8 @@ from jobforge_sa.tenant import SignedTenant, Tenant, name_of
 from jobforge_sa.testing import _policy, _reading
 from jobforge_sa.testing._calling import Call, Deed
 from jobforge_sa.testing._reading import Statement, Target, who, who_injects
+from jobforge_sa.testing._relation import oid_of
+from jobforge_sa.testing._rights import judge_rights
 from jobforge_sa.testing._sessions import Sessions
 from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, said
 from jobforge_sa.testing._writing import Attack
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["Isolation", "NotIsolated", "ProvesNothing"]
+
+_RIGHTS_OF_ANOTHER = "{} the rights of its owner, and an argument can name any tenant"
+_ASK = "compare with jobforge.current_tenant() in the function, or make it SECURITY INVOKER"
 
 Make = Callable[[Any], object]  # a tenant → a new mapped object of its own, or several
 
@@ -66,15 +71,20 @@ class Isolation:
         """A session without a tenant, for a block; undone at the end."""
         return self._sessions.of(None)
 
-    def assert_isolated(self, target: type[Any] | Statement, *, make: Make | None = None) -> None:
+    def assert_isolated(
+        self, target: type[Any] | Statement, *, make: Make | None = None, meant_policies: Iterable[str] = ()
+    ) -> None:
         """Assert that neither tenant is shown the other's rows, and that without a tenant there are none.
 
-        Of a mapped class also that neither can insert a row for the other, change or delete one, or give its own away.
+        Of a mapped class also that neither can insert a row for the other, change or delete one, or give its own away;
+        and that the login has no way past the policies: another policy that no row of the test meets, a partition that
+        can be read by its own name, TRUNCATE or TRIGGER, where tenancy is signed the table itself.
 
         Args:
             target: A mapped class, or a select, union or text().
             make: Gives a new object, or a list, of the tenant that it is called with. They are committed, and deleted
                 in the end. Without it both tenants must have committed rows. A select that counts or sums needs it.
+            meant_policies: The names of those that let through rows by another rule than their tenant, and are right.
 
         Raises:
             NotIsolated: it is not; the error says what was shown to whom, and the policy to write.
@@ -86,11 +96,12 @@ class Isolation:
             with self._sessions.of(self.tenants[0]) as session:
                 _policy.require_bound(session, found.tables)
             signed = self._signed(*self.tenants)
-            with ExitStack() as made:
+            with self._explained(found, signed=signed), ExitStack() as made:
                 self._assert_reads(found, make, made, signed=signed)
                 self._assert_writes(found, signed=signed)
+            self._assert_rights(found, set(meant_policies), signed=signed)
         except NotIsolated as verdict:
-            raise NotIsolated(self._explained(verdict, found)) from None
+            raise verdict.with_traceback(None) from None
         except ProvesNothing as verdict:  # as if raised here: the way to it is ours, and says nothing to the user
             raise verdict.with_traceback(None) from verdict.__cause__
 
@@ -132,11 +143,10 @@ class Isolation:
             with self._sessions.of(of) as session:
                 _policy.require_bound(session, ())
                 _require_works(call.run(session, refusals, ()), call.name, of)
-            with self._sessions.of(caller) as session:
-                _require_refused(call.run(session, refusals, may_change), call.name, who(caller), of)
-            if self._signed(caller, of):
-                with self._sessions.injected(caller, of) as session:
-                    _require_refused(call.run(session, refusals, may_change), call.name, who_injects(caller), of)
+            for name, acting in self._callers(caller, of):
+                with acting as session:
+                    deed = call.run(session, refusals, may_change)
+                self._require_refused(deed, call, name, of)
         except (NotIsolated, ProvesNothing) as verdict:
             raise verdict.with_traceback(None) from verdict.__cause__
 
@@ -182,11 +192,17 @@ class Isolation:
         if make is None or target.keys:  # what a select shows to everybody may be meant for everybody
             _reading.judge_rows(target, seen, self.tenants)
 
+    def _assert_rights(self, target: Target, meant: set[str], *, signed: bool) -> None:
+        with self._sessions.of(self.tenants[0]) as session:
+            for table in target.written:
+                if (oid := oid_of(session, table)) is not None:
+                    judge_rights(session, target.name, oid, signed=signed, meant=meant)
+
     def _assert_writes(self, target: Target, *, signed: bool) -> None:
-        if target.table is not None:
-            one, other = self.tenants
+        one, other = self.tenants
+        for table in target.written:
             for pair in ((one, other), (other, one)):
-                Attack(self._sessions, target.name, target.table, pair, signed=signed).run()
+                Attack(self._sessions, target.name, table, pair, signed=signed).run()
 
     @contextmanager
     def _storing(self, tenant: Tenant) -> Iterator[None]:
@@ -195,6 +211,7 @@ class Isolation:
         except DBAPIError as error:
             if sqlstate(error) != "42501":
                 raise
+            self._signed(tenant)  # else that is why
             raise ProvesNothing(f"{who(tenant)} may not store its own: {error.orig}") from error
 
     def _delete(self, tenant: Tenant, stored: list[Any]) -> DBAPIError | None:
@@ -209,34 +226,53 @@ class Isolation:
             return error
         return None
 
-    def _explained(self, verdict: NotIsolated, target: Target) -> str:
-        """The verdict, with why it may be so and the cure."""
+    @contextmanager
+    def _explained(self, target: Target, *, signed: bool) -> Iterator[None]:
+        """Add to a verdict why it may be so, and the cure."""
+        try:
+            yield
+        except NotIsolated as verdict:
+            with self._sessions.of(self.tenants[0]) as session:
+                oids = {table: oid for table in target.tables if (oid := oid_of(session, table)) is not None}
+                sure = [oids[table] for table in target.written if table in oids]
+                touched = {*oids.values(), *_reading.touched(session, target)}
+                why, cure = _policy.diagnose(session, touched, sure=sure, signed=signed)
+            if not why:
+                why, cure = _RIGHTS_OF_ANOTHER.format("it calls a function that has"), _ASK
+            raise NotIsolated(said(str(verdict), why=why, cure=cure)) from None
+
+    def _callers(self, caller: Tenant, owner: Tenant) -> Iterator[tuple[str, AbstractContextManager[Session]]]:
+        """Who calls: the tenant, and where tenancy is signed the tenant that lies about itself."""
+        yield who(caller), self._sessions.of(caller)
+        if self._signed(caller, owner):
+            yield who_injects(caller), self._sessions.injected(caller, owner)
+
+    def _require_refused(self, deed: Deed, call: Call, caller: str, owner: Tenant) -> None:
+        if deed.refusal is not None or deed.is_nothing:
+            return
+        did = [f"gave {str(deed.given[0])[:200]}"] if deed.given else []
+        did += [f"made {number} {change}" for change, number in sorted(deed.changed.items())]
+        did += [f"was shown a row that its UPDATE then did not hit ({deed.missed})"] if deed.missed is not None else []
+        what = f"{call.name} does not refuse a foreign tenant: called by {caller} for what is {who(owner)}'s, it "
         with self._sessions.of(self.tenants[0]) as session:
-            why, cure = _policy.diagnose(session, target.tables)
-        return said(str(verdict), why=why, cure=cure)
+            why, cure = _policy.diagnose(session, deed.touched, written=deed.written, signed=self._sessions.signed())
+            if call.is_definer(session):
+                why, cure = _RIGHTS_OF_ANOTHER.format("it is SECURITY DEFINER:"), _ASK
+        if not why:
+            why, cure = (
+                _RIGHTS_OF_ANOTHER.format("no table that it touched is open, so it calls a function that has"),
+                _ASK,
+            )
+        raise NotIsolated(said(what + " and ".join(did), why=why, cure=cure))
 
 
 def _require_works(deed: Deed, name: str, owner: Tenant) -> None:
-    if deed.refusal is not None or deed.is_nothing:
-        how = f"raises {deed.refusal!r}" if deed.refusal is not None else "gives and changes nothing"
+    error = deed.refusal or deed.missed
+    if error is not None or deed.is_nothing:
+        how = f"raises {error!r}" if error is not None else "gives and changes nothing"
         raise ProvesNothing(
             said(
                 f"this would prove nothing: {name} {how} for {who(owner)} either, whose things the arguments name",
                 cure="commit them first (with isolation.stored(owner, make=...) as it), and pass their keys",
             )
         )
-
-
-def _require_refused(deed: Deed, name: str, caller: str, owner: Tenant) -> None:
-    if deed.refusal is not None or deed.is_nothing:
-        return
-    did = [f"gave {str(deed.given[0])[:200]}"] if deed.given else []
-    did += [f"made {number} {change}" for change, number in sorted(deed.changed.items())]
-    raise NotIsolated(
-        said(
-            f"{name} does not refuse a foreign tenant: called by {caller} for what is {who(owner)}'s, it "
-            + " and ".join(did),
-            why="a SECURITY DEFINER function has the rights of its owner, and an argument can name any tenant",
-            cure="compare with jobforge.current_tenant() in the function, or make it SECURITY INVOKER",
-        )
-    )

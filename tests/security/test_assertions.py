@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
@@ -49,6 +50,63 @@ class Line(Base):
     order: Mapped[Order] = relationship(back_populates="lines")
 
 
+class Item(Base):
+    """Whose it is, says its order."""
+
+    __tablename__ = "items"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey(Order.id))
+    label: Mapped[str] = mapped_column(default="")
+    order: Mapped[Order] = relationship()
+
+
+def item(tenant: str) -> Item:
+    return Item(order=Order(tenant_id=tenant))
+
+
+class Zoo(DeclarativeBase):
+    metadata = sa.MetaData(schema="shop")
+
+
+class Animal(Zoo):
+    __tablename__ = "animals"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+
+
+class Cat(Animal):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(sa.ForeignKey(Animal.id), primary_key=True)
+    owner_id: Mapped[str] = mapped_column("tenant_id")
+
+
+class Odd(Zoo):
+    __tablename__ = "Odd Things"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    tenant: Mapped[uuid.UUID] = mapped_column("Tenant Id")
+    tags: Mapped[dict[str, int]] = mapped_column(JSONB, default={"a": 1})
+    twice: Mapped[int] = mapped_column(sa.Integer, sa.Computed("1 + 1", persisted=True))
+
+
+class Part(Zoo):
+    __tablename__ = "select"
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    odd: Mapped[uuid.UUID] = mapped_column("Odd", sa.ForeignKey(Odd.id))
+    whole: Mapped[Odd] = relationship()
+
+
+class OpenOrder(Base):
+    """A view, which is made by the tests that want it."""
+
+    __table__ = sa.Table(
+        "open_orders",
+        sa.MetaData(schema="shop"),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("tenant_id", sa.Text),
+        sa.Column("total", sa.Integer),
+    )
+
+
 def order(tenant: str) -> Order:
     return Order(tenant_id=tenant)
 
@@ -68,7 +126,8 @@ class Shop:
         self.sql("drop schema if exists shop cascade; create schema shop")
         Base.metadata.create_all(self.admin)
         self.sql(
-            "grant usage on schema shop to jf_app; grant all on all tables in schema shop to jf_app; "
+            "grant usage on schema shop to jf_app; "
+            "grant select, insert, update, delete on all tables in schema shop to jf_app; "
             "grant all on all sequences in schema shop to jf_app; alter table shop.lines enable row level security; "
             f"create policy tenant on shop.lines using {MINE}"
         )
@@ -274,6 +333,24 @@ def test_the_cure_that_is_named_cures(shop: Shop, mutant: str) -> None:
     shop.isolation().assert_isolated(Order, make=order)
 
 
+def test_the_cures_fit_names_that_must_be_quoted_and_a_child_of_uuids(shop: Shop) -> None:
+    Zoo.metadata.create_all(
+        shop.admin, [table for table in Zoo.metadata.sorted_tables if table.name in ("Odd Things", "select")]
+    )
+    shop.sql('grant all on shop."Odd Things", shop."select" to jf_app')
+    isolation = Isolation(shop.database.engine("jf_app"), (uuid.UUID(int=1), uuid.UUID(int=2)))
+    makes: dict[type[Any], Callable[[Any], object]] = {
+        Odd: lambda tenant: Odd(tenant=tenant),
+        Part: lambda tenant: Part(whole=Odd(tenant=tenant)),
+    }
+    for model, make in makes.items():
+        for message in ("row level security is not enabled on", "holds TRUNCATE and TRIGGER on"):
+            with pytest.raises(NotIsolated, match=message) as caught:
+                isolation.assert_isolated(model, make=make)
+            shop.sql(str(caught.value).partition("  cure: ")[2])
+        isolation.assert_isolated(model, make=make)
+
+
 def test_a_tenant_that_may_not_store_its_own_is_told(shop: Shop) -> None:
     with pytest.raises(ProvesNothing, match="tenant 'a' may not store its own: new row violates"):
         shop.walled().isolation().assert_isolated(Order, make=order)
@@ -318,6 +395,188 @@ def test_rows_that_an_open_transaction_holds_are_an_error_and_no_hang(shop: Shop
             isolation.assert_isolated(Order)
 
 
+# --- models: what no row of the test meets, and what goes past the policies ---------------------------------
+
+VIEW = (
+    "alter table shop.orders alter touched set default 0; "
+    "create view shop.open_orders as select id, tenant_id, total from shop.orders where tenant_id = {}; {}"
+)
+GRANT = "grant select, insert, update, delete on shop.open_orders to jf_app"
+ITS_ORDERS = "exists (select from shop.orders o where o.id = order_id)"
+
+
+def test_a_view_that_shows_its_own_rows_and_takes_others_is_found_and_cured(shop: Shop) -> None:
+    shop.walled(FOR_ALL)
+    shop.sql(VIEW.format("jobforge.current_tenant()", GRANT))
+    with pytest.raises(NotIsolated, match=r"OpenOrder is not isolated: .* can insert a row for tenant 'b'") as caught:
+        shop.isolation().assert_isolated(OpenOrder, make=order)
+    assert "shop.open_orders is a view with the rights of postgres" in str(caught.value)
+
+    shop.sql("alter view shop.open_orders set (check_option = cascaded)")
+    shop.isolation().assert_isolated(OpenOrder, make=order)
+    shop.sql("alter view shop.open_orders reset (check_option)")
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(OpenOrder, make=order)
+    assert shop.count() == 0
+
+
+def test_a_view_with_a_check_option_is_not_blamed_where_a_constraint_speaks_first(shop: Shop) -> None:
+    shop.walled(FOR_ALL).sql(VIEW.format("jobforge.current_tenant() with check option", GRANT))
+    shop.isolation().assert_isolated(OpenOrder, make=order)
+    shop.sql("alter table shop.orders alter touched drop default")
+    shop.isolation().assert_isolated(OpenOrder, make=order)
+
+
+def test_a_view_does_not_hide_that_its_table_can_be_used_without_it(shop: Shop) -> None:
+    shop.sql(VIEW.format("jobforge.current_tenant() with check option", GRANT))
+    with pytest.raises(NotIsolated, match=r"jf_app may use shop\.orders, a table of shop\.open_orders, by") as caught:
+        shop.isolation().assert_isolated(OpenOrder, make=order)
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(OpenOrder, make=order)
+
+
+@pytest.mark.parametrize("unique", ["", "create unique index on shop.items (order_id)"])
+def test_a_child_must_not_be_moved_to_the_other_tenants_parent(shop: Shop, unique: str) -> None:
+    shop.walled(FOR_ALL).sql(
+        "alter table shop.items enable row level security; "
+        f"create policy reads on shop.items for select using ({ITS_ORDERS}); "
+        f"create policy adds on shop.items for insert with check ({ITS_ORDERS}); "
+        f"create policy changes on shop.items for update using ({ITS_ORDERS}) with check (true); "
+        f"create policy removes on shop.items for delete using ({ITS_ORDERS}); {unique}"
+    )
+    with pytest.raises(NotIsolated, match=r"can make its rows tenant 'b''s by an UPDATE of order_id, such") as caught:
+        shop.isolation().assert_isolated(Item, make=item)
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Item, make=item)
+
+
+def test_the_table_of_the_superclass_is_tried_too(shop: Shop) -> None:
+    shop.sql(
+        "create table shop.animals (id serial primary key, tenant_id varchar not null, name text); "
+        "create table shop.cats (id int primary key references shop.animals, tenant_id varchar not null); "
+        "alter table shop.cats enable row level security; "
+        f"create policy tenant on shop.cats using {MINE}; "
+        "grant select, insert, update, delete on shop.animals, shop.cats to jf_app; "
+        "grant usage on shop.animals_id_seq to jf_app"
+    )
+    with pytest.raises(NotIsolated, match=r"Cat is not isolated: .*(.*\n)*.*not enabled on shop\.animals") as caught:
+        shop.isolation().assert_isolated(Cat, make=lambda tenant: Cat(tenant_id=tenant, owner_id=tenant))
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Cat, make=lambda tenant: Cat(tenant_id=tenant, owner_id=tenant))
+
+
+PARTITIONED = (
+    "drop table shop.items, shop.lines, shop.orders; create table shop.orders (id int generated always as identity, "
+    "tenant_id text, total int, touched int, primary key (id, tenant_id)) partition by hash (tenant_id); "
+    "create table shop.orders_0 partition of shop.orders for values with (modulus 1, remainder 0) "
+    "partition by hash (tenant_id); "
+    "create table shop.deep partition of shop.orders_0 for values with (modulus 1, remainder 0); "
+    "grant select, insert, update, delete on all tables in schema shop to jf_app"
+)
+
+
+def test_partitions_are_found_that_can_be_used_by_their_own_names(shop: Shop) -> None:
+    shop.sql(PARTITIONED)
+    shop.walled(FOR_ALL)
+    for name in ("deep", "orders_0"):
+        with pytest.raises(NotIsolated, match=rf"may use shop\.{name}, a partition or child of shop\.orders") as caught:
+            shop.isolation().assert_isolated(Order, make=lone_order)
+        shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Order, make=lone_order)
+
+    shop.sql("create policy everybody on shop.deep using (true)")
+    shop.isolation().assert_isolated(Order, make=lone_order, meant_policies=["everybody"])
+    with pytest.raises(NotIsolated, match=r"shop\.deep has others: policy everybody for all using \(true\)") as caught:
+        shop.isolation().assert_isolated(Order, make=lone_order)
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Order, make=lone_order)
+
+
+def lone_order(tenant: str) -> Order:
+    return Order(tenant_id=tenant, lines=[])
+
+
+def test_partitions_that_the_login_has_no_rights_on_are_closed(shop: Shop) -> None:
+    shop.sql(PARTITIONED)
+    shop.walled(FOR_ALL).sql("revoke all on shop.deep, shop.orders_0 from jf_app")
+    shop.isolation().assert_isolated(Order, make=lone_order)
+
+    shop.sql("grant update (total) on shop.deep to jf_app")
+    with pytest.raises(NotIsolated, match=r"may use shop\.deep, a partition"):
+        shop.isolation().assert_isolated(Order, make=lone_order)
+
+
+def test_a_parent_without_policies_shows_the_rows_of_its_child(shop: Shop) -> None:
+    shop.walled(FOR_ALL).sql(
+        "create table shop.things (tenant_id varchar); grant select on shop.things to jf_app; "
+        "alter table shop.orders inherit shop.things"
+    )
+    with pytest.raises(NotIsolated, match=r"may use shop\.things, a parent of shop\.orders, by its") as caught:
+        shop.isolation().assert_isolated(Order, make=order)
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Order, make=order)
+
+
+LOOSE = [
+    "for select using (total is null)",
+    f"using ({MINE} or total > 99)",
+    f"using (coalesce(tenant_id, {ASKED}) = {ASKED})",
+    f"using (tenant_id = any (array[{ASKED}, 'shared']))",
+    f"using (tenant_id = coalesce({ASKED}, 'shared'))",
+    "using (exists (select from shop.lines l where l.order_id = id or total > 99))",
+    f"using (tenant_id = case when total > 99 then tenant_id else {ASKED} end)",
+    "for delete using (shop.is_old(total))",
+    f"for update using {MINE} with check (total > 99)",
+    "using (exists (select from shop.free f where f.total = orders.total))",
+]
+
+
+@pytest.mark.parametrize("policy", LOOSE)
+def test_a_policy_that_no_row_of_the_test_meets_is_found(shop: Shop, policy: str) -> None:
+    shop.sql(
+        "create function shop.is_old(int) returns boolean language sql as 'select $1 > 99'; "
+        "create table shop.free as select 1 as total; grant select on shop.free to jf_app"
+    )
+    shop.walled(FOR_ALL, f"create policy reports on shop.orders {policy}")
+    with pytest.raises(NotIsolated, match=r"reports on shop\.orders lets through rows by another rule") as caught:
+        shop.isolation().assert_isolated(Order, make=order)
+
+    shop.isolation().assert_isolated(Order, make=order, meant_policies=["reports"])
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Order, make=order)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        f"for select using ({MINE} and (total > 5 or touched = 0))",
+        f"for select using ({SETTING} or {MINE})",
+        "using (jobforge.current_tenant() = (tenant_id)::text)",
+        "using (tenant_id = nullif(current_setting('jobforge.tenant_id', true), ''))",
+        "using (tenant_id in (select jobforge.current_tenant()))",
+        "for select to jf_admin using (total > 99)",
+        f"for select using (total > 99); create policy wall on shop.orders as restrictive using {MINE}",
+        "for select using (false)",
+    ],
+)
+def test_a_policy_that_keeps_to_the_tenant_or_is_not_the_logins_passes(shop: Shop, policy: str) -> None:
+    shop.walled(FOR_ALL, f"create policy more on shop.orders {policy}").isolation().assert_isolated(Order, make=order)
+
+
+def test_a_login_that_may_truncate_or_add_a_trigger_is_not_kept_by_policies(shop: Shop) -> None:
+    shop.walled(FOR_ALL).sql("grant truncate on shop.orders to jf_app; grant trigger on shop.orders to public")
+    with pytest.raises(NotIsolated, match=r"login jf_app holds TRUNCATE and TRIGGER on shop\.orders") as caught:
+        shop.isolation().assert_isolated(Order, make=order)
+    assert str(caught.value).endswith("  cure: revoke truncate, trigger on shop.orders from jf_app, public;")
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(Order, make=order)
+
+
 # --- queries -----------------------------------------------------------------------------------------------
 
 
@@ -357,14 +616,32 @@ def test_a_view_with_its_owners_rights_leaks(shop: Shop) -> None:
     shop.isolation().assert_isolated(sa.select(view.c.id), make=order)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [sa.select(sa.table("open_orders", sa.column("id"), schema="shop")), sa.text("select id from shop.open_orders")],
+    ids=["table", "text"],
+)
+def test_of_a_view_that_leaks_the_reason_is_told_however_it_is_named(shop: Shop, query: Any) -> None:
+    shop.walled(FOR_ALL)
+    shop.sql("create view shop.open_orders as select * from shop.orders; grant select on shop.open_orders to jf_app")
+    with pytest.raises(NotIsolated, match=r"why: shop\.open_orders is a view with the rights of postgres") as caught:
+        shop.isolation().assert_isolated(query, make=order)
+    assert str(caught.value).endswith("  cure: alter view shop.open_orders set (security_invoker = true);")
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_isolated(query, make=order)
+
+
 def test_a_function_with_its_owners_rights_leaks_in_a_query_too(shop: Shop) -> None:
     shop.walled(FOR_ALL)
     shop.sql(
         "create function shop.turnover() returns bigint language sql security definer as "
         "'select coalesce(sum(total), 0) from shop.orders'"
     )
-    with pytest.raises(NotIsolated, match="tenant 'b' is shown 1 row, the first: 10"):
+    with pytest.raises(NotIsolated, match="tenant 'b' is shown 1 row, the first: 10") as caught:
         shop.isolation().assert_isolated(sa.select(sa.func.shop.turnover()), make=order)
+    assert "why: it calls a function that has the rights of its owner" in str(caught.value)
+    assert "policy" not in str(caught.value)
 
 
 # --- functions ---------------------------------------------------------------------------------------------
@@ -453,6 +730,58 @@ def test_a_python_function_refuses_by_the_policies_and_not_without(shop: Shop, f
         shop.isolation().assert_refuses(function, theirs)
     with shop.admin.connect() as connection:
         assert connection.scalar(sa.select(Order.total).where(Order.id == theirs)) == 10
+
+
+def test_a_table_that_all_tenants_share_is_not_blamed(shop: Shop) -> None:
+    shop.walled(FOR_ALL).sql(
+        "create table shop.rates (rate int); insert into shop.rates values (2); grant select on shop.rates to jf_app"
+    )
+    shop.sql(FUNCTION.format("boolean", "security definer", CANCEL.format("") + "return found;"))
+
+    def cancel(session: Session, key: int) -> Any:
+        session.execute(sa.text("select rate from shop.rates"))
+        return session.scalar(sa.select(sa.func.shop.cancel(key)))
+
+    with pytest.raises(NotIsolated, match="why: no table that it touched is open, so it calls a function"):
+        shop.isolation().assert_refuses(cancel, shop.order("b"))
+
+
+@pytest.mark.parametrize("function", [fetch, change, change_in_bulk])
+@pytest.mark.parametrize(
+    "open_", ["alter table shop.orders disable row level security", OPEN.format("everybody", "all") + "using (true)"]
+)
+def test_of_a_function_over_an_open_table_the_table_is_told(shop: Shop, function: Any, open_: str) -> None:
+    theirs = shop.walled(FOR_ALL, open_).order("b")
+    with pytest.raises(NotIsolated, match=r"why: (row level security is not enabled on|what) shop\.orders") as caught:
+        shop.isolation().assert_refuses(function, theirs)
+    assert "DEFINER" not in str(caught.value)
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_refuses(function, theirs)
+
+
+def test_a_function_that_may_only_read_the_foreign_row_is_found_all_the_same(shop: Shop) -> None:
+    theirs = shop.walled(FOR_ALL, OPEN.format("reads", "select") + "using (true)").order("b")
+    with pytest.raises(NotIsolated, match="it was shown a row that its UPDATE then did not hit") as caught:
+        shop.isolation().assert_refuses(change, theirs)
+    assert "policy reads for select using (true)" in str(caught.value)
+
+    shop.sql(str(caught.value).partition("  cure: ")[2])
+    shop.isolation().assert_refuses(change, theirs)
+
+
+def test_an_owner_that_may_not_change_its_own_row_proves_nothing(shop: Shop) -> None:
+    theirs = shop.walled(READ, ADD).order("b")
+    with pytest.raises(ProvesNothing, match=r"change raises StaleDataError\(.* for tenant 'b' either"):
+        shop.isolation().assert_refuses(change, theirs)
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_of_a_function_with_its_owners_rights_these_are_told(shop: Shop, kind: str) -> None:
+    returns, rights, body, _ = BAD[kind]
+    shop.walled(FOR_ALL).sql(FUNCTION.format(returns, rights, body))
+    with pytest.raises(NotIsolated, match="why: it is SECURITY DEFINER: the rights of its owner"):
+        shop.isolation().assert_refuses("shop.cancel", shop.order("b"), p_tenant_id="b")
 
 
 def test_errors_and_tables_of_the_applications_own_can_be_named(shop: Shop) -> None:

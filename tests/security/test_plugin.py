@@ -59,7 +59,8 @@ def database(shared: Database) -> Database:
         "create table orders (id serial primary key, tenant_id text not null, total int not null)",
         "alter table orders enable row level security",
         "create policy tenant on orders using (tenant_id = (select jobforge.current_tenant()))",
-        "grant all on orders, orders_id_seq to jf_app",
+        "grant select, insert, update, delete on orders to jf_app",
+        "grant usage on orders_id_seq to jf_app",
         CANCEL.format("security invoker"),
     )
     return shared

@@ -56,7 +56,10 @@ class Notes:
         self.database = database
         self.sql("drop table if exists notes cascade; drop function if exists cancel_note")
         Base.metadata.create_all(database.engine())
-        self.sql("alter table notes enable row level security; grant all on notes, notes_id_seq to jf_app")
+        self.sql(
+            "alter table notes enable row level security; grant select, insert, update, delete on notes to jf_app; "
+            "grant usage on notes_id_seq to jf_app"
+        )
         self.isolation = Isolation(database.engine("jf_app"), (KEY.tenant("a"), KEY.tenant("b")))
 
     def sql(self, statements: str) -> None:
@@ -145,6 +148,44 @@ def test_tenants_that_are_not_signed_prove_nothing(notes: Notes, tenants: tuple[
     with pytest.raises(ProvesNothing, match="tenancy is signed in this database, and the tenants of the test are not"):
         Isolation(notes.database.engine("jf_app"), tenants).assert_isolated(Note, make=note)
     assert notes.count() == 0
+
+
+@pytest.mark.parametrize("rule", [SETTING, CLAIM])
+def test_a_policy_beside_the_right_one_must_not_believe_a_setting(notes: Notes, rule: str) -> None:
+    notes.sql(f"create policy t on notes using (tenant_id = {ASKED}); create policy other on notes using (false)")
+    notes.isolation.assert_isolated(Note, make=note)
+
+    notes.sql(f"alter policy other on notes using (tenant_id = {rule} and total > 99)")
+    with pytest.raises(NotIsolated, match="other on notes lets through rows by another rule") as caught:
+        notes.isolation.assert_isolated(Note, make=note)
+    notes.sql(str(caught.value).partition("  cure: ")[2])
+    notes.isolation.assert_isolated(Note, make=note)
+
+
+def test_whoever_owns_the_table_can_switch_its_policies_off(notes: Notes) -> None:
+    notes.sql(
+        f"create policy t on notes using (tenant_id = {ASKED}); alter table notes force row level security; "
+        "alter table notes owner to jf_app; drop role if exists notes_owner"
+    )
+    with pytest.raises(NotIsolated, match="Note is not isolated: the login jf_app owns notes\n") as caught:
+        notes.isolation.assert_isolated(Note, make=note)
+
+    notes.sql(str(caught.value).partition("  cure: ")[2])
+    notes.isolation.assert_isolated(Note, make=note)
+    notes.sql("grant notes_owner to jf_app")
+    with pytest.raises(NotIsolated, match="the login jf_app owns notes, as a member of notes_owner") as caught:
+        notes.isolation.assert_isolated(Note, make=note)
+    notes.sql(str(caught.value).partition("  cure: ")[2])
+    notes.isolation.assert_isolated(Note, make=note)
+    notes.sql("drop table notes; revoke all on schema public from notes_owner; drop role notes_owner")
+
+
+def test_who_may_not_store_for_want_of_a_token_is_told(notes: Notes) -> None:
+    notes.sql(f"create policy t on notes using (tenant_id = {ASKED})")
+    plain = Isolation(notes.database.engine("jf_app"), ("a", "b"))
+    message = r"tenancy is signed .*\n  cure: let the fixture jobforge_tenants"
+    with pytest.raises(ProvesNothing, match=message), plain.stored("a", note):
+        pass
 
 
 def test_what_is_stored_for_a_block_goes_with_it(notes: Notes) -> None:
