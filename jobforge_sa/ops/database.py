@@ -12,7 +12,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobforge_sa.db import failures, migrate, pooler
-from jobforge_sa.errors import ConfigurationError, JobForgeError
+from jobforge_sa.db import role as roles
+from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError
 
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
 
@@ -59,9 +60,19 @@ def translated(target: Engine, role: str) -> Iterator[None]:
         text = " ".join(line for line in str(cause).splitlines() if not line.startswith("\t"))
         if failures.sqlstate(error) is None:
             raise failures.unreachable(target.url, text) from error
-        raise failures.translate(error, role=role, login=target.url.username) or JobForgeError(
-            f"the database refuses: {text}"
-        ) from error
+        better = failures.translate(error, role=role, login=target.url.username)
+        if isinstance(better, AccessDenied):
+            better = failures.translate(error, role=role, login=target.url.username, roles=_roles(target))
+        raise better or JobForgeError(f"the database refuses: {text}") from error
+
+
+def _roles(target: Engine) -> list[str]:
+    """Those of ours that the login has: what it lacks is cured by what it is for."""
+    try:
+        with target.connect() as connection:
+            return roles.held(connection)
+    except (DBAPIError, PoolTimeout):
+        return []
 
 
 def _resolved(url: str | None) -> URL:

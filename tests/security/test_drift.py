@@ -37,6 +37,8 @@ FAULTS = [
     ("create unique index extra on jobforge.jobs (tenant_id)", "table jobforge.jobs", "error", "with CREATE UNIQUE INDEX extra"),
     ("alter table jobforge.ready drop constraint ready_pkey", "table jobforge.ready", "error", "PRIMARY KEY"),
     ("alter table jobforge.workers drop constraint workers_pkey", "table jobforge.workers", "error", "PRIMARY KEY"),
+    ('create table public.p (tenant_id text collate "C"); alter table jobforge.jobs inherit public.p', "table jobforge.jobs", "error", "with alter table jobforge.jobs inherit public.p"),
+    ("create table public.c () inherits (jobforge.leases)", "table jobforge.leases", "error", "with alter table public.c inherit jobforge.leases"),
     ("drop policy jobs_tenant on jobforge.jobs", "table jobforge.jobs", "error", "without create policy jobs_tenant"),
     (f"{JOBS_TENANT} (tenant_id = any (array[(select jobforge.current_tenant()), 'b']))", "table jobforge.jobs", "error", "ANY (ARRAY["),
     (f"{JOBS_TENANT} ((tenant_id = (select jobforge.current_tenant())) <= true)", "table jobforge.jobs", "error", "<= true"),
