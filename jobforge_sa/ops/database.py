@@ -55,6 +55,8 @@ def translated(target: Engine, role: str) -> Iterator[None]:
     """
     try:
         yield
+    except AccessDenied as error:  # translated where only the caller's connection was known
+        raise _denied(target, role, error.__cause__) or error from error.__cause__
     except (DBAPIError, psycopg.Error, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(line for line in str(cause).splitlines() if not line.startswith("\t"))
@@ -62,8 +64,15 @@ def translated(target: Engine, role: str) -> Iterator[None]:
             raise failures.unreachable(target.url, text) from error
         better = failures.translate(error, role=role, login=target.url.username)
         if isinstance(better, AccessDenied):
-            better = failures.translate(error, role=role, login=target.url.username, roles=_roles(target))
+            better = _denied(target, role, error)
         raise better or JobForgeError(f"the database refuses: {text}") from error
+
+
+def _denied(target: Engine, role: str, error: BaseException | None) -> JobForgeError | None:
+    """The refusal, with the cure that fits what the login has."""
+    if error is None:
+        return None
+    return failures.translate(error, role=role, login=target.url.username, roles=_roles(target))
 
 
 def _roles(target: Engine) -> list[str]:

@@ -46,7 +46,7 @@ FAULTS = [
     ("alter table jobforge.ready set (autovacuum_enabled = off)", "table jobforge.ready", "warning", "autovacuum_enabled=off"),
     ("alter table jobforge.ready reset (autovacuum_vacuum_threshold)", "table jobforge.ready", "warning", "without autovacuum_vacuum_threshold=5000"),
     ("alter table jobforge.ready set (toast.autovacuum_enabled = off)", "table jobforge.ready", "warning", "toast.autovacuum_enabled=off"),
-    ("alter table jobforge.jobs alter queue set statistics 0", "table jobforge.jobs", "error", "statistics 0"),
+    ("alter table jobforge.jobs alter queue set statistics 7", "table jobforge.jobs", "error", "statistics 7"),
     ("alter table jobforge.jobs alter tenant_id drop not null", "table jobforge.jobs", "error", "without tenant_id text"),
     ("alter table jobforge.settings drop constraint settings_tenancy_check", "table jobforge.settings", "error", "settings_tenancy_check"),
     ("create or replace view jobforge.all_attempts with (security_invoker = true) as select job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error from jobforge.attempts", "view jobforge.all_attempts", "error", "without WHERE"),
