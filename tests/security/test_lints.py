@@ -664,6 +664,30 @@ def test_what_a_migrator_that_is_no_superuser_made_is_sound(cluster: EmbeddedSer
     assert [one for one in doctor.examine(engine).findings if one.level != Level.UNSEEN] == []
 
 
+def test_the_set_up_of_the_security_page_is_sound(cluster: EmbeddedServer) -> None:
+    """A migrator, a login for each purpose, tables of the application, signed tenancy: nobody hears a word."""
+    superuser = sa.create_engine(cluster.url_for("app"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with superuser.connect() as connection:
+        run(connection, "create role migrator login createrole; alter database app owner to migrator")
+        run(connection, "grant pg_read_all_stats to migrator")
+    engine = sa.create_engine(cluster.url_for("app", "migrator"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        run(connection, "revoke connect, temporary on database app from public; create schema shop")
+        for login, role in (("shop_web", "app"), ("shop_worker", "worker"), ("shop_ops", "admin")):
+            run(connection, f"create role {login} login; grant jobforge_{role} to {login}")
+            run(connection, f"grant connect on database app to {login}; grant usage on schema shop to {login}")
+        run(connection, KEPT.replace("public.", "shop.") + "create view shop.open as select * from shop.orders")
+        run(connection, "grant select, insert, update, delete on all tables in schema shop to shop_web")
+        run(connection, "set role jobforge_owner")
+        run(connection, f"select jobforge.add_tenant_key('k1', '\\x{'ab' * 32}')")
+        run(connection, "select jobforge.use_tenancy('signed')")
+
+    for login in ("migrator", "shop_web", "shop_worker", "shop_ops"):
+        report = doctor.examine(sa.create_engine(cluster.url_for("app", login), poolclass=sa.NullPool))
+        assert [one for one in report.findings if one.level != Level.UNSEEN] == [], login
+
+
 def of_logins(engine: sa.Engine) -> list[Finding]:
     with engine.connect() as connection:
         doctor.pin(connection)
