@@ -71,15 +71,16 @@ def translate(
 
 def _denied(message: str, role: str, login: str, roles: Collection[str]) -> errors.AccessDenied:
     """A schema is closed to who has no role of ours, and where its right was given to single logins to others too."""
-    entry = f"a DBA runs: grant usage on schema jobforge to {login};"
+    entry = f"grant usage on schema jobforge to {login};"
     if not re.search(r"\bschema\W+jobforge\b", message):
         return errors.AccessDenied(f"{message}: {role} is missing", cure=remedy(role, login, roles))
     if role in roles:
-        return errors.AccessDenied(f"{message}: {role} alone does not open it here", cure=entry)
+        return errors.AccessDenied(f"{message}: {role} alone does not open it here", cure=f"a DBA runs: {entry}")
     missing = f"{message}: {role} is missing"
     if roles:
         return errors.AccessDenied(missing, cure=remedy(role, login, roles))
-    return errors.AccessDenied(f"{missing}, or opens it no longer", cure=f"{remedy(role, login)} Has it that? {entry}")
+    cure = f"{remedy(role, login)} Or, if it has {role} already: {entry}"
+    return errors.AccessDenied(f"{missing}, or opens it no longer", cure=cure)
 
 
 def remedy(role: str, login: str, roles: Collection[str] = ()) -> str:

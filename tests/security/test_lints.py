@@ -533,6 +533,7 @@ def test_what_is_right_for_a_login_is_no_fault(shared: Database, sql: str) -> No
         "create function public.extra() returns text language sql security definer as $$ select id::text from jobforge.enqueue_job('t') $$",
         "create function public.extra() returns bigint language sql as 'select count(*) from jobforge.jobs'",
         "revoke usage on schema jobforge from jobforge_app; grant usage on schema jobforge to jf_app",  # docs/security.md
+        "grant jobforge_owner to jf_stranger; grant usage on schema jobforge to jf_stranger",  # a migrator's, the same page
         "create table public.orders (tenant_id text); alter table public.orders enable row level security, force row level security; create policy t on public.orders using (tenant_id = (select jobforge.current_tenant()))",
         KEPT
         + f"create policy own on public.orders as restrictive using (n = current_setting('app.user')::int); create policy mine on public.orders using ({MINE} and n = current_setting('app.user')::int)",
@@ -674,10 +675,15 @@ def test_the_set_up_of_the_security_page_is_sound(cluster: EmbeddedServer) -> No
     migrate.upgrade(engine)
     with engine.connect() as connection:
         run(connection, "revoke connect, temporary on database app from public; create schema shop")
+        run(connection, "set role jobforge_owner; grant usage on schema jobforge to migrator; reset role")
         for login, role in (("shop_web", "app"), ("shop_worker", "worker"), ("shop_ops", "admin")):
             run(connection, f"create role {login} login; grant jobforge_{role} to {login}")
             run(connection, f"grant connect on database app to {login}; grant usage on schema shop to {login}")
-        run(connection, KEPT.replace("public.", "shop.") + "create view shop.open as select * from shop.orders")
+        run(
+            connection,
+            KEPT.replace("public.", "shop.")
+            + "create view shop.open with (security_invoker) as select * from shop.orders",
+        )
         run(connection, "grant select, insert, update, delete on all tables in schema shop to shop_web")
         run(connection, "set role jobforge_owner")
         run(connection, f"select jobforge.add_tenant_key('k1', '\\x{'ab' * 32}')")
