@@ -241,6 +241,12 @@ REACHING = [
 BROAD = [
     Mutant("broad_reader", "app", "grant pg_read_all_data to jf_app", "warning"),
     Mutant("broad_reader", "writer", "grant pg_write_all_data to jf_app", "warning"),
+    Mutant(
+        "broad_reader",
+        "by_a_group",
+        "create role jf_group nologin; grant pg_read_all_data to jf_group; grant jf_group to jf_admin",
+        "warning",
+    ),
     Mutant("broad_reader", "admin", "grant pg_read_all_data to jf_admin", "warning"),
 ]
 
@@ -274,7 +280,7 @@ LOGIN_MUTANTS = [
     Mutant("unbound_login", "superuser", "alter role jf_admin superuser", "warning"),
     Mutant("unbound_login", "bypassrls", "alter role jf_app bypassrls", "warning"),
     Mutant("unbound_login", "by_a_group", GROUP.format("jobforge_app", "jf_stranger") + "alter role jf_stranger bypassrls", "warning"),
-    Mutant("unbound_login", "programs", GROUP.format("pg_execute_server_program", "jf_app"), "warning", remedy_runs=False),
+    Mutant("unbound_login", "programs", GROUP.format("pg_execute_server_program", "jf_app"), "warning"),
     Mutant("unbound_login", "files", "grant pg_read_server_files, pg_write_server_files to jf_app", "warning"),
     *(Mutant("standing_setting", setting, f"alter role jf_app set {setting}", "warning") for setting in (
         "row_security = off", "session_replication_role = replica", "default_transaction_read_only = on",
@@ -593,6 +599,20 @@ def test_the_cure_of_a_readable_token_leaves_the_other_columns_readable(shared: 
         run(connection, finding.remedy)
         assert connection.scalar(may, {"name": "token"}) is False
         assert connection.scalar(may, {"name": "error"}) is True
+
+
+def test_the_cure_of_a_maker_leaves_it_what_it_uses(shared: Database) -> None:
+    with undone(shared) as connection:
+        close(connection)
+        run(connection, f"alter database {shared.name} owner to jf_app; create schema shop authorization jf_app")
+        run(connection, "create table shop.orders (n int); alter table shop.orders enable row level security")
+        run(connection, "create policy t on shop.orders using (true); alter table shop.orders owner to jf_app")
+        (finding,) = found(connection, LOGINS, "jf_stranger")
+        run(connection, finding.remedy)
+        run(connection, "set local session authorization jf_app; insert into shop.orders values (1); reset role")
+        assert connection.scalar(sa.text("select has_database_privilege(current_database(), 'connect')")) is True
+        with pytest.raises(sa.exc.ProgrammingError, match="must be owner of table orders"):
+            run(connection, "alter table shop.orders disable row level security")
 
 
 def cured(connection: sa.Connection, checks: tuple[Check, ...], mutant: Mutant, findings: list[Finding]) -> None:

@@ -35,7 +35,7 @@ with database as (
      where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'jobforge')
 ), fault as (
     select login.rolname, 1 as place, 'owns this database' as what,
-           format('alter database %I owner to %I; grant connect on database %1$I to %I;', d.datname, heir.rolname,
+           format('alter database %I owner to %I; grant connect on database %1$I to %3$I;', d.datname, heir.rolname,
                   login.rolname) as remedy
       from login cross join heir join database d on pg_has_role(login.oid, d.datdba, login.may)
     union all
@@ -47,7 +47,7 @@ with database as (
        and (held.grantee = 0 or pg_has_role(login.oid, held.grantee, login.may))
     union all
     select login.rolname, 3, format('owns the schema %I', s.nspname),
-           format('alter schema %I owner to %I; grant usage on schema %1$I to %I;', s.nspname, heir.rolname, login.rolname)
+           format('alter schema %I owner to %I; grant usage on schema %1$I to %3$I;', s.nspname, heir.rolname, login.rolname)
       from login cross join heir join schema s on pg_has_role(login.oid, s.nspowner, login.may)
     union all
     select login.rolname, 4, format('may create in the schema %I', n.nspname),
@@ -60,7 +60,7 @@ with database as (
        and (held.grantee = 0 or pg_has_role(login.oid, held.grantee, login.may))
     union all
     select login.rolname, 5, format('owns the table %s', c.oid::regclass),
-           format('alter table %s owner to %I; grant select, insert, update, delete on %1$s to %I;', c.oid::regclass,
+           format('alter table %s owner to %I; grant select, insert, update, delete on %1$s to %3$I;', c.oid::regclass,
                   heir.rolname, login.rolname)
       from login cross join heir
       join pg_class c on c.relkind in ('r', 'p') and c.relrowsecurity and pg_has_role(login.oid, c.relowner, login.may)

@@ -14,7 +14,14 @@ select 'warning' as level, format('login %I', login.rolname) as object,
               array_to_string(powers.names, ', ')) as detail,
        concat_ws(' ', case when login.rolsuper then format('alter role %I nosuperuser;', login.rolname) end,
                  case when login.rolbypassrls then format('alter role %I nobypassrls;', login.rolname) end,
-                 (select string_agg(format('revoke %I from %I;', one, login.rolname), ' ') from unnest(wide.names) one)) as remedy
+                 (select string_agg(format('revoke %I from %I%s;', broad.rolname, holder.rolname,
+                                           ' granted by ' || quote_ident(giver.rolname)), ' ')
+                    from pg_auth_members m
+                    join pg_roles broad on broad.oid = m.roleid and broad.rolname = any (wide.names)
+                    join pg_roles holder on holder.oid = m.member
+                    left join pg_roles giver on giver.oid = m.grantor and giver.oid <> 10  -- the first superuser's needs no word
+                   where holder.oid = login.oid
+                      or exists (select from reached r where r.login = login.oid and r.role = holder.oid))) as remedy
   from pg_roles login
  cross join lateral (
        select array(select broad.rolname
