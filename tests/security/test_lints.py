@@ -302,7 +302,7 @@ LOGIN_MUTANTS = [
     Mutant("maker_login", "schema", "create schema shop authorization jf_worker", "warning"),
     Mutant("maker_login", "public", "grant create on schema public to public", "warning"),
     Mutant("maker_login", "searched", "alter role jf_worker set search_path = pg_catalog, \"shop\"; create schema shop; grant create on schema shop to jf_admin", "warning", also=("standing_setting",)),
-    Mutant("maker_login", "table", "create table public.orders (n int); alter table public.orders enable row level security; alter table public.orders owner to jf_app", "warning"),
+    Mutant("maker_login", "table", "create table public.orders (n int); alter table public.orders enable row level security; alter table public.orders owner to jf_app; grant select on public.orders to jf_admin", "warning"),
     Mutant("maker_login", "by_a_group", "create role jf_group nologin; grant jf_group to jf_app; create schema shop authorization jf_group", "warning", remedy_runs=False),
     *(Mutant("passing_grant", right, f"create table public.orders (n int); alter table public.orders enable row level security; grant {right} on public.orders to {holder}", "warning")
       for right, holder in (("all", "jf_app"), ("trigger", "jobforge_app"), ("truncate", "public"), ("trigger, truncate", "jf_worker"))),
@@ -317,45 +317,13 @@ SIGNED_MUTANTS = [
     Mutant("plain_policy", "insert", ORDERS + "create policy t on public.orders for insert with check (tenant_id = nullif(current_setting('jobforge.tenant_id', true), ''))"),
     Mutant("plain_policy", "claims", ORDERS + "create policy t on public.orders using (tenant_id = (current_setting('request.jwt.claims', true)::jsonb #>> '{app_metadata,tenant_id}'))"),
     Mutant("plain_policy", "function", ORDERS + "create function public.mine() returns text language sql as $$ select current_setting('jobforge.tenant_id', true) $$; create policy t on public.orders using (tenant_id = public.mine())"),
+    Mutant("setting_policy", "other", ORDERS + "create policy t on public.orders using (tenant_id = current_setting('app.tenant', true)) with check (tenant_id = (select jobforge.current_tenant()))", "warning"),
+    Mutant("setting_policy", "parts", ORDERS + "create policy t on public.orders using (tenant_id = current_setting(concat('jobforge', '.', 'tenant_id')))", "warning"),
+    Mutant("setting_policy", "alternative", ORDERS + "create policy t on public.orders for select using (tenant_id = (select jobforge.current_tenant()) or current_setting('app.admin', true) = 'on')", "warning"),
+    Mutant("setting_policy", "function", ORDERS + "create function public.mine() returns text language sql as $$ select current_setting('app.tenant', true) $$; create policy t on public.orders for insert with check (tenant_id = public.mine())", "warning"),
+    Mutant("setting_policy", "comment", ORDERS + "create function public.mine() returns text language sql as $$ select current_setting('app.tenant', true) -- not jobforge.current_tenant()\n $$; create policy t on public.orders using (tenant_id = public.mine())", "warning"),
+    Mutant("setting_policy", "jwt", "create schema auth; create function auth.jwt() returns jsonb language sql as $$ select null::jsonb $$; " + ORDERS + "create policy t on public.orders using (tenant_id = auth.jwt() ->> 'tenant_id')", "warning"),
 ]  # fmt: skip
-SIGNED_MUTANTS += [
-    Mutant(
-        "setting_policy",
-        "other",
-        ORDERS
-        + "create policy t on public.orders using (tenant_id = current_setting('app.tenant', true)) with check (tenant_id = (select jobforge.current_tenant()))",
-        "warning",
-    ),
-    Mutant(
-        "setting_policy",
-        "parts",
-        ORDERS
-        + "create policy t on public.orders using (tenant_id = current_setting(concat('jobforge', '.', 'tenant_id')))",
-        "warning",
-    ),
-    Mutant(
-        "setting_policy",
-        "alternative",
-        ORDERS
-        + "create policy t on public.orders for select using (tenant_id = (select jobforge.current_tenant()) or current_setting('app.admin', true) = 'on')",
-        "warning",
-    ),
-    Mutant(
-        "setting_policy",
-        "function",
-        ORDERS
-        + "create function public.mine() returns text language sql as $$ select current_setting('app.tenant', true) $$; create policy t on public.orders for insert with check (tenant_id = public.mine())",
-        "warning",
-    ),
-    Mutant(
-        "setting_policy",
-        "jwt",
-        "create schema auth; create function auth.jwt() returns jsonb language sql as $$ select null::jsonb $$; "
-        + ORDERS
-        + "create policy t on public.orders using (tenant_id = auth.jwt() ->> 'tenant_id')",
-        "warning",
-    ),
-]
 
 MINE = "tenant_id = (select jobforge.current_tenant())"
 KEPT = (
@@ -372,6 +340,7 @@ APPLICATION_MUTANTS = [
     Mutant("bypassing_view", "superuser", KEPT + "create view public.extra as select * from public.orders; grant select on public.extra to jf_app", "warning"),
     Mutant("bypassing_view", "of_a_view", KEPT + "create view public.inside with (security_invoker) as select * from public.orders; create view public.extra as select * from public.inside; grant select on public.extra to public", "warning"),
     Mutant("bypassing_view", "owner", KEPT + "alter table public.orders no force row level security; alter table public.orders owner to jf_stranger; create view public.extra as select * from public.orders; alter view public.extra owner to jf_stranger; grant select on public.extra to jf_app", "warning", also=("bypassed_table",)),
+    Mutant("bypassing_view", "column", KEPT + "create view public.extra as select * from public.orders; grant select (n) on public.extra to jf_app", "warning"),
     Mutant("bypassing_view", "materialized", KEPT + "create materialized view public.extra as select * from public.orders; grant select on public.extra to jf_app", "warning"),
 ]  # fmt: skip
 APART = {"orphaned_transaction"}  # needs a server that allows prepared transactions
@@ -552,7 +521,7 @@ def test_what_is_right_for_a_login_is_no_fault(shared: Database, sql: str) -> No
         KEPT
         + "alter table public.orders owner to jf_stranger; create view public.extra as select * from public.orders; alter view public.extra owner to jf_stranger; grant select on public.extra to jf_app",
         KEPT
-        + "create view public.extra with (security_invoker) as select * from public.orders; grant select on public.extra to public; create view public.private as select * from public.orders",
+        + "create view public.extra with (security_invoker) as select * from public.orders; grant select on public.extra to public; create view public.private as select * from public.orders; grant select on public.private to jf_app; revoke select on public.private from jf_app",
         "create schema shop; create table shop.loose (n int); alter table shop.loose enable row level security; create policy p on shop.loose using (true)",
     ],
 )

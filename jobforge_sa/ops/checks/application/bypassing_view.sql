@@ -26,5 +26,7 @@ select 'warning' as level,
  where (c.relkind = 'm' or o.rolsuper or o.rolbypassrls or o.oid = above.bare)
    and not coalesce(c.reloptions && array['security_invoker=true', 'security_invoker=on', 'security_invoker=yes',
                                           'security_invoker=1'], false)
-   and exists (select from aclexplode(c.relacl) held where held.grantee <> c.relowner)
+   and (exists (select from aclexplode(c.relacl) held where held.grantee <> c.relowner)
+        or exists (select from pg_attribute a cross join lateral aclexplode(a.attacl) held
+                    where a.attrelid = c.oid and held.grantee <> c.relowner))
  group by c.oid, c.relkind, o.rolname, o.rolsuper, o.rolbypassrls;

@@ -9,7 +9,8 @@ with policy as (
              where d.classid = 'pg_policy'::regclass and d.objid = p.oid
                and f.pronamespace is distinct from to_regnamespace('jobforge')
                and coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) ~* '\mcurrent_setting\M'
-               and coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) !~ '\mjobforge\.current_tenant\M') as function,
+               and regexp_replace(coalesce(pg_get_function_sqlbody(f.oid), f.prosrc), '--[^\n]*|/\*.*\*/', '', 'g')
+                   !~ '\mjobforge\.current_tenant\M') as function,
            exists (select from pg_depend d
                      join pg_proc f on d.refclassid = 'pg_proc'::regclass and f.oid = d.refobjid
                     where d.classid = 'pg_policy'::regclass and d.objid = p.oid
