@@ -15,14 +15,15 @@ def become(connection: Connection, role: str) -> bool:
     A login that is in jobforge_app as well needs that to see all tenants: its wall stands before what jobforge_admin
     may. One that is granted a role WITHOUT INHERIT needs it to do anything.
     """
-    may = func.pg_has_role(_ROLES.c.oid, "SET" if _since_16(connection) else "MEMBER")
+    version: Any = getattr(connection.dialect, "server_version_info", None) or (0,)
+    may = func.pg_has_role(_ROLES.c.oid, "SET" if version >= (16,) else "MEMBER")
     return connection.scalar(select(_set(role)).where(_ROLES.c.rolname == role, may)) is not None
 
 
 def held(connection: Connection) -> list[str]:
-    """Ours that the login has, or may act as."""
+    """Ours whose rights the login has without a word."""
     named = _ROLES.c.rolname.in_(("jobforge_owner", "jobforge_app", "jobforge_worker", "jobforge_admin"))
-    may = func.pg_has_role(_ROLES.c.oid, "USAGE, SET" if _since_16(connection) else "MEMBER")
+    may = func.pg_has_role(_ROLES.c.oid, "USAGE")
     return [str(name) for name in connection.scalars(select(_ROLES.c.rolname).where(named, may))]
 
 
@@ -34,12 +35,6 @@ def current(connection: Connection) -> str:
 def restore(connection: Connection, role: str) -> None:
     """Act again as what `current` told."""
     connection.execute(select(_set(role)))
-
-
-def _since_16(connection: Connection) -> bool:
-    """Whether a grant says by itself if it is inherited, and if one may act by it."""
-    version: Any = getattr(connection.dialect, "server_version_info", None) or (0,)
-    return bool(version >= (16,))
 
 
 def _set(role: str) -> Any:

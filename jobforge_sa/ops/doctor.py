@@ -140,7 +140,7 @@ def examine(target: Engine) -> Report:
         asked = connection.exec_driver_sql(_read(_HERE / "doctor.sql").query).mappings().one()
         if not asked["migrated"]:
             raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
-        revision, tenants, found = _revision(connection, asked)
+        revision, tenants, found = _revision(connection, asked["login"])
         signed = tenants == "signed"
         for group in _GROUPS:
             if group != "signed" or signed:
@@ -188,13 +188,13 @@ def _tried(connection: Connection, check: Check, *, signed: bool) -> list[Findin
         return [Finding(check.name, Level.UNSEEN, "the catalog", _said(error), "")]
 
 
-def _revision(connection: Connection, asked: Mapping[Any, Any]) -> tuple[str | None, str | None, list[Finding]]:
+def _revision(connection: Connection, login: str) -> tuple[str | None, str | None, list[Finding]]:
     """The schema's revision, its tenancy, and whether it fits this code."""
     try:
         with connection.begin_nested():
             revision, serves, tenants, *_ = connection.execute(calls.SCHEMA_VERSION).one()
     except DBAPIError as error:
-        better = failures.translate(error, role="jobforge_app", login=asked["login"], roles=asked["roles"])
+        better = failures.translate(error, role="jobforge_app", login=login, roles=role.held(connection))
         level = Level.ERROR if isinstance(better, SchemaMismatch) else Level.UNSEEN
         message, cure = (better.message, better.cure) if better is not None else (_said(error), "")
         return None, None, [Finding("schema_version", level, "schema jobforge", message, cure)]

@@ -1,10 +1,13 @@
 -- No policy binds a superuser or a role with BYPASSRLS, and who runs programs or reads and writes files of the server
 -- makes himself a superuser. A login like that, to which a role of ours was granted, is an application's: what keeps its
 -- tenants apart is only what our functions and views do themselves.
-with recursive reached(login, role) as (  -- as granted: by pg_has_role a superuser has every role
+with recursive member as (  -- and not who has made a role, and from Postgres 16 on holds ADMIN OPTION on it alone
     select m.member, m.roleid from pg_auth_members m
+     where coalesce((to_jsonb(m) ->> 'inherit_option')::boolean or (to_jsonb(m) ->> 'set_option')::boolean, true)
+), reached(login, role) as (  -- as granted: by pg_has_role a superuser has every role
+    select m.member, m.roleid from member m
     union
-    select r.login, m.roleid from reached r join pg_auth_members m on m.member = r.role
+    select r.login, m.roleid from reached r join member m on m.member = r.role
 )
 select 'warning' as level, format('login %I', login.rolname) as object,
        format('it is in %s, and %s',
