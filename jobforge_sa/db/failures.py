@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import URL
@@ -33,13 +35,16 @@ def _said(error: BaseException) -> tuple[str, str | None]:
     return str(message).removeprefix("jobforge: "), hint
 
 
-def translate(error: BaseException, *, role: str, login: str | None = None) -> errors.JobForgeError | None:
+def translate(
+    error: BaseException, *, role: str, login: str | None = None, roles: Collection[str] = ()
+) -> errors.JobForgeError | None:
     """The error to raise instead, or None where the database's own says it best.
 
     Args:
         error: What SQLAlchemy or a driver raised.
         role: The role that the failing call needs, such as "jobforge_app".
         login: The login that lacks it, if known.
+        roles: Those of jobforge's that the login has, if known.
     """
     state = sqlstate(error)
     message, hint = _said(error)
@@ -55,8 +60,7 @@ def translate(error: BaseException, *, role: str, login: str | None = None) -> e
             cure=_MIGRATE,
         )
     if state == "42501":
-        who = f'"{login}"' if login else "the login of this connection"
-        return errors.AccessDenied(f"{message}: {role} is missing", cure=remedy(role, who))
+        return _denied(message, role, f'"{login}"' if login else "the login of this connection", roles)
     if state in ("22P05", "22P02", "22003", "54001", "54000", "22021", "22023"):
         return errors.InvalidJob(
             f"Postgres cannot store this: {message}",
@@ -65,8 +69,31 @@ def translate(error: BaseException, *, role: str, login: str | None = None) -> e
     return None
 
 
-def remedy(role: str, login: str) -> str:
-    """How a login comes by a role; all but jobforge_app are for logins that are not the application's."""
+def _denied(message: str, role: str, login: str, roles: Collection[str]) -> errors.AccessDenied:
+    """A schema is closed to who has no role of ours, and where its right was given to single logins to others too."""
+    entry = f"grant usage on schema jobforge to {login};"
+    if not re.search(r"\bschema\W+jobforge\b", message):
+        return errors.AccessDenied(f"{message}: {role} is missing", cure=remedy(role, login, roles))
+    if role in roles:
+        return errors.AccessDenied(f"{message}: {role} alone does not open it here", cure=f"a DBA runs: {entry}")
+    missing = f"{message}: {role} is missing"
+    if roles:
+        return errors.AccessDenied(missing, cure=remedy(role, login, roles))
+    cure = f"{remedy(role, login)} Or, if it has {role} already: {entry}"
+    return errors.AccessDenied(f"{missing}, or opens it no longer", cure=cure)
+
+
+def remedy(role: str, login: str, roles: Collection[str] = ()) -> str:
+    """How a login comes by a role; all but jobforge_app are for logins that are not the application's.
+
+    Args:
+        role: The role that is missing.
+        login: Who lacks it.
+        roles: Those of jobforge's that it has, if known.
+    """
+    others = sorted({"jobforge_worker", "jobforge_admin"}.intersection(roles))
+    if role == "jobforge_app" and others:  # granted to such a login, it would make one of both: see shared_login
+        return f"connect as a login of the application; {login} is one of {' and '.join(others)}, and should stay that"
     if role == "jobforge_app":
         return f"a DBA runs: grant {role} to {login};"
     made = f"create role ... login; grant {role} to ...;"

@@ -187,6 +187,9 @@ select kind, name, format('alter table %s %s row level security;', name, word)
 union all
 select kind, name, format('alter table %s replica identity %s;', name, relreplident)
   from objects o join pg_class c on c.oid = o.oid where kind = 'table' and relreplident <> 'd'
+union all  -- read through a parent, only the parent's policies count
+select o.kind, o.name, format('alter table %s inherit %s;', inhrelid::regclass, inhparent::regclass)
+  from objects o join pg_inherits on o.oid in (inhrelid, inhparent) where o.kind = 'table'
 union all  -- what no other query looks at: an operator, a collation, a dictionary
 select 'schema', 'jobforge', format('create %s %s;', found.type, found.identity)
   from pg_depend d cross join lateral pg_identify_object(d.classid, d.objid, 0) found

@@ -26,6 +26,13 @@ def become(connection: Connection, role: str) -> bool:
     return connection.scalar(_become("SET" if version >= (16,) else "MEMBER"), {"role": role}) is not None
 
 
+def held(connection: Connection) -> list[str]:
+    """Ours whose rights the login has without a word."""
+    named = _ROLES.c.rolname.in_(("jobforge_owner", "jobforge_app", "jobforge_worker", "jobforge_admin"))
+    may = func.pg_has_role(_ROLES.c.oid, "USAGE")
+    return [str(name) for name in connection.scalars(select(_ROLES.c.rolname).where(named, may))]
+
+
 def current(connection: Connection) -> str:
     """The role that was set, or "none"."""
     return str(connection.scalar(_CURRENT))

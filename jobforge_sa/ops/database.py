@@ -12,7 +12,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobforge_sa.db import calls, failures, migrate, pooler
-from jobforge_sa.errors import ConfigurationError, JobForgeError
+from jobforge_sa.db import role as roles
+from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError
 
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
 
@@ -63,14 +64,33 @@ def translated(target: Engine, role: str) -> Iterator[None]:
     """
     try:
         yield
+    except AccessDenied as error:  # translated where only the caller's connection was known
+        raise _denied(target, role, error.__cause__) or error from error.__cause__
     except (DBAPIError, psycopg.Error, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(line for line in str(cause).splitlines() if not line.startswith("\t"))
         if failures.sqlstate(error) is None:
             raise failures.unreachable(target.url, text) from error
-        raise failures.translate(error, role=role, login=target.url.username) or JobForgeError(
-            f"the database refuses: {text}"
-        ) from error
+        better = failures.translate(error, role=role, login=target.url.username)
+        if isinstance(better, AccessDenied):
+            better = _denied(target, role, error)
+        raise better or JobForgeError(f"the database refuses: {text}") from error
+
+
+def _denied(target: Engine, role: str, error: BaseException | None) -> JobForgeError | None:
+    """The refusal, with the cure that fits what the login has."""
+    if error is None:
+        return None
+    return failures.translate(error, role=role, login=target.url.username, roles=_roles(target))
+
+
+def _roles(target: Engine) -> list[str]:
+    """Those of ours that the login has: what it lacks is cured by what it is for."""
+    try:
+        with target.connect() as connection:
+            return roles.held(connection)
+    except (DBAPIError, PoolTimeout):
+        return []
 
 
 def _resolved(url: str | None) -> URL:

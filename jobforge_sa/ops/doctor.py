@@ -1,8 +1,9 @@
 """Look for what is wrong, or weaker than it should be: in the schema, the roles, the connection, the server.
 
 Each check is one query in `checks/`, named after the fault that it finds; those about who is connected, and to what,
-stand in `checks/connection/`, those about all logins in `checks/logins/`, those that hold where tenancy is signed in
-`checks/signed/`. They read the catalog only, so that any login may run them. `doctor_drift` finds what no check knows.
+stand in `checks/connection/`, those about all logins in `checks/logins/`, those about the application's own tables in
+`checks/application/`, those that hold where tenancy is signed in `checks/signed/`. They read the catalog only, so that
+any login may run them. `doctor_drift` finds what no check knows.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ _HERE = Path(__file__).parent
 _MANY = 20  # jobs that the auditor complains of; the rest is of the same kind
 _OLD = dt.timedelta(days=365)  # for a key of tenancy
 _PATIENCE = "60s"  # for the auditor, who reads all jobs
+_NAMING = "how tenants are named, and what signed tenancy needs"
+_ENTERS = "jobforge_app, with the right to use the schema,"
 _AUDITED = "whether each job stands in exactly one place"
-_GROUPS = ("connection", "logins", "", "signed")
+_GROUPS = ("connection", "logins", "", "application", "signed")
 _DRIFT = (
     "This is not what the revision made, which was reviewed and tested. A replaced body or a policy that says something"
     " else looks like ours and keeps nobody apart; a lost index makes the queue slow, or takes a job twice."
@@ -96,14 +99,21 @@ class Report:
 
 @cache
 def checks(group: str = "") -> tuple[Check, ...]:
-    """The checks of the schema, or those of the group "connection", "logins" or "signed"."""
+    """The checks of the schema, or those of a group: "connection", "logins", "application", "signed"."""
     return tuple(_read(file) for file in sorted((_HERE / "checks" / group).glob("*.sql")))
 
 
-def run(connection: Connection, check: Check) -> list[Finding]:
-    """Ask for the faults of one kind. The search_path must be `pg_catalog, pg_temp`: names are shown by it."""
+def run(connection: Connection, check: Check, *, signed: bool = False) -> list[Finding]:
+    """Ask for the faults of one kind. The search_path must be `pg_catalog, pg_temp`: names are shown by it.
+
+    A level of "warning/error" is the first where tenancy is plain, and the second where it is signed.
+    """
     rows = connection.exec_driver_sql(check.query, execution_options={"no_parameters": True})
-    return [Finding(check.name, Level(level), where, detail, remedy) for level, where, detail, remedy in rows]
+    which = -1 if signed else 0
+    return [
+        Finding(check.name, Level(level.split("/")[which]), where, detail, remedy)
+        for level, where, detail, remedy in rows
+    ]
 
 
 def pin(connection: Connection) -> None:
@@ -131,12 +141,13 @@ def examine(target: Engine) -> Report:
         if not asked["migrated"]:
             raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
         revision, tenants, found = _revision(connection, asked["login"])
+        signed = tenants == "signed"
         for group in _GROUPS:
-            if group != "signed" or tenants == "signed":
-                found += [one for check in checks(group) for one in _tried(connection, check)]
+            if group != "signed" or signed:
+                found += [one for check in checks(group) for one in _tried(connection, check, signed=signed)]
         found += _drift(connection, revision)
         if tenants is None:
-            found.append(_unseen("tenancy", "how tenants are named, and what signed tenancy needs", "jobforge_app"))
+            found.append(_unseen("tenancy", _NAMING, _ENTERS))
         if not asked["sees_sessions"]:
             found.append(_unseen("old_snapshot", "sessions of other logins", "pg_read_all_stats"))
         found += _old_key(connection)
@@ -168,11 +179,11 @@ def _subject(asked: Mapping[Any, Any], revision: str | None, tenants: str | None
     )
 
 
-def _tried(connection: Connection, check: Check) -> list[Finding]:
+def _tried(connection: Connection, check: Check, *, signed: bool) -> list[Finding]:
     """Run a check; where the database refuses, say so, and let the others go on."""
     try:
         with connection.begin_nested():
-            return run(connection, check)
+            return run(connection, check, signed=signed)
     except DBAPIError as error:
         return [Finding(check.name, Level.UNSEEN, "the catalog", _said(error), "")]
 
@@ -183,7 +194,7 @@ def _revision(connection: Connection, login: str) -> tuple[str | None, str | Non
         with connection.begin_nested():
             revision, serves, tenants, *_ = connection.execute(calls.SCHEMA_VERSION).one()
     except DBAPIError as error:
-        better = failures.translate(error, role="jobforge_app", login=login)
+        better = failures.translate(error, role="jobforge_app", login=login, roles=role.held(connection))
         level = Level.ERROR if isinstance(better, SchemaMismatch) else Level.UNSEEN
         message, cure = (better.message, better.cure) if better is not None else (_said(error), "")
         return None, None, [Finding("schema_version", level, "schema jobforge", message, cure)]
@@ -204,8 +215,7 @@ def _drift(connection: Connection, revision: str | None) -> list[Finding]:
         return [Finding("drift", Level.UNSEEN, "the catalog", _said(error), "")]
     if found is None:
         return [Finding("drift", Level.UNSEEN, "the schema", f"what revision {known} makes is not known here", "")]
-    cure = f"restore it as revision {known} made it, which is written in {doctor_drift.MADE / known}.sql"
-    return [Finding("drift", Level(one.level), one.where, one.detail, cure) for one in found]
+    return [Finding("drift", Level(one.level), one.where, one.detail, doctor_drift.cure(one, known)) for one in found]
 
 
 def _old_key(connection: Connection) -> list[Finding]:

@@ -76,6 +76,16 @@ def find(connection: Connection, revision: str) -> list[Difference] | None:
     ]
 
 
+def cure(one: Difference, revision: str) -> str:
+    """Where it is written what the revision made: the file, and the line at which the first of the objects begins."""
+    file = MADE / f"{revision}.sql"
+    begins = [f"-- {name}" for name in one.objects]
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if line in begins:
+            return f"restore it as revision {revision} made it, which is written in {file}:{number}"
+    return f"drop it, or move it out of the schema; {file} has all that revision {revision} made"
+
+
 def _made(file: Path) -> dict[str, str]:
     return introspect.parse(file.read_text(encoding="utf-8"))
 

@@ -122,7 +122,7 @@ def test_a_database_that_is_not_migrated_is_told_the_command(bare_database: Data
     ("user", "command", "cure"),
     [
         ("jf_stranger", ("jobs", "list"), 'grant jobforge_app to "jf_stranger"'),
-        ("jf_worker", ("jobs", "list"), 'grant jobforge_app to "jf_worker"'),
+        ("jf_worker", ("jobs", "list"), 'connect as a login of the application; "jf_worker" is one of jobforge_worker'),
         ("jf_app", ("worker", APP, "--log-level", "error"), "connect as a login of jobforge_worker"),
         ("jf_app", ("jobs", "list"), "--tenant"),
         ("jf_app", ("jobs", "show", str(uuid.UUID(int=0))), "--tenant"),

@@ -129,14 +129,13 @@ def test_a_warning_is_status_1_where_that_is_asked_for(one: Database) -> None:
 
 
 def test_a_note_is_never_status_1(database: Database) -> None:
-    dba(database, f"revoke connect on database {database.name} from public", "grant jobforge_owner to jf_stranger")
-    dba(database, f"grant connect on database {database.name} to jf_app, jf_stranger")
-    try:
-        said = inside(database.url("jf_app"), "doctor", "--strict", status=0).stdout
-    finally:
-        dba(database, "revoke jobforge_owner from jf_stranger")
-    assert said.splitlines()[0].endswith("1 note")  # besides what the logins of other tests are warned of
-    assert "login jf_stranger: it may act as jobforge_owner: right for migrations" in said
+    dba(database, f"revoke connect on database {database.name} from public")
+    dba(database, f"grant connect on database {database.name} to jf_app")
+    dba(database, f"alter role jf_app in database {database.name} set timezone = 'Asia/Riyadh'")
+    said = inside(database.url("jf_app"), "doctor", "--strict", status=0).stdout
+
+    assert said.startswith("1 note\n")
+    assert f"role jf_app in database {database.name}: it comes with TimeZone=Asia/Riyadh" in said
 
 
 def test_signed_tenancy_is_said_and_asks_for_more(signed: Database) -> None:
@@ -147,6 +146,7 @@ def test_signed_tenancy_is_said_and_asks_for_more(signed: Database) -> None:
         signed,
         f"grant temporary on database {signed.name} to public",
         "create table orders (tenant_id text)",
+        "alter table orders enable row level security, force row level security",
         "create policy t on orders using (tenant_id = current_setting('jobforge.tenant_id', true))",
     )
     assert faults(signed, "jf_app", status=1) == [("error", "plain_policy"), ("warning", "temporary_objects")]
@@ -159,6 +159,7 @@ def test_plain_tenancy_takes_what_signed_does_not(closed: Database) -> None:
         closed,
         f"grant temporary on database {closed.name} to public",
         "create table orders (tenant_id text)",
+        "alter table orders enable row level security, force row level security",
         "create policy t on orders using (tenant_id = current_setting('jobforge.tenant_id', true))",
     )
     assert faults(closed, "jf_app") == []
@@ -173,8 +174,42 @@ def test_what_no_check_knows_is_drift(closed: Database) -> None:
     assert "This is not what the revision made, which was reviewed and tested." in said
     assert "function jobforge.current_tenant: it is without STABLE PARALLEL SAFE" in said
     assert f"cure: restore it as revision {migrate.head()} made it, which is written in " in said
-    written = Path(said.partition("which is written in ")[2].splitlines()[0])
-    assert "jobforge.current_tenant()" in written.read_text()
+    written, _, line = said.partition("which is written in ")[2].splitlines()[0].rpartition(":")
+    assert Path(written).read_text().splitlines()[int(line) - 1] == "-- function jobforge.current_tenant"
+
+
+def test_of_what_no_revision_made_the_cure_is_to_take_it_away(closed: Database) -> None:
+    dba(closed, "set role jobforge_owner", "create view jobforge.extra as select 1 as n")
+    (cure,) = (one["remedy"] for one in lines(closed, "jf_app", status=1) if one["name"] == "drift")
+    assert cure.startswith("drop it, or move it out of the schema; ")
+
+
+def test_a_login_that_was_shut_out_of_the_schema_hears_so_and_is_let_in_by_the_cure(closed: Database) -> None:
+    dba(closed, "revoke usage on schema jobforge from jobforge_app")
+    said = inside(closed.url("jf_app"), "doctor", status=1).stdout
+
+    assert said.startswith("1 error\n")
+    assert "jobforge_app is missing" not in said
+    refused(inside(closed.url("jf_app"), "jobs", "list", status=2), 'grant usage on schema jobforge to "jf_app";')
+    (cure,) = (one["remedy"] for one in lines(closed, "jf_app", status=1) if one["level"] == "error")
+    assert cure == "grant usage on schema jobforge to jf_app;"
+    dba(closed, cure)
+    assert inside(closed.url("jf_app"), "doctor").stdout.startswith("all is well\n")
+
+
+def test_signed_tenancy_makes_an_error_of_what_goes_around_it(signed: Database) -> None:
+    dba(signed, "create table orders (n int)", "alter table orders enable row level security")
+    dba(signed, "grant all on orders to jf_app", "grant create on schema public to jf_worker")
+    assert faults(signed, "jf_app", status=1) == [("error", "maker_login"), ("error", "passing_grant")]
+
+    dba(signed, "select jobforge.use_tenancy('plain')")
+    assert faults(signed, "jf_app") == [("warning", "maker_login"), ("warning", "passing_grant")]
+
+
+def test_a_workers_login_is_not_made_an_applications(closed: Database) -> None:
+    done = inside(closed.url("jf_worker"), "jobs", "list", status=2)
+    refused(done, "connect as a login of the application", "jobforge_worker")
+    assert "grant jobforge_app" not in done.stderr
 
 
 def test_a_revision_of_which_nothing_is_known_is_not_looked_at(

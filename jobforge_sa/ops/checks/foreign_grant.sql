@@ -34,9 +34,9 @@ with held as (
       left join pg_roles r on r.oid = h.grantee
      where h.grantee <> h.owner
        and (r.rolname is null or r.rolname not in ('jobforge_owner', 'jobforge_app', 'jobforge_worker', 'jobforge_admin'))
-       and not (h.kind = 'schema' and h.privilege = 'USAGE'  -- a way to keep two applications apart: docs/security.md
+       and not (h.kind = 'schema' and h.privilege = 'USAGE'  -- to keep two applications apart, or a migrator's: docs/security.md
                 and exists (select from pg_roles ours
-                             where ours.rolname in ('jobforge_app', 'jobforge_worker', 'jobforge_admin')
+                             where ours.rolname in ('jobforge_owner', 'jobforge_app', 'jobforge_worker', 'jobforge_admin')
                                and r.rolcanlogin and pg_has_role(r.oid, ours.oid, 'member')))
      group by h.kind, h.object, r.rolname
 ), alike as (  -- so much is granted at once that each object by itself would hide all else
