@@ -12,6 +12,9 @@ _BECOME = """
 select pg_catalog.set_config('role', cast(:role as pg_catalog.text), true) from pg_catalog.pg_roles r
  where r.rolname operator(pg_catalog.=) cast(cast(:role as pg_catalog.text) as pg_catalog.name)
    and pg_catalog.pg_has_role(r.oid, '{right}')"""
+_HELD = text("""
+select r.rolname from pg_catalog.pg_roles r
+ where r.rolname operator(pg_catalog.~) '^jobforge_(owner|app|worker|admin)$' and pg_catalog.pg_has_role(r.oid, 'USAGE') order by r.rolname""")
 _CURRENT = text("select pg_catalog.current_setting('role')")
 _RESTORE = text("select pg_catalog.set_config('role', cast(:role as pg_catalog.text), true)")
 
@@ -28,9 +31,7 @@ def become(connection: Connection, role: str) -> bool:
 
 def held(connection: Connection) -> list[str]:
     """Ours whose rights the login has without a word."""
-    named = _ROLES.c.rolname.in_(("jobforge_owner", "jobforge_app", "jobforge_worker", "jobforge_admin"))
-    may = func.pg_has_role(_ROLES.c.oid, "USAGE")
-    return [str(name) for name in connection.scalars(select(_ROLES.c.rolname).where(named, may))]
+    return [str(name) for name in connection.scalars(_HELD)]
 
 
 def current(connection: Connection) -> str:
