@@ -14,7 +14,8 @@ select pg_catalog.set_config('role', cast(:role as pg_catalog.text), true) from 
    and pg_catalog.pg_has_role(r.oid, '{right}')"""
 _HELD = text("""
 select r.rolname from pg_catalog.pg_roles r
- where r.rolname operator(pg_catalog.~) '^jobforge_(owner|app|worker|admin)$' and pg_catalog.pg_has_role(r.oid, 'USAGE') order by r.rolname""")
+ where r.rolname operator(pg_catalog.~) '^jobforge_(owner|app|worker|admin)$'
+   and pg_catalog.pg_has_role(r.oid, 'USAGE') order by r.rolname""")
 _CURRENT = text("select pg_catalog.current_setting('role')")
 _RESTORE = text("select pg_catalog.set_config('role', cast(:role as pg_catalog.text), true)")
 
