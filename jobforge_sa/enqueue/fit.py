@@ -26,7 +26,7 @@ def look_at_pool(engine: Engine) -> None:
     """Say once that a pool hands on what a tenant leaves, where one is signed."""
     if not seal.is_sealed(engine) and engine not in _unsealed:
         _unsealed.add(engine)
-        warnings.warn(PoolNotSealedWarning(), stacklevel=5)
+        warnings.warn(PoolNotSealedWarning(), stacklevel=6)
 
 
 def look(connection: Connection, *, strict: bool, tenant: Named | None = None) -> None:
@@ -58,11 +58,11 @@ def _first_look(connection: Connection, strict: bool, tenant: Named | None) -> N
     weakness = None if bound else RowSecurityOff(f'no row level security binds the login "{login}"')
     _unbound[connection.engine] = weakness
     if weakness is not None and not strict:
-        warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=5)
+        warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=6)
     if isinstance(tenant, SignedTenant) and tenancy != "signed":
-        warnings.warn(TokensUncheckedWarning(), stacklevel=5)
+        warnings.warn(TokensUncheckedWarning(), stacklevel=6)
     if isinstance(tenant, SignedTenant) and connection.dialect.driver == "psycopg2":
-        warnings.warn(TokensVisibleWarning(), stacklevel=5)
+        warnings.warn(TokensVisibleWarning(), stacklevel=6)
     driver = connection.connection.driver_connection
     if pooler.prepares(driver) and pooler.stands_between(driver, backend_pid):
-        warnings.warn(PreparedBehindPoolerWarning(), stacklevel=5)
+        warnings.warn(PreparedBehindPoolerWarning(), stacklevel=6)
