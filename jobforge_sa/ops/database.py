@@ -52,6 +52,7 @@ def require(target: Engine, role: str) -> None:
     """
     with translated(target, role), target.connect():
         pass
+    target.dispose()  # it is not held open: the worker's own connections come from no pool
 
 
 @contextmanager
