@@ -117,7 +117,13 @@ class SchemaMismatch(JobForgeError):
 
 
 class AccessDenied(JobForgeError, PermissionError):
-    """The connection's role lacks a right. The cure is the GRANT."""
+    """The connection's role lacks a right. The cure is the GRANT.
+
+    Attributes:
+        role: The role of jobforge's that is missing, where it is one of these.
+    """
+
+    role: str = ""
 
 
 class RowSecurityOff(JobForgeError):

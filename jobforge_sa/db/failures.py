@@ -60,7 +60,9 @@ def translate(
             cure=_MIGRATE,
         )
     if state == "42501":
-        return _denied(message, role, f'"{login}"' if login else "the login of this connection", roles)
+        denied = _denied(message, role, f'"{login}"' if login else "the login of this connection", roles)
+        denied.role = role
+        return denied
     if state in ("22P05", "22P02", "22003", "54001", "54000", "22021", "22023"):
         return errors.InvalidJob(
             f"Postgres cannot store this: {message}",

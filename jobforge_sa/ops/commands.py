@@ -144,10 +144,12 @@ def worker(
     registry = application.load(forge)
     queues = application.queues(registry, queue or [], concurrency)
     slots = sum(queues.values())
-    engine = database.engine(url, name="jobforge worker", pool_size=slots, pool_pre_ping=True)
+    engine = database.engine(url, name="jobforge worker", pinned=False, pool_size=slots, pool_pre_ping=True)
     from jobforge_sa.worker.worker import Worker
 
-    handlers = database.engine(session_url or url, name="jobforge handlers", pool_size=slots, pool_pre_ping=True)
+    handlers = database.engine(
+        session_url or url, name="jobforge handlers", pinned=False, pool_size=slots, pool_pre_ping=True
+    )
     process = Worker(
         engine, registry, queues=queues, listen=listen, session_engine=handlers,
         lease=dt.timedelta(seconds=lease), grace=dt.timedelta(seconds=grace),

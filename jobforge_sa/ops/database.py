@@ -18,8 +18,14 @@ from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
 
 
-def engine(url: str | None, *, name: str = "jobforge", **options: Any) -> Engine:
+def engine(url: str | None, *, name: str = "jobforge", pinned: bool = True, **options: Any) -> Engine:
     """An engine of psycopg's for the URL of a command, or of the environment.
+
+    Args:
+        url: The database's URL.
+        name: What the server is told that this is.
+        pinned: Whether names are looked for in pg_catalog alone. Not where an application's handlers run.
+        options: Of `create_engine`.
 
     Raises:
         ConfigurationError: there is no URL, or it is none of a Postgres.
@@ -32,7 +38,8 @@ def engine(url: str | None, *, name: str = "jobforge", **options: Any) -> Engine
     # an error of a statement is shown to whoever sits at the terminal, and one of them takes a secret
     made = create_engine(target, connect_args=arguments, hide_parameters=True, **pool, **options)
     pooler.tame(made)
-    event.listen(made, "connect", _pin, insert=True)  # before the dialect asks its first questions
+    if pinned:
+        event.listen(made, "connect", _pin, insert=True)  # before the dialect asks its first questions
     return made
 
 
@@ -66,6 +73,8 @@ def translated(target: Engine, role: str) -> Iterator[None]:
     try:
         yield
     except AccessDenied as error:  # translated where only the caller's connection was known
+        if not error.role:
+            raise
         raise _denied(target, role, error.__cause__) or error from error.__cause__
     except (DBAPIError, psycopg.Error, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
