@@ -129,7 +129,7 @@ def test_fault_033_a_job_that_kills_its_process_is_dead_with_the_reason(database
     assert workers.exits.count(66) >= 4  # the fifth may be noticed by nobody before the end
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_fault_034_its_neighbours_succeed_and_are_charged_one_attempt(
     database: Database, tmp_path: Path, processes: int
 ) -> None:

@@ -25,6 +25,10 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     config = Config(tmp_path / "alembic.ini", toml_file=tmp_path / "pyproject.toml")
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\n')
     command.init(config, str(tmp_path / "migrations"), template=request.param)
+    env = (
+        tmp_path / "migrations" / "env.py"
+    )  # its logging is the process's: it would silence the loggers of other tests
+    env.write_text(env.read_text().replace("fileConfig(config.config_file_name)", "pass"))
     command.revision(host(tmp_path), message="first")
     return tmp_path
 
