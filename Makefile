@@ -10,10 +10,12 @@ SEED ?=
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.made
+ONCE := --ignore=tests/house --ignore=tests/typing --ignore=tests/unit --ignore-glob=tests/acceptance/test_cli* \
+	--ignore=tests/acceptance/test_wheel.py --ignore=tests/chaos/test_storm.py --ignore=tests/properties
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
-.PHONY: help env demo test properties chaos faults check bench format clean
+.PHONY: help env demo test oldest properties chaos faults check bench format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
@@ -41,7 +43,9 @@ $(STAMP): pyproject.toml
 	fi
 	@touch $@
 
-# The oldest of what pyproject.toml admits: what the suite runs on beside the oldest Postgres.
+oldest: $(OLD)/.made ## run the suite on the oldest libraries that pyproject.toml admits
+	@$(OLD)/bin/python -m pytest $(PYTEST_ARGS)
+
 $(OLD)/.made: $(STAMP)
 	@echo 'making $(OLD) …'
 	@if command -v uv >/dev/null; then \
@@ -58,8 +62,9 @@ demo: $(STAMP) ## run the example application on a Postgres of its own
 
 # A server that the caller chose is the only one. Else the newest Postgres of this machine and, where there is
 # one, the oldest, at the same time: two thirds of the time of one after the other on two cores. What the oldest
-# says is shown when the newest is through; the house and the types are looked at once. Where there is no Postgres pytest finds Docker, or says what to do.
-test: $(STAMP) $(OLD)/.made ## run the suite on the newest Postgres and libraries, and on the oldest
+# says is shown when the newest is through. ONCE is what does not depend on the server, or takes minutes; all of it
+# on one server: make test JOBFORGE_PG_BINDIR=/usr/lib/postgresql/15/bin Where there is no Postgres pytest finds Docker, or says what to do.
+test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
 	@run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $$3 -m pytest $$4 $(PYTEST_ARGS); }; \
 	if [ -n "$$JOBFORGE_TEST_DATABASE_URL$$JOBFORGE_POSTGRES$$JOBFORGE_PG_BINDIR" ]; then \
 		exec $(PY) -m pytest $(PYTEST_ARGS); \
@@ -68,7 +73,7 @@ test: $(STAMP) $(OLD)/.made ## run the suite on the newest Postgres and librarie
 	oldest=$$($(PY) -m jobforge_sa.testing.server oldest 2>/dev/null || true); \
 	if [ "$$oldest" = "$$newest" ]; then run newest "$$newest" $(PY); exit; fi; \
 	said=$$(mktemp); trap 'kill $$! 2>/dev/null; rm -f "$$said"' EXIT; \
-	run oldest "$$oldest" $(OLD)/bin/python "--ignore=tests/house --ignore=tests/typing" >"$$said" 2>&1 & \
+	run oldest "$$oldest" $(PY) "$(ONCE)" >"$$said" 2>&1 & \
 	status=0; run newest "$$newest" $(PY) || status=$$?; \
 	wait $$! || status=$$?; cat "$$said"; exit $$status
 

@@ -44,9 +44,15 @@ class Backend:
 
     def sever(self) -> None:
         """Break the connection off: who was left behind gives its place in the pool back, its locks, and its writes."""
-        with self._lock:
+        # a cancel request on a half-open network may never end (libpq before 17 has no timeout for it), and holds the
+        # lock: as long as it does, the connection cannot go back to its pool and be somebody else's
+        taken = self._lock.acquire(timeout=PATIENCE)
+        try:
             if self._connection is not None:
                 cut(self._connection)
+        finally:
+            if taken:
+                self._lock.release()
 
     def cancel(self) -> None:
         """Cancel the statement that is running, if there is one. Does not wait: the heartbeat may be the caller."""

