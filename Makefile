@@ -63,18 +63,18 @@ demo: $(STAMP) ## run the example application on a Postgres of its own
 # A server that the caller chose is the only one. Else the newest Postgres of this machine and, where there is
 # one, the oldest, at the same time: two thirds of the time of one after the other on two cores. What the oldest
 # says is shown when the newest is through. ONCE is what does not depend on the server, or takes minutes; all of it
-# on one server: make test JOBFORGE_PG_BINDIR=/usr/lib/postgresql/15/bin Where there is no Postgres pytest finds Docker, or says what to do.
+# on one server: make test JOBFORGE_PG_BINDIR=... Where there is no Postgres pytest finds Docker, or says what to do.
 test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
-	@run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $$3 -m pytest $$4 $(PYTEST_ARGS); }; \
+	@run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $(PY) -m pytest $$3 $(PYTEST_ARGS); }; \
 	if [ -n "$$JOBFORGE_TEST_DATABASE_URL$$JOBFORGE_POSTGRES$$JOBFORGE_PG_BINDIR" ]; then \
 		exec $(PY) -m pytest $(PYTEST_ARGS); \
 	fi; \
 	newest=$$($(PY) -m jobforge_sa.testing.server newest 2>/dev/null || true); \
 	oldest=$$($(PY) -m jobforge_sa.testing.server oldest 2>/dev/null || true); \
-	if [ "$$oldest" = "$$newest" ]; then run newest "$$newest" $(PY); exit; fi; \
+	if [ "$$oldest" = "$$newest" ]; then run newest "$$newest"; exit; fi; \
 	said=$$(mktemp); trap 'kill $$! 2>/dev/null; rm -f "$$said"' EXIT; \
-	run oldest "$$oldest" $(PY) "$(ONCE)" >"$$said" 2>&1 & \
-	status=0; run newest "$$newest" $(PY) || status=$$?; \
+	run oldest "$$oldest" "$(ONCE)" >"$$said" 2>&1 & \
+	status=0; run newest "$$newest" || status=$$?; \
 	wait $$! || status=$$?; cat "$$said"; exit $$status
 
 # The suite runs 70 examples and shrinks none; here a test may take as long as it likes.

@@ -88,7 +88,8 @@ def watch(engine: Engine) -> None:
 def _wipe(connection: Any, record: Any, state: Any) -> None:
     # a SET without LOCAL, a lock, a temporary table: one tenant's handler must not spoil the next one's (G7).
     # Connections that the application itself used are its own business
-    if record is not None and record.info.pop(USED, False) and state.asyncio_safe:
+    used = record is not None and record.info.pop(USED, False)
+    if used and state.asyncio_safe and seal.SEALED not in record.info:  # the seal, which may come later, wipes its own
         seal.wipe(connection, record)
 
 
