@@ -88,8 +88,9 @@ def watch(engine: Engine) -> None:
 def _wipe(connection: Any, record: Any, state: Any) -> None:
     # a SET without LOCAL, a lock, a temporary table: one tenant's handler must not spoil the next one's (G7).
     # Connections that the application itself used are its own business
-    used = record is not None and record.info.pop(USED, False)
-    if used and state.asyncio_safe and seal.SEALED not in record.info:  # the seal, which may come later, wipes its own
+    if record is None or not record.info.pop(USED, False):
+        return
+    if state.asyncio_safe and seal.SEALED not in record.info:  # the seal, which may come later, wipes its own
         seal.wipe(connection, record)
 
 
