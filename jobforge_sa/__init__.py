@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from jobforge_sa.enqueue.row import Row
     from jobforge_sa.enqueue.rows import HasJobs
     from jobforge_sa.enqueue.tenant import bind_tenant
+    from jobforge_sa.results.aio import AsyncResults
+    from jobforge_sa.results.results import Results
     from jobforge_sa.tasks import JobForge, Task
     from jobforge_sa.tenant import TenantKey
     from jobforge_sa.tenants import Tenants
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncContext",
     "AsyncJobs",
+    "AsyncResults",
     "Cancel",
     "Context",
     "Delays",
@@ -39,6 +42,7 @@ __all__ = [
     "JobState",
     "Jobs",
     "PendingJob",
+    "Results",
     "Retry",
     "Row",
     "Snooze",
@@ -59,6 +63,8 @@ _HOME = {
     "jobforge_sa.enqueue.row": ("Row",),
     "jobforge_sa.enqueue.rows": ("HasJobs",),
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
+    "jobforge_sa.results.aio": ("AsyncResults",),
+    "jobforge_sa.results.results": ("Results",),
     "jobforge_sa.tasks": ("JobForge", "Task"),
     "jobforge_sa.tenant": ("TenantKey",),
     "jobforge_sa.tenants": ("Tenants",),

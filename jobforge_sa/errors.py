@@ -13,6 +13,11 @@ The tree::
     ├── QuotaExceeded           JF007  the tenant has as many waiting jobs as it may
     ├── WrongIsolation          JF005  this call runs at READ COMMITTED only
     ├── LeaseLost                      the run belongs to somebody else by now
+    ├── NoResult                       the job ended without a result
+    │   ├── JobDead                    ... it failed for good
+    │   └── JobCanceled                ... it was canceled
+    ├── ResultTimeout                  the job has not ended yet
+    ├── InvalidResult                  the result is not what the task returns any more
     ├── JobNotFound                    no such job, or another tenant's
     ├── WrongState              JF008  the job's state does not allow that
     ├── RowHasJobs                     a row that is deleted has jobs, and its class refuses that
@@ -98,6 +103,34 @@ class WrongIsolation(JobForgeError):
 
 class LeaseLost(JobForgeError):
     """The run's lease is gone: another worker may run the job. Nothing of this run counts any more."""
+
+
+class NoResult(JobForgeError):
+    """The job that was waited for ended without a result."""
+
+
+class JobDead(NoResult):
+    """The job failed for good.
+
+    Attributes:
+        error: What is on record of its last attempt: type, message, perhaps a traceback; empty, if nothing is.
+    """
+
+    def __init__(self, message: str, error: dict[str, str]) -> None:
+        super().__init__(message, cure="jobforge jobs show tells all its attempts; jobforge jobs retry brings it back")
+        self.error = error
+
+
+class JobCanceled(NoResult):
+    """The job was canceled."""
+
+
+class ResultTimeout(JobForgeError, TimeoutError):
+    """The job has not ended within the time that was given. It goes on."""
+
+
+class InvalidResult(JobForgeError, ValueError):
+    """The result that was kept is not what the task's annotation says (any more)."""
 
 
 class JobNotFound(JobForgeError, LookupError):

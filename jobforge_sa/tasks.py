@@ -6,6 +6,7 @@ import datetime as dt
 import inspect
 import json
 import re
+import types
 import typing
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pydantic
 from jobforge_sa.context import AsyncContext, Context
 from jobforge_sa.errors import ConfigurationError, InvalidPayload
 from jobforge_sa.tenant import Tenant
-from jobforge_sa.types import RetryPolicy
+from jobforge_sa.types import OnDuplicate, Outcome, RetryPolicy
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -36,6 +37,12 @@ class TaskOptions(TypedDict, total=False):
     max_attempts: int  # 1 to 1000; default 5
     retry: RetryPolicy | None  # default Exponential()
     timeout: dt.timedelta | None  # default: one hour
+    # at most one such job of its tenant and type is active: 1 to 200 characters, or a function of the payload
+    unique_key: str | Callable[[Any], str] | None
+    # while there is one: "keep" it, as it is; "replace" the payload of one that waits, or "merge" with it. For the last
+    # two a running one does not count. Default "keep"; "merge" where the task has a merge
+    on_duplicate: OnDuplicate | None
+    debounce: dt.timedelta | None  # run once in so long, with the last payload: a delay, and "replace"
 
 
 class JobOptions(TaskOptions, total=False):
@@ -52,15 +59,17 @@ class Task(Generic[P, R]):
 
     def __init__(
         self, forge: JobForge, name: str, handler: Callable[..., Any], payload_type: Any, options: TaskOptions,
-        process: bool = False,
+        process: bool = False, merge: Callable[[Any, Any], Any] | None = None,
     ) -> None:  # fmt: skip
         self.forge = forge
         self.name = name
         self.handler = handler
         self.options = options
         self.process = process  # its handler runs in a child process of the worker
+        self.merge = merge  # of the payloads of a waiting job and of one that would be its duplicate
         self.is_async = inspect.iscoroutinefunction(handler)
         self._adapter: pydantic.TypeAdapter[P] = pydantic.TypeAdapter(payload_type)
+        self._result_adapter: pydantic.TypeAdapter[Any] | None = None  # made when the first result is read
 
     def __call__(self, ctx: Any, payload: P) -> R:
         """Call the handler."""
@@ -110,6 +119,16 @@ class Task(Generic[P, R]):
             pydantic.ValidationError: the text is not what the task takes (any more).
         """
         return self._adapter.validate_json(text)
+
+    def load_result(self, text: str | None) -> R:
+        """What the handler returned, from the JSON text that was kept of it.
+
+        Raises:
+            pydantic.ValidationError: it is not what the handler's annotation says (any more).
+        """
+        if self._result_adapter is None:
+            self._result_adapter = _result_adapter(self.handler)
+        return typing.cast(R, self._result_adapter.validate_json(text or "null"))
 
     def _same(self, given: P, read: P) -> bool:
         """Whether the handler will get what was given. Equal nearly always; else the plain values decide."""
@@ -175,8 +194,9 @@ class JobForge:
         return iter(self._tasks.values())
 
     def task(
-        self, name: str | None = None, /, *, process: bool = False, **options: Unpack[TaskOptions]
-    ) -> _TaskDecorator:
+        self, name: str | None = None, /, *, process: bool = False,
+        merge: Callable[[Any, Any], Any] | None = None, **options: Unpack[TaskOptions],
+    ) -> _TaskDecorator:  # fmt: skip
         """Decorate a handler: a function of a context and a payload.
 
         The name is what the database stores; without one it is the function's. Renaming a task leaves its waiting
@@ -186,6 +206,7 @@ class JobForge:
             name: The task's name.
             process: Run the handler in a child process of the worker: for what must be killable, or keeps a processor
                 busy. A plain function at the top level of a module, for the child imports it from there.
+            merge: Makes one payload of two, that of a waiting job and the newer one's, where both have one unique key.
             options: Of all its jobs.
 
         Raises:
@@ -199,7 +220,7 @@ class JobForge:
             if process:
                 _check_process(handler)
             task: Task[Any, Any] = Task(
-                self, name or handler.__name__, handler, _payload_type(handler), options, process
+                self, name or handler.__name__, handler, _payload_type(handler), options, process, merge
             )
             if not NAME.fullmatch(task.name):
                 raise ConfigurationError(
@@ -246,6 +267,19 @@ def _check_process(handler: Callable[..., Any]) -> None:
             cure="define it at the top level of a module (a decorator below @forge.task needs functools.wraps); "
             "or leave process=True out",
         )
+
+
+def _result_adapter(handler: Callable[..., Any]) -> pydantic.TypeAdapter[Any]:
+    """For what the handler is annotated to return, outcomes left out: a Retry leaves no result."""
+    wanted = typing.get_type_hints(handler, include_extras=True).get("return", Any)
+    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        left = [part for part in typing.get_args(wanted) if not _is_outcome(part)]
+        wanted = typing.Union[tuple(left)] if left else Any  # noqa: UP007 - made at run time
+    return pydantic.TypeAdapter(Any if _is_outcome(wanted) else wanted)
+
+
+def _is_outcome(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Outcome)
 
 
 def _payload_type(handler: Callable[..., Any]) -> Any:

@@ -7,7 +7,7 @@ import enum
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 
@@ -117,14 +117,15 @@ class Delays:
 
 
 RetryPolicy: TypeAlias = Exponential | Delays
+OnDuplicate: TypeAlias = Literal["keep", "replace", "merge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
     """What an enqueue says: the job's id, and whether this call created it.
 
-    `created` is False where an earlier job has the same tenant, type and idempotency key: `id` is that job's then,
-    and `payload_differs` says whether it was asked to do something else.
+    `created` is False where an earlier job has the same tenant, type and idempotency key, or an active one the same
+    unique key: `id` is that job's then, and `payload_differs` says whether it was asked to do something else.
     """
 
     id: uuid.UUID
@@ -147,6 +148,7 @@ class JobInfo:
     timeout: dt.timedelta | None
     retry: dict[str, Any] | None
     idempotency_key: str | None
+    unique_key: str | None
     subject: str | None
     parent_id: uuid.UUID | None
     trace: dict[str, str] | None

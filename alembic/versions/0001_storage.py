@@ -20,6 +20,8 @@ TABLES = (
     "tenants",
     "jobs",
     "idempotency_keys",
+    "unique_keys",
+    "waits",
     "ready",
     "scheduled",
     "leases",

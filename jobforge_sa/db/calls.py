@@ -78,6 +78,7 @@ _JOB = (
     column("timeout", INTERVAL()),
     column("retry", JSONB()),
     column("idempotency_key", Text()),
+    column("unique_key", Text()),
     column("subject", Text()),
     column("parent_id", Uuid()),
     column("trace", Text()),
@@ -135,6 +136,8 @@ ENQUEUE_JOB = Call(
         "parent_id": "uuid",
         "subject": "text",
         "notify": "bool",
+        "unique_key": "text",
+        "on_duplicate": "text",
     },
     _ENQUEUED,
 )
@@ -146,6 +149,11 @@ RESCHEDULE_JOB = Call(
     "reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval", "notify": "bool"}, _JOB
 )
 GET_JOB = Call("get_job", {"job_id": "uuid"}, _JOB)
+AWAIT_JOB = Call("await_job", {"job_id": "uuid", "for": "interval"}, _JOB)
+LAST_ERROR = text(
+    "select cast(a.error as pg_catalog.text) from jobforge.all_attempts a "
+    "where a.job_id = cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid) order by a.run desc limit 1"
+)
 LIST_JOBS = Call(
     "list_jobs",
     {
@@ -253,6 +261,7 @@ SESSIONS = text(f"""
 select {_WHERE}, has_function_privilege(to_regproc('jobforge.enqueue_job')::oid, 'execute')
        and has_function_privilege(to_regproc('jobforge.complete_job')::oid, 'execute'), current_user""")
 LISTEN: Final = "listen jobforge"
+LISTEN_DONE: Final = "listen jobforge_done"
 PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = """
 select current_setting('default_transaction_isolation'), pg_backend_pid(), current_setting('idle_session_timeout')"""

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, Unpack
 
 from sqlalchemy import Connection, TwoPhaseTransaction
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.db.jsontext import decode
-from jobforge_sa.enqueue import fit, pending, subject
+from jobforge_sa.enqueue import fit, pending, subject, unique
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import bound_tenant
@@ -93,19 +94,8 @@ class Jobs:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
         values = resolve(_task(task).options, options)
-        tenant = self._tenant_for(task)
-        connection = self._begin(strict=task.forge.strict_rls, tenant=tenant)
-        values |= {
-            "type": task.name,
-            "payload": _dump(task, payload),
-            "subject": _subject(values),
-            "notify": task.forge.notify and _may_notify(connection),
-        } | self._origin()
-        with translated(connection):
-            row = connection.execute(
-                calls.ENQUEUE_JOB.statement(tenant), calls.ENQUEUE_JOB.values(tenant, **values)
-            ).one()
-        return Enqueued(*row)
+        connection = self._begin(strict=task.forge.strict_rls, tenant=self._tenant_for(task))
+        return self._enqueue_one(connection, task, values, _dump(task, payload))
 
     def add(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> PendingJob:
         """Let the session's next flush enqueue a job, as `session.add` does for a row: all of them in one call.
@@ -122,6 +112,8 @@ class Jobs:
             raise ConfigurationError("a Connection has no flush", cure="use enqueue, or a Session")
         values = resolve(_task(task).options, options)
         text = "" if callable(payload) else _dump(task, payload)  # at this line, where it can be mended
+        if text:
+            values = unique.named(task, values, text)
         job = PendingJob(task, values, lambda: text or _dump(task, payload), self._send_added)
         pending.add(self._session, job)
         return job
@@ -228,6 +220,26 @@ class Jobs:
             fit.look(connection, strict=strict or self._strict, tenant=tenant or self._tenant)
         return connection
 
+    def _enqueue_one(
+        self, connection: Connection, task: Task[Any, Any], values: dict[str, Any], payload: str
+    ) -> Enqueued:
+        tenant = self._tenant_for(task)
+        asked: dict[str, Any] = {
+            **unique.named(task, values, payload),
+            **self._origin(),
+            "type": task.name,
+            "payload": payload,
+            "subject": _subject(values),
+            "notify": task.forge.notify and _may_notify(connection),
+        }
+        with translated(connection):
+            answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
+            if asked.get("on_duplicate") == "merge" and not answer.created:  # the waiting one is locked for us
+                waiting = _call(connection, calls.GET_JOB, tenant, job_id=answer.id)
+                asked |= {"payload": unique.merged(task, waiting.payload, payload), "on_duplicate": "replace"}
+                answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
+        return Enqueued(*answer)
+
     def _send_added(self, added: Sequence[PendingJob]) -> None:
         """Enqueue what was added: for the flush that is under way."""
         assert isinstance(self._session, Session)
@@ -245,11 +257,17 @@ class Jobs:
             origin["trace"] = json.loads(origin["trace"])
         may_notify = _may_notify(connection)
         batches: dict[tuple[Named | None, bool], list[_Item]] = {}
+        merging: list[tuple[str, str, int, Callable[[], Enqueued]]] = []
         for position, (task, values, payload) in enumerate(jobs):
             if task.forge.strict_rls:
                 fit.look(connection, strict=True)
             tenant = self._tenant_for(task)
-            key = values.get("idempotency_key")
+            values = unique.named(task, values, payload)
+            if values.get("on_duplicate") == "merge":
+                one = partial(self._enqueue_one, connection, task, values, payload)
+                merging.append((task.name, values["unique_key"], position, one))
+                continue
+            key = values.get("idempotency_key") or values.get("unique_key")
             values = values | origin | {"subject": _subject(values)}
             item = _Item((task.name, key) if key else ("", ""), position, _text(task, values, payload))
             batches.setdefault((tenant, task.forge.notify and may_notify), []).append(item)
@@ -259,6 +277,8 @@ class Jobs:
                 items.sort(key=lambda item: item.key)
             for start in range(0, len(items), CHUNK):
                 answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
+        for _, _, position, send in sorted(merging, key=lambda merge: merge[:3]):  # in one order: see above
+            answers[position] = send()
         return [answers[position] for position in range(len(answers))]
 
     def _tenant_for(self, task: Task[Any, Any]) -> Named | None:
@@ -310,6 +330,10 @@ def translated(connection: Connection) -> Iterator[None]:
         if better is None:
             raise
         raise better from error
+
+
+def _call(connection: Connection, call: calls.Call, tenant: Named | None, **values: object) -> Any:
+    return connection.execute(call.statement(tenant), call.values(tenant, **values)).one()
 
 
 def _may_notify(connection: Connection) -> bool:

@@ -32,9 +32,25 @@ def resolve(defaults: Any, options: Any) -> dict[str, Any]:
     for name, check in _CHECKS.items():
         if name in values:
             values[name] = check(values[name])
+    if "debounce" in values:
+        _debounce(values)
     if "run_at" in values and "delay" in values:
         _refuse("run_at and delay are both given", "give one of them")
+    if "on_duplicate" in values and "unique_key" not in values:
+        _refuse("on_duplicate is given without a unique_key", "give both")
+    if "unique_key" in values and "idempotency_key" in values:
+        _refuse("unique_key and idempotency_key are both given", "switch one of them off: unique_key=None")
     return values
+
+
+def _debounce(values: dict[str, Any]) -> None:
+    others = [name for name in ("run_at", "delay", "on_duplicate") if name in values]
+    if others or "unique_key" not in values:
+        _refuse(
+            f"debounce is given {f'beside {others[0]}' if others else 'without a unique_key'}",
+            "it is a delay with on_duplicate='replace': give it with a unique_key, and without these",
+        )
+    values |= {"delay": values.pop("debounce"), "on_duplicate": "replace"}
 
 
 def as_item(values: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +151,23 @@ def _key(value: object) -> str:
     return value
 
 
+def unique_key(value: object) -> str:
+    """A unique key.
+
+    Raises:
+        InvalidJob: it cannot be one.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value or not is_text(value):
+        _refuse(f"the unique key {str(value)[:40]!r} cannot be one", "pass a str of 1 to 200 characters without NUL")
+    return value
+
+
+def _on_duplicate(value: object) -> str:
+    if value not in ("keep", "replace", "merge"):
+        _refuse(f"on_duplicate is {str(value)[:40]!r}", "pass keep, replace or merge")
+    return str(value)
+
+
 def _retry(value: object) -> str:
     match value:
         case Exponential():
@@ -162,4 +195,7 @@ _CHECKS: dict[str, Any] = {
     "run_at": moment("run_at", "; nothing was enqueued"),
     "delay": _duration("delay", dt.timedelta(0), dt.timedelta(days=3650)),
     "idempotency_key": _key,
+    "unique_key": lambda value: value if callable(value) else unique_key(value),
+    "on_duplicate": _on_duplicate,
+    "debounce": _duration("debounce", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),
 }

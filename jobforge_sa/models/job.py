@@ -34,6 +34,7 @@ class Job(Base):
     timeout: Mapped[dt.timedelta | None] = mapped_column(INTERVAL)
     retry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
+    unique_key: Mapped[str | None] = mapped_column(Text)
     subject: Mapped[str | None] = mapped_column(Text)
     parent_id: Mapped[uuid.UUID | None]
     trace: Mapped[dict[str, str] | None] = mapped_column(SafeJSON)

@@ -27,6 +27,7 @@ LAYERS = (
     "enqueue",
     "tenants",
     "worker",
+    "results",
     "ops",
     "testing",
     "__main__",
@@ -46,10 +47,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("db/ddl.py", "db/host_revision.py", "db/migrate.py", "migrations.py"),
     "typer": ("ops/",),
     "rich": ("ops/",),
-    "threading": ("worker/", "ops/", "testing/"),  # an enqueue never starts a thread
+    "threading": ("worker/", "results/", "ops/", "testing/"),  # an enqueue never starts a thread
     "concurrent": ("worker/", "ops/", "testing/"),
     "pytest": ("testing/plugin.py",),  # what the fixtures give works without it
-    "psycopg": ("worker/", "ops/", "testing/"),  # an application enqueues with the driver that it has
+    "psycopg": ("worker/", "results/", "ops/", "testing/"),  # an application enqueues with the driver that it has
 }
 
 FILES = [file for file in python_files("jobforge_sa") if file != PACKAGE / "__init__.py"]

@@ -150,6 +150,7 @@ create table jobforge.jobs (
     timeout interval,
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
+    unique_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
     parent_id uuid statistics 0,
     trace json,
@@ -367,6 +368,59 @@ grant select on table jobforge.tenants to jobforge_admin;
 grant select on table jobforge.tenants to jobforge_app;
 comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
 
+-- table jobforge.unique_keys
+create table jobforge.unique_keys (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    key text collate "C" not null statistics 0,
+    job_id uuid not null,
+    constraint unique_keys_pkey PRIMARY KEY (tenant_id, type, key)
+);
+alter table jobforge.unique_keys owner to jobforge_owner;
+alter table jobforge.unique_keys enable row level security;
+alter table jobforge.unique_keys force row level security;
+create policy unique_keys_admin on jobforge.unique_keys as permissive for select to jobforge_admin
+    using (true);
+create policy unique_keys_owner on jobforge.unique_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy unique_keys_tenant on jobforge.unique_keys as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy unique_keys_wall on jobforge.unique_keys as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.unique_keys to jobforge_admin;
+grant select on table jobforge.unique_keys to jobforge_app;
+comment on table jobforge.unique_keys is 'Same tenant, type and key: one job at a time.';
+
+-- table jobforge.waits
+create table jobforge.waits (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    until timestamp with time zone not null,
+    constraint waits_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=1000
+);
+alter table jobforge.waits owner to jobforge_owner;
+alter table jobforge.waits enable row level security;
+alter table jobforge.waits force row level security;
+create policy waits_admin on jobforge.waits as permissive for select to jobforge_admin
+    using (true);
+create policy waits_owner on jobforge.waits as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy waits_tenant on jobforge.waits as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy waits_wall on jobforge.waits as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.waits to jobforge_admin;
+grant select on table jobforge.waits to jobforge_app;
+comment on table jobforge.waits is 'Jobs whose end somebody waits for.';
+
 -- table jobforge.workers
 create table jobforge.workers (
     worker_id uuid not null,
@@ -424,6 +478,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
     timeout,
     retry,
     idempotency_key,
+    unique_key,
     subject,
     parent_id,
     trace,
@@ -449,6 +504,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -477,6 +533,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -505,6 +562,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -533,6 +591,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -562,6 +621,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -591,6 +651,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -620,6 +681,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,

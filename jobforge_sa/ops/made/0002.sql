@@ -150,6 +150,7 @@ create table jobforge.jobs (
     timeout interval,
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
+    unique_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
     parent_id uuid statistics 0,
     trace json,
@@ -367,6 +368,59 @@ grant select on table jobforge.tenants to jobforge_admin;
 grant select on table jobforge.tenants to jobforge_app;
 comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
 
+-- table jobforge.unique_keys
+create table jobforge.unique_keys (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    key text collate "C" not null statistics 0,
+    job_id uuid not null,
+    constraint unique_keys_pkey PRIMARY KEY (tenant_id, type, key)
+);
+alter table jobforge.unique_keys owner to jobforge_owner;
+alter table jobforge.unique_keys enable row level security;
+alter table jobforge.unique_keys force row level security;
+create policy unique_keys_admin on jobforge.unique_keys as permissive for select to jobforge_admin
+    using (true);
+create policy unique_keys_owner on jobforge.unique_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy unique_keys_tenant on jobforge.unique_keys as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy unique_keys_wall on jobforge.unique_keys as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.unique_keys to jobforge_admin;
+grant select on table jobforge.unique_keys to jobforge_app;
+comment on table jobforge.unique_keys is 'Same tenant, type and key: one job at a time.';
+
+-- table jobforge.waits
+create table jobforge.waits (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    until timestamp with time zone not null,
+    constraint waits_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=1000
+);
+alter table jobforge.waits owner to jobforge_owner;
+alter table jobforge.waits enable row level security;
+alter table jobforge.waits force row level security;
+create policy waits_admin on jobforge.waits as permissive for select to jobforge_admin
+    using (true);
+create policy waits_owner on jobforge.waits as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy waits_tenant on jobforge.waits as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy waits_wall on jobforge.waits as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.waits to jobforge_admin;
+grant select on table jobforge.waits to jobforge_app;
+comment on table jobforge.waits is 'Jobs whose end somebody waits for.';
+
 -- table jobforge.workers
 create table jobforge.workers (
     worker_id uuid not null,
@@ -424,6 +478,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
     timeout,
     retry,
     idempotency_key,
+    unique_key,
     subject,
     parent_id,
     trace,
@@ -449,6 +504,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -477,6 +533,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -505,6 +562,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -533,6 +591,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -562,6 +621,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -591,6 +651,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -620,6 +681,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.timeout,
             j.retry,
             j.idempotency_key,
+            j.unique_key,
             j.subject,
             j.parent_id,
             j.trace,
@@ -738,11 +800,44 @@ AS $function$
     union all
     select k.job_id, 'is another tenant''s idempotency key' from jobforge.idempotency_keys k
       join jobforge.jobs j on j.id = k.job_id where j.tenant_id <> k.tenant_id
+    union all
+    select k.job_id, 'holds a unique key that is not its own' from jobforge.unique_keys k
+      join jobforge.jobs j on j.id = k.job_id
+     where (j.tenant_id, j.type, j.unique_key) is distinct from (k.tenant_id, k.type, k.key)
 $function$
 ;
 alter function jobforge.audit owner to jobforge_owner;
 grant execute on function jobforge.audit to jobforge_admin;
 comment on function jobforge.audit is 'One row for each job that does not stand in exactly one place.';
+
+-- function jobforge.await_job
+CREATE OR REPLACE FUNCTION jobforge.await_job(p_job_id uuid, p_for interval DEFAULT '00:01:00'::interval)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+begin
+    if not jobforge.check_interval(p_for, interval '0', interval '1 hour') or p_for is null then
+        raise exception 'jobforge: p_for must be between 0 and 1 hour'
+            using errcode = 'JF003', hint = 'Call it again when that is over.';
+    end if;
+    insert into jobforge.waits (job_id, tenant_id, until)
+    select j.id, v_tenant, v_now + p_for from jobforge.jobs j
+     where j.tenant_id = v_tenant and j.id = p_job_id
+       and not exists (select from jobforge.outcomes o where o.job_id = j.id)
+    on conflict (job_id) do update set until = greatest(waits.until, excluded.until);
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.await_job owner to jobforge_owner;
+grant execute on function jobforge.await_job to jobforge_admin;
+grant execute on function jobforge.await_job to jobforge_app;
+comment on function jobforge.await_job is 'The job as it is now; its end will be told on the channel jobforge_done.';
 
 -- function jobforge.cancel_job
 CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid, p_notify boolean DEFAULT true)
@@ -826,6 +921,9 @@ begin
         if found then
             insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
             values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
+            if p_notify is not false then
+                perform jobforge.tell_waiting(array[v_job.id]);
+            end if;
             return;
         end if;
         -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those
@@ -893,7 +991,7 @@ alter function jobforge.check_interval owner to jobforge_owner;
 comment on function jobforge.check_interval is 'Whether an interval lies between two bounds, without negative parts.';
 
 -- function jobforge.check_job
-CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json, p_subject text)
+CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json, p_subject text, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
@@ -915,6 +1013,11 @@ declare
         when not jobforge.check_interval(p_timeout, interval '1 millisecond', interval '30 days')
             then 'timeout must be between 1 millisecond and 30 days'
         when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
+        when length(p_unique_key) not between 1 and 200 then 'unique_key must have 1 to 200 characters'
+        when p_unique_key is not null and p_idempotency_key is not null
+            then 'give idempotency_key or unique_key, not both'
+        when p_on_duplicate is not null and p_unique_key is null then 'on_duplicate needs a unique_key'
+        when p_on_duplicate not in ('keep', 'replace', 'merge') then 'on_duplicate must be keep, replace or merge'
         when length(p_subject) not between 1 and 300 then 'subject must have 1 to 300 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
             then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'
@@ -1321,6 +1424,8 @@ begin
         union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
         union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
+        union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
+        union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
         union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
 end
 $function$
@@ -1373,7 +1478,7 @@ grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
 -- function jobforge.enqueue_job
-CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true)
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1389,7 +1494,16 @@ declare
 begin
     p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject);
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate);
+    if p_unique_key is not null then
+        return query
+            select k.job_id, false, k.payload_differs
+              from jobforge.take_unique_key(v_tenant, p_type, p_unique_key, coalesce(p_on_duplicate, 'keep'), p_payload,
+                                            v_id) k;
+        if found then
+            return;
+        end if;
+    end if;
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     while p_idempotency_key is not null loop
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -1406,9 +1520,9 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, subject, parent_id, trace, created_at)
+                               idempotency_key, unique_key, subject, parent_id, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_subject, p_parent_id, p_trace, v_now);
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id, p_trace, v_now);
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
@@ -1432,7 +1546,7 @@ grant execute on function jobforge.enqueue_job to jobforge_app;
 comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
 
 -- function jobforge.enqueue_job_for
-CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true)
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1446,7 +1560,7 @@ begin
     return query
         select * from jobforge.enqueue_job(p_type, p_payload, p_tenant_id, p_queue, p_priority, p_run_at, p_delay,
                                            p_idempotency_key, p_max_attempts, p_retry, p_timeout, p_trace, p_parent_id,
-                                           p_subject, p_notify);
+                                           p_subject, p_notify, p_unique_key, p_on_duplicate);
     perform set_config(v_names[i], v_before[i], true) from generate_series(1, 3) i;
 end
 $function$
@@ -1470,11 +1584,39 @@ declare
     v_ids       uuid[];
     v_created   boolean[];
     v_answers   integer;
+    v_unique    record;
+    v_one       record;
+    v_ones      jsonb := '[]';
 begin
     if json_typeof(p_jobs) is distinct from 'array'
        or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
         raise exception 'jobforge: p_jobs must be a JSON array of objects'
             using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
+    end if;
+
+    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u') > 0 then
+        for v_unique in
+            select i.*, e.position::integer as place
+              from json_array_elements(p_jobs) with ordinality as e (item, position)
+             cross join lateral json_to_record(e.item) as i (
+                   type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
+                   delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
+             where i.unique_key is not null
+             order by i.type, i.unique_key, e.position
+        loop
+            perform jobforge.check_job(
+                v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
+                v_unique.run_at, v_unique.delay, v_unique.idempotency_key, v_unique.max_attempts, v_unique.retry,
+                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate);
+            select * into v_one from jobforge.enqueue_job(
+                v_unique.type, v_unique.payload, coalesce(v_unique.tenant_id, v_tenant), v_unique.queue,
+                v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
+                v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
+                v_unique.unique_key, v_unique.on_duplicate);
+            v_ones := v_ones || jsonb_build_object('position', v_unique.place, 'id', v_one.id, 'created', v_one.created,
+                                                   'differs', v_one.payload_differs);
+        end loop;
     end if;
 
     with item as materialized (
@@ -1486,12 +1628,13 @@ begin
           from rows from (json_to_recordset(p_jobs) as (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid, subject text)) with ordinality
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
-                     timeout, trace, parent_id, subject, position)
+                     timeout, trace, parent_id, subject, unique_key, on_duplicate, position)
          where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
                                   i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
-                                  i.subject)
+                                  i.subject, i.unique_key, i.on_duplicate)
+           and i.unique_key is null
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -1528,7 +1671,7 @@ begin
         perform jobforge.check_quota(v_tenant, array(
             select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
     end if;
-    if true = all (v_created) then
+    if v_ones = '[]' and true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
@@ -1540,9 +1683,12 @@ begin
                     and k.type = e.item ->> 'type' and k.key = e.item ->> 'idempotency_key'
               left join jobforge.jobs j on j.id = k.job_id
              where u.c or k.job_id is not null
-             order by u.p;
+            union all
+            select o.position, o.id, o.created, o.differs
+              from jsonb_to_recordset(v_ones) as o (position integer, id uuid, created boolean, differs boolean)
+             order by 1;
         get diagnostics v_answers = row_count;
-        if v_answers < cardinality(v_ids) then
+        if v_answers < json_array_length(p_jobs) then
             raise exception 'jobforge: an idempotency key was pruned while this call met it'
                 using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
         end if;
@@ -1592,6 +1738,57 @@ $function$
 alter function jobforge.export_tenant owner to jobforge_owner;
 grant execute on function jobforge.export_tenant to jobforge_admin;
 comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as JSON objects.';
+
+-- function jobforge.find_place
+CREATE OR REPLACE FUNCTION jobforge.find_place(p_job jobforge.jobs, p_lock boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_place text;
+begin
+    for i in 1 .. 100 loop  -- who was waited for has moved it
+        if p_lock then
+            perform from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id for update;
+            if found then
+                return 'scheduled';
+            end if;
+            perform from jobforge.ready r
+             where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id for update;
+            if found then
+                return 'ready';
+            end if;
+            perform from jobforge.ready r
+             where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id for update;
+            if found then
+                return 'ready';
+            end if;
+        end if;
+        v_place := (
+            select 'leases' from jobforge.leases l where l.job_id = p_job.id
+            union all
+            select 'outcomes' from jobforge.outcomes o where o.job_id = p_job.id
+            union all
+            select 'scheduled' from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
+            union all
+            select 'ready' from jobforge.ready r
+             where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id
+            union all
+            select 'ready' from jobforge.ready r
+             where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id);
+        exit when not p_lock or v_place is null or v_place in ('leases', 'outcomes');
+    end loop;
+    return v_place;
+end
+$function$
+;
+alter function jobforge.find_place owner to jobforge_owner;
+comment on function jobforge.find_place is 'The table in which a job stands.';
 
 -- function jobforge.get_job
 CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)
@@ -2059,6 +2256,8 @@ begin
         -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
         delete from jobforge.idempotency_keys k
          where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+        delete from jobforge.unique_keys k
+         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
         delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
         return 0;
     end if;
@@ -2094,6 +2293,10 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
+    delete from jobforge.unique_keys k using jobforge.jobs j
+     where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key
+       and k.job_id = j.id;
+    delete from jobforge.waits w where w.job_id = any (v_gone);
     delete from jobforge.jobs j where j.id = any (v_gone);
     return cardinality(v_jobs);
 end
@@ -2102,6 +2305,38 @@ $function$
 alter function jobforge.purge_tenant owner to jobforge_owner;
 grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
+
+-- function jobforge.renew_place
+CREATE OR REPLACE FUNCTION jobforge.renew_place(p_job jobforge.jobs, p_place text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_scheduled jobforge.scheduled;
+    v_ready     jobforge.ready;
+begin
+    if p_place = 'scheduled' then
+        delete from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
+        returning s.* into v_scheduled;
+        insert into jobforge.scheduled select v_scheduled.*;
+        return;
+    end if;
+    for i in 0 .. 1 loop
+        delete from jobforge.ready r
+         where r.queue = p_job.queue and r.suspect = (i = 1) and r.tenant_id = p_job.tenant_id
+           and r.priority = p_job.priority and r.job_id = p_job.id
+        returning r.* into v_ready;
+        exit when found;
+    end loop;
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_ready.queue, v_ready.tenant_id, v_ready.priority, v_ready.job_id, v_ready.type, v_ready.run,
+            v_ready.attempt, v_ready.crashes);
+end
+$function$
+;
+alter function jobforge.renew_place owner to jobforge_owner;
+comment on function jobforge.renew_place is 'Put a waiting job into its place once more.';
 
 -- function jobforge.require_read_committed
 CREATE OR REPLACE FUNCTION jobforge.require_read_committed()
@@ -2352,6 +2587,13 @@ begin
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;
+    if v_job.unique_key is not null then
+        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id);
+        if found then
+            raise exception 'jobforge: another job with its unique key waits or runs'
+                using errcode = 'JF008', hint = 'Wait until that has ended, or cancel it.';
+        end if;
+    end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
@@ -2491,6 +2733,7 @@ begin
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
     select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
+    perform jobforge.tell_waiting(array(select e.job_id from unnest(p_ended) e));
 end
 $function$
 ;
@@ -2550,6 +2793,73 @@ $function$
 ;
 alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
+
+-- function jobforge.take_unique_key
+CREATE OR REPLACE FUNCTION jobforge.take_unique_key(p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid)
+ RETURNS TABLE(job_id uuid, payload_differs boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_job   jobforge.jobs;
+    v_place text;
+begin
+    loop
+        insert into jobforge.unique_keys (tenant_id, type, key, job_id)
+        values (p_tenant_id, p_type, p_key, p_job_id) on conflict do nothing;
+        if found then
+            return;
+        end if;
+        perform from jobforge.unique_keys k
+          where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key for update;
+        exit when found;  -- else it was pruned between the two statements
+    end loop;
+    select j.* into v_job from jobforge.unique_keys k join jobforge.jobs j on j.id = k.job_id
+     where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key;
+    if v_job.id = p_job_id then
+        return;
+    end if;
+
+    v_place := jobforge.find_place(v_job, p_on_duplicate <> 'keep');
+    if v_place in ('scheduled', 'ready') or (v_place = 'leases' and p_on_duplicate = 'keep') then
+        if p_on_duplicate = 'replace' then
+            update jobforge.jobs j set payload = p_payload where j.id = v_job.id;
+            perform jobforge.renew_place(v_job, v_place);
+        end if;
+        return query select v_job.id, v_job.payload::jsonb is distinct from p_payload::jsonb;
+        return;
+    end if;
+    update jobforge.unique_keys k set job_id = p_job_id
+     where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key;
+end
+$function$
+;
+alter function jobforge.take_unique_key owner to jobforge_owner;
+comment on function jobforge.take_unique_key is 'Give a unique key to a job, unless an active one keeps it.';
+
+-- function jobforge.tell_waiting
+CREATE OR REPLACE FUNCTION jobforge.tell_waiting(p_job_ids uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if not exists (select from jobforge.waits) then
+        return;
+    end if;
+    delete from jobforge.waits d where d.ctid = any (array(
+        select w.ctid from jobforge.waits w
+         where w.job_id = any (p_job_ids) and exists (select from jobforge.outcomes o where o.job_id = w.job_id)
+           for update of w skip locked));
+    if found then
+        perform pg_notify('jobforge_done', '');
+    end if;
+end
+$function$
+;
+alter function jobforge.tell_waiting owner to jobforge_owner;
+comment on function jobforge.tell_waiting is 'Send a NOTIFY if somebody waits for one of these jobs.';
 
 -- function jobforge.token_mac
 CREATE OR REPLACE FUNCTION jobforge.token_mac(p_key jobforge.tenant_keys, p_signed text)
@@ -2618,6 +2928,8 @@ begin
     return query select 'promoted', jobforge.promote_due(p_limit);
     return query select 'canceled', jobforge.settle_cancels(p_limit);
 
+    delete from jobforge.waits d where d.ctid = any (array(
+        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
          where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id

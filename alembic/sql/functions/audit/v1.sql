@@ -40,6 +40,10 @@ as $$
     union all
     select k.job_id, 'is another tenant''s idempotency key' from jobforge.idempotency_keys k
       join jobforge.jobs j on j.id = k.job_id where j.tenant_id <> k.tenant_id
+    union all
+    select k.job_id, 'holds a unique key that is not its own' from jobforge.unique_keys k
+      join jobforge.jobs j on j.id = k.job_id
+     where (j.tenant_id, j.type, j.unique_key) is distinct from (k.tenant_id, k.type, k.key)
 $$;
 
 grant execute on function jobforge.audit() to jobforge_admin;

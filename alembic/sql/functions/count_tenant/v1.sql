@@ -14,6 +14,8 @@ begin
         union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
         union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
+        union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
+        union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
         union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
 end
 $$;

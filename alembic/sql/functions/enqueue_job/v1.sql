@@ -3,6 +3,8 @@
 -- created = false, and whether its payload differs. At READ COMMITTED that holds for racing twins too: the insert
 -- of the key waits for the twin's transaction, and the next statement sees what it committed. Above it a twin
 -- newer than the snapshot is Postgres's own 40001.
+-- With a unique key it names one job at a time instead; p_on_duplicate says what becomes of this call while there is
+-- one: keep (nothing), replace (a waiting one gets this payload), merge. See take_unique_key.
 create or replace function jobforge.enqueue_job(
     p_type            text,
     p_payload         json        default '{}',
@@ -18,7 +20,9 @@ create or replace function jobforge.enqueue_job(
     p_trace           json        default null,
     p_parent_id       uuid        default null,
     p_subject         text        default null,
-    p_notify          boolean     default true
+    p_notify          boolean     default true,
+    p_unique_key      text        default null,
+    p_on_duplicate    text        default null  -- keep
 ) returns table (id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -33,7 +37,16 @@ declare
 begin
     p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject);
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate);
+    if p_unique_key is not null then
+        return query
+            select k.job_id, false, k.payload_differs
+              from jobforge.take_unique_key(v_tenant, p_type, p_unique_key, coalesce(p_on_duplicate, 'keep'), p_payload,
+                                            v_id) k;
+        if found then
+            return;
+        end if;
+    end if;
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     while p_idempotency_key is not null loop
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -50,9 +63,9 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, subject, parent_id, trace, created_at)
+                               idempotency_key, unique_key, subject, parent_id, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_subject, p_parent_id, p_trace, v_now);
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id, p_trace, v_now);
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);

@@ -1,6 +1,7 @@
 -- Enqueues an array of jobs, each an object with enqueue_job's arguments without p_, in one statement: 10,000 jobs
 -- are one round trip. All or nothing: a bad one raises with its position. Answers come in the order of the array.
--- Keys are inserted sorted, so that two bulk calls with common keys wait for each other instead of deadlocking.
+-- Keys are met sorted, so that two bulk calls with common keys wait for each other instead of deadlocking. Jobs with a
+-- unique key go one by one through enqueue_job, before the others.
 create or replace function jobforge.enqueue_jobs(p_jobs json, p_tenant_id text default null, p_notify boolean default true)
 returns table ("position" integer, id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
@@ -14,11 +15,39 @@ declare
     v_ids       uuid[];
     v_created   boolean[];
     v_answers   integer;
+    v_unique    record;
+    v_one       record;
+    v_ones      jsonb := '[]';
 begin
     if json_typeof(p_jobs) is distinct from 'array'
        or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
         raise exception 'jobforge: p_jobs must be a JSON array of objects'
             using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
+    end if;
+
+    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u') > 0 then
+        for v_unique in
+            select i.*, e.position::integer as place
+              from json_array_elements(p_jobs) with ordinality as e (item, position)
+             cross join lateral json_to_record(e.item) as i (
+                   type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
+                   delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
+             where i.unique_key is not null
+             order by i.type, i.unique_key, e.position
+        loop
+            perform jobforge.check_job(
+                v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
+                v_unique.run_at, v_unique.delay, v_unique.idempotency_key, v_unique.max_attempts, v_unique.retry,
+                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate);
+            select * into v_one from jobforge.enqueue_job(
+                v_unique.type, v_unique.payload, coalesce(v_unique.tenant_id, v_tenant), v_unique.queue,
+                v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
+                v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
+                v_unique.unique_key, v_unique.on_duplicate);
+            v_ones := v_ones || jsonb_build_object('position', v_unique.place, 'id', v_one.id, 'created', v_one.created,
+                                                   'differs', v_one.payload_differs);
+        end loop;
     end if;
 
     with item as materialized (
@@ -30,12 +59,13 @@ begin
           from rows from (json_to_recordset(p_jobs) as (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid, subject text)) with ordinality
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
-                     timeout, trace, parent_id, subject, position)
+                     timeout, trace, parent_id, subject, unique_key, on_duplicate, position)
          where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
                                   i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
-                                  i.subject)
+                                  i.subject, i.unique_key, i.on_duplicate)
+           and i.unique_key is null
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
@@ -72,7 +102,7 @@ begin
         perform jobforge.check_quota(v_tenant, array(
             select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
     end if;
-    if true = all (v_created) then
+    if v_ones = '[]' and true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
@@ -84,9 +114,12 @@ begin
                     and k.type = e.item ->> 'type' and k.key = e.item ->> 'idempotency_key'
               left join jobforge.jobs j on j.id = k.job_id
              where u.c or k.job_id is not null
-             order by u.p;
+            union all
+            select o.position, o.id, o.created, o.differs
+              from jsonb_to_recordset(v_ones) as o (position integer, id uuid, created boolean, differs boolean)
+             order by 1;
         get diagnostics v_answers = row_count;
-        if v_answers < cardinality(v_ids) then
+        if v_answers < json_array_length(p_jobs) then
             raise exception 'jobforge: an idempotency key was pruned while this call met it'
                 using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
         end if;

@@ -22,6 +22,8 @@ begin
         -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
         delete from jobforge.idempotency_keys k
          where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+        delete from jobforge.unique_keys k
+         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
         delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
         return 0;
     end if;
@@ -57,6 +59,10 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
+    delete from jobforge.unique_keys k using jobforge.jobs j
+     where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key
+       and k.job_id = j.id;
+    delete from jobforge.waits w where w.job_id = any (v_gone);
     delete from jobforge.jobs j where j.id = any (v_gone);
     return cardinality(v_jobs);
 end

@@ -24,6 +24,13 @@ begin
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;
+    if v_job.unique_key is not null then
+        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id);
+        if found then
+            raise exception 'jobforge: another job with its unique key waits or runs'
+                using errcode = 'JF008', hint = 'Wait until that has ended, or cancel it.';
+        end if;
+    end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);

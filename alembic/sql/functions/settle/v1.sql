@@ -61,6 +61,7 @@ begin
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
     select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
+    perform jobforge.tell_waiting(array(select e.job_id from unnest(p_ended) e));
 end
 $$;
 

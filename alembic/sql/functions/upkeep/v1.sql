@@ -12,6 +12,8 @@ begin
     return query select 'promoted', jobforge.promote_due(p_limit);
     return query select 'canceled', jobforge.settle_cancels(p_limit);
 
+    delete from jobforge.waits d where d.ctid = any (array(
+        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
          where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id

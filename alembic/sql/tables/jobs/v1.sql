@@ -1,5 +1,5 @@
--- What was asked. One wide row for each job, written once by enqueue and never updated: what happens to the job
--- stands in the narrow tables. Pruned in order of age, so that whole pages come back.
+-- What was asked. One wide row for each job, written once by enqueue: what happens to the job stands in the narrow
+-- tables. Never updated, but for the payload of a waiting job that a later enqueue with its unique key replaces. Pruned in order of age, so that whole pages come back.
 create table jobforge.jobs (
     id              uuid primary key,                    -- UUIDv7, made here: its order is the order of enqueueing
     tenant_id       text collate "C" not null,
@@ -12,6 +12,7 @@ create table jobforge.jobs (
     timeout         interval,
     retry           jsonb,
     idempotency_key text collate "C",
+    unique_key      text collate "C",                    -- at most one such job is active: unique_keys
     subject         text collate "C",                    -- the application's row that it is about, such as orders:42
     parent_id       uuid,                                -- the job whose handler enqueued this one
     trace           json,
@@ -23,7 +24,7 @@ create index jobs_subject on jobforge.jobs (tenant_id, subject, id) where subjec
 -- The planner counts the rows of all tenants, and EXPLAIN prints its guesses: with statistics these columns could be
 -- spelled letter by letter. No plan of ours needs them.
 alter table jobforge.jobs alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0, alter idempotency_key set statistics 0,
-    alter subject set statistics 0, alter parent_id set statistics 0;
+    alter unique_key set statistics 0, alter subject set statistics 0, alter parent_id set statistics 0;
 
 alter table jobforge.jobs enable row level security;
 alter table jobforge.jobs force row level security;

@@ -1,0 +1,99 @@
+"""One look at a job that is waited for, and what it means."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import pydantic
+from sqlalchemy import Connection
+
+from jobforge_sa.db import calls
+from jobforge_sa.enqueue.jobs import translated
+from jobforge_sa.enqueue.options import identifier
+from jobforge_sa.errors import InvalidResult, JobCanceled, JobDead, JobNotFound, ResultTimeout
+from jobforge_sa.tasks import Task, faults
+from jobforge_sa.tenant import Named, Tenant, named
+from jobforge_sa.types import Enqueued
+
+R = TypeVar("R")
+
+FIRST, LONGEST = 0.05, 1.0  # seconds between two looks: so a hint that is lost costs a second at most
+REGISTERED = 30.0  # seconds for which the database is asked to tell of the end
+
+
+class Waiting(Generic[R]):
+    """A wait for one job: when to look again, and until when.
+
+    Raises:
+        InvalidJob: `job` is not the id of one.
+    """
+
+    def __init__(self, task: Task[Any, R], job: Enqueued | uuid.UUID, tenant: Tenant | None, timeout: float | None):
+        self.task = task
+        self.id = identifier("job", job.id if isinstance(job, Enqueued) else job)
+        chosen = tenant if tenant is not None else task.forge.tenant
+        self.tenant: Named | None = None if chosen is None else named(chosen)
+        self._timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._registered = 0.0
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds until the next look, each time that there was nothing.
+
+        Raises:
+            ResultTimeout: the time is up.
+        """
+        pause = FIRST
+        while True:
+            left = None if self._deadline is None else self._deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise ResultTimeout(
+                    f"the job {self.id} has not ended within {self._timeout:g} s",
+                    cure="it goes on; wait longer, or look whether a worker of its queue runs",
+                )
+            yield pause if left is None else min(pause, left)
+            pause = min(pause * 2, LONGEST)
+
+    def look(self, connection: Connection) -> tuple[R] | None:
+        """The result in a tuple, or None: it has not ended yet.
+
+        Raises:
+            JobNotFound, JobDead, JobCanceled, InvalidResult: there will be none.
+        """
+        with translated(connection):
+            row = connection.execute(*self._call()).one_or_none()
+            if row is None:
+                raise JobNotFound(
+                    f"there is no job {self.id} of this tenant",
+                    cure="look at the id and at the tenant; and commit the transaction that enqueues it, then wait",
+                )
+            if row.state == "succeeded":
+                return (self._result(row.result),)
+            if row.state == "dead":
+                said = connection.execute(calls.LAST_ERROR, {"job_id": str(self.id)}).scalar_one_or_none()
+                error = json.loads(said) if said else {}
+                raise JobDead(f"the job {self.id} is dead: {error.get('type')}: {error.get('message')}", error)
+        if row.state == "canceled":
+            raise JobCanceled(f"the job {self.id} was canceled")
+        return None
+
+    def _call(self) -> tuple[Any, dict[str, object]]:
+        call, more = calls.GET_JOB, dict[str, object]()
+        if time.monotonic() - self._registered > REGISTERED / 2:
+            call, more = calls.AWAIT_JOB, {"for": dt.timedelta(seconds=REGISTERED)}
+            self._registered = time.monotonic()
+        return call.statement(self.tenant), call.values(self.tenant, job_id=self.id, **more)
+
+    def _result(self, text: str | None) -> R:
+        try:
+            return self.task.load_result(text)
+        except pydantic.ValidationError as error:
+            raise InvalidResult(
+                f"the result of {self.task.name} is not what its annotation says: {faults(error)}",
+                cure="read it as JSON: Jobs(session).get(id).result",
+            ) from error
