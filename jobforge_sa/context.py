@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobforge_sa.errors import LeaseLost
+from jobforge_sa.errors import ConfigurationError, LeaseLost
 from jobforge_sa.types import Cancel, Release, TimedOut
 
 if TYPE_CHECKING:
@@ -73,10 +73,11 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
 class _BaseContext:
     """What both kinds of handlers share."""
 
-    __slots__ = ("_log", "_signals", "job")
+    __slots__ = ("_log", "_signals", "completed", "job")
 
     def __init__(self, job: ClaimedJob, signals: Signals) -> None:
         self.job = job
+        self.completed = False  # the handler has completed its job itself
         self._signals = signals
         self._log: _JobLogger | None = None
 
@@ -97,6 +98,10 @@ class _BaseContext:
     def canceled(self) -> bool:
         """Whether this run should stop: canceled, out of time, its lease is gone, or the worker shuts down."""
         return self._signals.any
+
+    def _once(self) -> None:
+        if self.completed:
+            raise ConfigurationError(f"job {self.job.id} is completed already", cure="call complete once, at the end")
 
     def check(self) -> None:
         """Raise where the run should stop. Call it between the steps of a long handler.
@@ -120,11 +125,15 @@ class _BaseContext:
 class Context(_BaseContext):
     """The context of a handler written as a plain function."""
 
-    __slots__ = ("_open", "_session")
+    __slots__ = ("_complete", "_open", "_session")
 
-    def __init__(self, job: ClaimedJob, signals: Signals, open_session: Callable[[], Session]) -> None:
+    def __init__(
+        self, job: ClaimedJob, signals: Signals, open_session: Callable[[], Session],
+        complete: Callable[[Session, object], None],
+    ) -> None:  # fmt: skip
         super().__init__(job, signals)
         self._open = open_session
+        self._complete = complete
         self._session: Session | None = None
 
     @property
@@ -132,11 +141,29 @@ class Context(_BaseContext):
         """A session bound to the job's tenant, opened when first asked for.
 
         What it writes is committed together with the job's completion, by the worker, when the handler returns; or
-        not at all. A commit of the handler's own is a step: it holds only while the lease does.
+        not at all. A commit of the handler's own is a step: it holds only while the lease does, and the handler may run
+        again behind it. `complete` is the last commit.
         """
         if self._session is None:
             self._session = self._open()
         return self._session
+
+    def complete(self, result: object = None) -> None:
+        """Commit the session together with the job's completion now, and go on: for what shall come after that.
+
+        Once it has returned the job has succeeded, whatever the handler still does or raises.
+
+        Args:
+            result: What is stored as the handler's result; what the handler returns is not.
+
+        Raises:
+            LeaseLost: another worker runs the job; nothing was committed.
+            ConfigurationError: the job is completed already.
+            ValueError: the result is no JSON that can be stored; nothing was committed.
+        """
+        self._once()
+        self._complete(self.session, result)
+        self.completed = True
 
     @property
     def opened_session(self) -> Session | None:
@@ -147,11 +174,15 @@ class Context(_BaseContext):
 class AsyncContext(_BaseContext):
     """The context of an `async def` handler."""
 
-    __slots__ = ("_open", "_session")
+    __slots__ = ("_complete", "_open", "_session")
 
-    def __init__(self, job: ClaimedJob, signals: Signals, open_session: Callable[[], AsyncSession]) -> None:
+    def __init__(
+        self, job: ClaimedJob, signals: Signals, open_session: Callable[[], AsyncSession],
+        complete: Callable[[Session, object], None],
+    ) -> None:  # fmt: skip
         super().__init__(job, signals)
         self._open = open_session
+        self._complete = complete
         self._session: AsyncSession | None = None
 
     @property
@@ -160,6 +191,12 @@ class AsyncContext(_BaseContext):
         if self._session is None:
             self._session = self._open()
         return self._session
+
+    async def complete(self, result: object = None) -> None:
+        """As `Context.complete`, for `await`."""
+        self._once()
+        await self.session.run_sync(self._complete, result)
+        self.completed = True
 
     @property
     def opened_session(self) -> AsyncSession | None:

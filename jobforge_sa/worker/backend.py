@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, event
 
 from jobforge_sa.db import seal
 from jobforge_sa.worker.link import cut
@@ -25,20 +26,23 @@ class Backend:
     request: a connection that went back to the pool meanwhile would have somebody else's statement cancelled.
     """
 
-    __slots__ = ("_connection", "_lock")
+    __slots__ = ("_connection", "_lock", "idle_since")
 
     def __init__(self) -> None:
+        self.idle_since: float | None = None  # monotonic: a transaction is open, and its last statement ended then
         self._connection: Any = None
         self._lock = threading.Lock()
 
     def hold(self, connection: Connection) -> None:
         """A transaction has begun on this connection."""
         connection.info[KEY] = self
+        self.idle_since = time.monotonic()
         with self._lock:
             self._connection = connection.connection.driver_connection
 
     def let_go(self) -> None:
         """The connection goes back to its pool."""
+        self.idle_since = None
         with self._lock:
             self._connection = None
 
@@ -80,6 +84,9 @@ def watch(engine: Engine) -> None:
     if event.contains(engine, "checkin", _returned):
         return
     event.listen(engine, "checkin", _returned)
+    event.listen(engine, "before_cursor_execute", _begins)  # 0.3 µs each
+    event.listen(engine, "after_cursor_execute", _ends)
+    event.listen(engine, "handle_error", _fails)
     if not seal.is_sealed(engine):
         event.listen(engine, "checkout", seal.remember)
         event.listen(engine, "reset", _wipe)
@@ -92,6 +99,23 @@ def _wipe(connection: Any, record: Any, state: Any) -> None:
         return
     if state.asyncio_safe and seal.SEALED not in record.info:  # the seal, which may come later, wipes its own
         seal.wipe(connection, record)
+
+
+def _begins(connection: Connection, *_: object) -> None:
+    backend = connection.info.get(KEY)
+    if backend is not None:
+        backend.idle_since = None
+
+
+def _ends(connection: Connection, *_: object) -> None:
+    backend = connection.info.get(KEY)
+    if backend is not None:
+        backend.idle_since = time.monotonic()
+
+
+def _fails(context: ExceptionContext) -> None:
+    if context.connection is not None and not context.is_disconnect:
+        _ends(context.connection)
 
 
 def _returned(_connection: object, record: Any) -> None:

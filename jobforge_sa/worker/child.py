@@ -86,7 +86,7 @@ class Child:
                 logging.getLogger(name).setLevel(level)
         engine = setup.blueprint.build()
         backend.watch(engine)
-        return Executor(engine, _no_loop, self._report)
+        return Executor(engine, _no_loop, self._report, lambda _: self._say("completed"))
 
     def _hear(self) -> None:
         while True:

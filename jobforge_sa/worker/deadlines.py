@@ -1,7 +1,8 @@
-"""The timeouts of plain handlers: told, their statement cancelled, and left behind where they ignore both."""
+"""What lasts for too long: plain handlers past their timeout, and transactions with which nothing is done."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Engine
@@ -20,15 +21,18 @@ class Deadlines(Service):
     """Looks after what runs for too long. Durations are this machine's monotonic clock's; no wall clock counts.
 
     A thread cannot be killed. What ignores its timeout is left behind: its run ends as timed out, its slot is free, and
-    its session's connection is broken off, with all that it had written.
+    its session's connection is broken off, with all that it had written. So is that of a handler whose transaction has
+    been without a statement for `idle_limit` seconds: it holds its locks, and keeps vacuum from everything.
     """
 
     name = "deadlines"
 
     def __init__(
-        self, engine: Engine, runs: Runs, lanes: Mapping[str, Lane], report: Callable[[Run, Ending], None]
-    ) -> None:
+        self, engine: Engine, runs: Runs, lanes: Mapping[str, Lane], report: Callable[[Run, Ending], None], *,
+        idle_warning: float, idle_limit: float,
+    ) -> None:  # fmt: skip
         super().__init__(engine)
+        self._idle_warning, self._idle_limit = idle_warning, idle_limit
         self._runs = runs
         self._lanes = lanes
         self._report = report
@@ -36,6 +40,7 @@ class Deadlines(Service):
     def step(self) -> None:
         """Look at all runs, and sleep."""
         for run in self._runs.all():
+            self._look_at_transaction(run)
             left = run.left
             if left is None or left > 0:
                 continue
@@ -44,6 +49,17 @@ class Deadlines(Service):
             elif left <= -PATIENCE and not run.task.process:  # the pool kills those
                 self._abandon(run)
         self.sleep(LOOK)
+
+    def _look_at_transaction(self, run: Run) -> None:
+        since = run.backend.idle_since
+        idle = time.monotonic() - since if since is not None else 0.0
+        if idle > self._idle_limit and not run.overstayed:
+            run.overstayed = True
+            self._runs.incidents.idle(run, idle, ended=True)
+            run.backend.sever()
+        elif idle > self._idle_warning and not run.idle_told:
+            run.idle_told = True
+            self._runs.incidents.idle(run, idle, ended=False)
 
     def _abandon(self, run: Run) -> None:
         if run.told or not self._lanes[run.job.queue].abandon(run):

@@ -54,6 +54,15 @@ _TOO_LONG = "the handler ran longer than its timeout"
 TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": _TOO_LONG})
 ABANDONED = Ending("timed_out", error={"type": "TimedOut", "message": f"{_TOO_LONG}; its thread was left behind"})
 
+OVERSTAYED = Ending(
+    "failed",
+    error={
+        "type": "IdleInTransaction",
+        "message": "the handler's transaction was open for too long without a statement, and was ended: commit or roll "
+        "back before waiting for the network or computing for long",
+    },
+)
+
 
 def of_value(value: object) -> Ending:
     """What a handler's return value means."""

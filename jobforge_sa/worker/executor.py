@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa.context import AsyncContext, Context
 from jobforge_sa.db import failures
 from jobforge_sa.errors import LeaseLost
-from jobforge_sa.types import Outcome
+from jobforge_sa.types import Done, Outcome
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker import session as sessions
 from jobforge_sa.worker.ending import Ending
@@ -43,12 +44,17 @@ class Executor:
         engine: Where handlers' sessions connect.
         async_engine: Makes the engine of async handlers' sessions, when the first one asks for its session.
         report: Takes each run's ending.
+        completed: Hears of a run that its handler has completed, and that goes on. Default: it is reported.
     """
 
-    def __init__(self, engine: Engine, async_engine: Callable[[], AsyncEngine], report: Report) -> None:
+    def __init__(
+        self, engine: Engine, async_engine: Callable[[], AsyncEngine], report: Report,
+        completed: Callable[[Run], None] | None = None,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._async_engine = async_engine
         self._report = report
+        self._completed = completed or (lambda run: report(run, endings.COMMITTED))
 
     def run(self, run: Run) -> None:
         """Run a plain handler, in this thread, and report its end, whatever happens."""
@@ -64,10 +70,13 @@ class Executor:
     def _turns(self, run: Run) -> Ending:
         """Run the handler; again, where Postgres says that its transaction should be repeated."""
         for turn in range(MAX_TURNS):
-            ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run))
+            complete = partial(self._complete, run)
+            ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run), complete)
             try:
                 return self._handle(ctx, run)
-            except DBAPIError as error:
+            except Exception as error:
+                if ctx.completed:
+                    return _behind(run, error)
                 if not _repeat(run, error, turn):
                     raise
             finally:
@@ -80,6 +89,8 @@ class Executor:
         run.cancel = run.backend.cancel
         value = run.task.handler(ctx, payload)
         run.cancel = None  # the handler is through: a late word must not tear its completion apart
+        if ctx.completed:
+            return _behind(run, value)
         ending = endings.of_value(value)
         session = ctx.opened_session
         if session is None or not session.in_transaction() or _invalid(value, ending):
@@ -102,10 +113,12 @@ class Executor:
 
     async def _turns_async(self, run: Run) -> Ending:
         for turn in range(MAX_TURNS):
-            ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run))
+            ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run), partial(self._complete, run))
             try:
                 return await self._handle_async(ctx, run)
-            except DBAPIError as error:
+            except Exception as error:
+                if ctx.completed:
+                    return _behind(run, error)
                 if not _repeat(run, error, turn):
                     raise
             finally:
@@ -120,11 +133,13 @@ class Executor:
         try:
             async with limit:
                 value = await run.task.handler(ctx, payload)
-        except TimeoutError:
+        except TimeoutError as error:
             if limit.expired():
-                return endings.TIMED_OUT
+                return _behind(run, error) if ctx.completed else endings.TIMED_OUT
             raise  # the handler's own
         run.cancel = None
+        if ctx.completed:
+            return _behind(run, value)
         ending = endings.of_value(value)
         session = ctx.opened_session
         if session is None or not session.in_transaction() or _invalid(value, ending):
@@ -133,15 +148,32 @@ class Executor:
         await session.run_sync(lambda sync: sessions.complete(sync, item))
         return endings.committed(ending)
 
+    def _complete(self, run: Run, session: Session, result: object) -> None:
+        """The handler completes its job itself."""
+        ending = endings.of_value(Done(result))
+        if ending.outcome == "failed":
+            raise ValueError((ending.error or {})["message"])
+        sessions.complete(session, ending.item(run))
+        self._completed(run)
+
     def _open_async(self, run: Run) -> AsyncSession:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         return AsyncSession(self._async_engine(), sync_session_class=sessions.HandlerSession, info=sessions.info(run))
 
 
-def _repeat(run: Run, error: DBAPIError, turn: int) -> bool:
+def _behind(run: Run, what: object) -> Ending:
+    """The end of a job that its handler has completed; what came behind that changes nothing, and is said."""
+    if what is not None:
+        how = "was raised" if isinstance(what, BaseException) else "was returned, which is not stored,"
+        said = f"a {type(what).__name__} {how} after its handler had completed it"
+        log.warning("job %s (%s): %s", run.job.id, run.job.type, said)
+    return endings.COMMITTED
+
+
+def _repeat(run: Run, error: Exception, turn: int) -> bool:
     """Whether Postgres has undone the transaction and would take it if it came again."""
-    state = failures.sqlstate(error)
+    state = failures.sqlstate(error) if isinstance(error, DBAPIError) else None
     if state not in REPEATABLE or turn + 1 == MAX_TURNS or run.signals.any:
         return False
     log.info("job %s (%s): %s, its transaction is repeated", run.job.id, run.job.type, state)
@@ -193,6 +225,8 @@ def _judged(run: Run, error: BaseException) -> Ending:
             return endings.of_error(error)
         case DBAPIError() if failures.sqlstate(error) == CANCELED and run.signals.any:
             return told(run)
+        case DBAPIError() if run.overstayed:
+            ending = endings.OVERSTAYED
         case _:
             ending = endings.of_error(error)
     say(run, ending)

@@ -33,6 +33,14 @@ class Incidents:
         """Its handler ignores that it should stop, and cannot be killed."""
         self._count("abandoned", run.job, "ignores its timeout, its thread is left behind")
 
+    def idle(self, run: Run, seconds: float, *, ended: bool) -> None:
+        """Its handler's transaction is open and nothing is done with it: it holds its locks, and vacuum back."""
+        what = f"its transaction has been open for {seconds:.1f} s without a statement"
+        if ended:
+            self._count("overstayed", run.job, f"{what}, and was ended")
+        else:
+            self._count("idle", run.job, f"{what}: commit or roll back before waiting for something else")
+
     def killed(self, run: Run) -> None:
         """Its handler ignored that it should stop; its process was killed."""
         self._count("killed", run.job, "did not stop when it was told, its process was killed")

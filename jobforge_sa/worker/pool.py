@@ -107,7 +107,11 @@ class ProcessPool(Service):
         self.wake()  # it sleeps long while nothing runs
         run.start()
         process.give(run.job)
-        return _ending(self._listen(process))
+        message = self._listen(process)
+        if message["kind"] == "completed":  # and it goes on: no heartbeat must miss the lease
+            self._report(run, endings.COMMITTED)
+            message = self._listen(process)
+        return _ending(message)
 
     @staticmethod
     def _listen(process: Process) -> dict[str, Any]:

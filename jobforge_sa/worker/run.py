@@ -24,8 +24,10 @@ class Run:
         "backend",
         "cancel",
         "ended",
+        "idle_told",
         "job",
         "missed",
+        "overstayed",
         "signals",
         "started",
         "task",
@@ -41,6 +43,8 @@ class Run:
         self.told = False  # its end is on its way to the database: a second one would contradict it
         self.ended = False  # the handler has returned
         self.missed = False  # its lease is gone, and that was said
+        self.idle_told = False  # its transaction is open without a statement, and that was said
+        self.overstayed = False  # ... and was ended for it
         self.abandoned = False  # it was left behind: nobody waits for its return
         self.thread: threading.Thread | None = None  # of a plain handler
         self.backend = Backend()

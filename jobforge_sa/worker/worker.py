@@ -7,7 +7,6 @@ import atexit
 import datetime as dt
 import logging
 import os
-import socket
 import threading
 import uuid
 from collections import Counter
@@ -18,10 +17,10 @@ from weakref import WeakSet
 
 from sqlalchemy import Engine
 
-from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.worker import blueprint, place, preflight
 from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker.arguments import at_least, process_name, queues_of, seconds
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
@@ -70,6 +69,9 @@ class Worker:
             of a child process's sessions. Needed where `session_engine` has events or a creator; otherwise the child
             makes one from its URL and `connect_args`.
         process_imports: Modules that a child process imports before those of the handlers.
+        idle_warning: How long a handler's transaction may be open without a statement, as while it waits for the
+            network, before that is warned of; and `idle_limit`: before it is ended, and with it the attempt. None:
+            for ever. Not for child processes.
 
     Use it as a context manager, `with Worker(engine, forge): ...`; or `start()` and `stop()`; or `run()` in a process
     of its own; or `FastAPI(lifespan=worker.lifespan)`.
@@ -90,13 +92,15 @@ class Worker:
         grace: dt.timedelta = dt.timedelta(seconds=30),
         process_engine: Callable[[], Engine] | None = None,
         process_imports: Iterable[str] = (),
+        idle_warning: dt.timedelta | None = dt.timedelta(seconds=10),
+        idle_limit: dt.timedelta | None = dt.timedelta(minutes=5),
     ) -> None:
         self.id = uuid.uuid4()
-        self.queues = _queues(forge, queues, concurrency)
+        self.queues = queues_of(forge, queues, concurrency)
         self._incidents = Incidents(Counters())
         self._given, self._engine = engine, own_engine(engine, sum(self.queues.values()))
         self._forge = forge
-        self._lease, self._poll = _at_least(lease, 1, "lease"), _at_least(poll, 0.01, "poll")
+        self._lease, self._poll = at_least(lease, 1, "lease"), at_least(poll, 0.01, "poll")
         self._listen = listen
         self._grace = grace.total_seconds()
         chosen = session_engine or self._engine
@@ -104,6 +108,10 @@ class Worker:
             chosen, async_session_engine, ours=chosen is not self._given, slots=sum(self.queues.values())
         )
         self._process_engine, self._process_imports = process_engine, tuple(process_imports)
+        self._idle = {
+            "idle_warning": seconds(idle_warning, "idle_warning"),
+            "idle_limit": seconds(idle_limit, "idle_limit"),
+        }
         self._running = False
 
     # -- life --------------------------------------------------------------------------
@@ -175,7 +183,8 @@ class Worker:
         `claimed`: jobs taken. How runs ended: `succeeded`, `failed`, `timed_out`, `snoozed`, `released`, `canceled`;
         `lost`, whose lease was gone. Handlers that ignored that they should stop: `abandoned`, whose threads were left
         behind, `killed`, whose processes were killed. `died`: processes that died by themselves. `rescued`: jobs taken
-        back from dead workers or passed deadlines, by this one's upkeep.
+        back from dead workers or passed deadlines, by this one's upkeep. `idle`: handlers whose transaction was open
+        for longer than `idle_warning` without a statement; `overstayed`: than `idle_limit`.
         """
         return self._incidents.counters.read()
 
@@ -258,12 +267,12 @@ class Worker:
             release=lambda run: self._reporter.report(run, endings.RELEASED), signed=self._sessions.seal,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
-            self._engine, self._runs, worker_id=self.id, lease=self._lease, name=_name(),
+            self._engine, self._runs, worker_id=self.id, lease=self._lease, name=process_name(),
             queues=list(self.queues), types=list(self._forge.tasks), listens=self._listen,
             claim_in_doubt=lambda: self._claimer.in_doubt,
         )  # fmt: skip
         self._deadlines = Deadlines(
-            self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report
+            self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report, **self._idle
         )
         self._upkeep = Upkeep(
             self._engine, self._incidents, worker_id=self.id, lease=self._lease, steady=self._heartbeat.steady
@@ -360,29 +369,3 @@ def _forget_all() -> None:
 
 atexit.register(_stop_all)
 os.register_at_fork(after_in_child=_forget_all)
-
-
-def _name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _queues(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None, concurrency: int) -> dict[str, int]:
-    if not len(forge.tasks):
-        raise ConfigurationError("the registry has no tasks", cure="import the modules that define them first")
-    if isinstance(queues, str):
-        raise ConfigurationError(f"queues is the string {queues!r}", cure=f"pass a list: [{queues!r}]")
-    if queues is None:
-        queues = sorted({task.queue for task in forge})
-    chosen = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, concurrency)
-    if not chosen or any(n < 1 for n in chosen.values()):
-        raise ConfigurationError("each queue needs at least one slot", cure="pass queues={'default': 10}")
-    known = {task.queue for task in forge}
-    for queue in chosen.keys() - known:
-        log.warning("no task has the queue %r: only jobs that were enqueued there by name will come", queue)
-    return chosen
-
-
-def _at_least(value: dt.timedelta, seconds: float, name: str) -> dt.timedelta:
-    if value.total_seconds() < seconds:
-        raise ConfigurationError(f"{name} is {value!r}", cure=f"pass a timedelta of at least {seconds} s")
-    return value

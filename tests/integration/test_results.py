@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -45,13 +45,18 @@ forge = JobForge(tenant="a")
 
 
 @forge.task()
-def add(ctx: Context, payload: Numbers) -> Sum | Retry:
+def add(ctx: Context, payload: Numbers) -> Sum:
     return Sum(total=payload.a + payload.b)
 
 
 @forge.task()
-def wrapped(ctx: Context, payload: Numbers) -> Done:
+def wrapped(ctx: Context, payload: Numbers) -> Done | Retry:
     return Done([payload.a, payload.b])
+
+
+@forge.task()
+def either(ctx: Context, payload: Numbers) -> Sum | Retry:
+    return Sum(total=7)
 
 
 @forge.task()
@@ -94,7 +99,8 @@ def test_a_result_comes_with_the_type_that_the_handler_is_annotated_with(engine:
     with Worker(engine, forge):
         results = Results(engine)
         assert results.wait(add, jobs[0], timeout=10) == Sum(total=5)
-        assert results.wait(wrapped, jobs[1].id, timeout=10) == [2, 3]
+        assert cast(Any, results.wait(wrapped, jobs[1].id, timeout=10)) == [2, 3]
+        assert results.wait(either, enqueue(engine, either), timeout=10) == Sum(total=7)
         assert results.wait(nothing, jobs[2], timeout=10) is None
     assert Results(engine, tenant="a").wait(add, jobs[0], timeout=0) == Sum(total=5)
 
@@ -126,9 +132,12 @@ def test_a_hint_makes_the_wait_end_before_its_next_look(
     monkeypatch.setattr("jobforge_sa.results.look.LONGEST", 60.0)
     job = enqueue(engine)
     ended: list[float] = []
-    thread = threading.Thread(
-        target=lambda: (Results(engine).wait(add, job, timeout=50), ended.append(time.monotonic()))
-    )
+
+    def wait() -> None:
+        Results(engine).wait(add, job, timeout=50)
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=wait)
     thread.start()
     wait_for(lambda: sql.look("select from jobforge.waits"), what="the wait")
     wait_for(lambda: sql.look("select from pg_stat_activity where query = 'listen jobforge_done'"), what="the LISTEN")
@@ -141,7 +150,12 @@ def test_without_hints_polling_finds_the_end(engine: sa.Engine, sql: Sql) -> Non
     job = enqueue(engine)
     run = sql.claim_one(types=["add"])
     done = threading.Event()
-    thread = threading.Thread(target=lambda: (Results(engine).wait(add, job, timeout=30), done.set()))
+
+    def wait() -> None:
+        Results(engine).wait(add, job, timeout=30)
+        done.set()
+
+    thread = threading.Thread(target=wait)
     thread.start()
     wait_for(lambda: sql.look("select from jobforge.waits"), what="the wait")
     sql.session("postgres").execute("delete from jobforge.waits")  # its end will not be told

@@ -560,7 +560,9 @@ def store(ctx: Context, payload: Number) -> None:
 
 @forge.task()
 async def store_async(ctx: AsyncContext, payload: Number) -> None:
-    await ctx.session.run_sync(lambda session: store.handler(Context(ctx.job, ctx._signals, lambda: session), payload))
+    await ctx.session.run_sync(
+        lambda session: store.handler(Context(ctx.job, ctx._signals, lambda: session, ctx._complete), payload)
+    )
 
 
 @forge.task()

@@ -1,0 +1,61 @@
+"""What a worker is given, checked: the error comes with the line that is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+import os
+import socket
+from collections.abc import Iterable, Mapping
+
+from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.tasks import JobForge
+
+log = logging.getLogger("jobforge_sa.worker")
+
+
+def process_name() -> str:
+    """How this process is called in the table of workers."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def queues_of(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None, concurrency: int) -> dict[str, int]:
+    """The queues, with the slots of each.
+
+    Raises:
+        ConfigurationError: that cannot work.
+    """
+    if not len(forge.tasks):
+        raise ConfigurationError("the registry has no tasks", cure="import the modules that define them first")
+    if isinstance(queues, str):
+        raise ConfigurationError(f"queues is the string {queues!r}", cure=f"pass a list: [{queues!r}]")
+    if queues is None:
+        queues = sorted({task.queue for task in forge})
+    chosen = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, concurrency)
+    if not chosen or any(n < 1 for n in chosen.values()):
+        raise ConfigurationError("each queue needs at least one slot", cure="pass queues={'default': 10}")
+    known = {task.queue for task in forge}
+    for queue in chosen.keys() - known:
+        log.warning("no task has the queue %r: only jobs that were enqueued there by name will come", queue)
+    return chosen
+
+
+def at_least(value: dt.timedelta, seconds: float, name: str) -> dt.timedelta:
+    """A time that is long enough.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if value.total_seconds() < seconds:
+        raise ConfigurationError(f"{name} is {value!r}", cure=f"pass a timedelta of at least {seconds} s")
+    return value
+
+
+def seconds(value: dt.timedelta | None, name: str) -> float:
+    """A limit in seconds; None is none.
+
+    Raises:
+        ConfigurationError: it is not more than nothing.
+    """
+    return math.inf if value is None else at_least(value, 0.1, name).total_seconds()
