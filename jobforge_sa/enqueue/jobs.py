@@ -261,7 +261,6 @@ class Jobs:
         for position, (task, values, payload) in enumerate(jobs):
             if task.forge.strict_rls:
                 fit.look(connection, strict=True)
-            tenant = self._tenant_for(task)
             values = unique.named(task, values, payload)
             if values.get("on_duplicate") == "merge":
                 one = partial(self._enqueue_one, connection, task, values, payload)
@@ -270,7 +269,7 @@ class Jobs:
             key = values.get("idempotency_key") or values.get("unique_key")
             values = values | origin | {"subject": _subject(values)}
             item = _Item((task.name, key) if key else ("", ""), position, _text(task, values, payload))
-            batches.setdefault((tenant, task.forge.notify and may_notify), []).append(item)
+            batches.setdefault((self._tenant_for(task), task.forge.notify and may_notify), []).append(item)
         answers: dict[int, Enqueued] = {}
         for (tenant, notify), items in batches.items():
             if len(items) > CHUNK:  # over several statements, keys must be met in one order, or two calls deadlock

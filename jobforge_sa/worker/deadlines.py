@@ -28,11 +28,11 @@ class Deadlines(Service):
     name = "deadlines"
 
     def __init__(
-        self, engine: Engine, runs: Runs, lanes: Mapping[str, Lane], report: Callable[[Run, Ending], None], *,
-        idle_warning: float, idle_limit: float,
+        self, engine: Engine, runs: Runs, lanes: Mapping[str, Lane], report: Callable[[Run, Ending], None],
+        idle: tuple[float, float],
     ) -> None:  # fmt: skip
         super().__init__(engine)
-        self._idle_warning, self._idle_limit = idle_warning, idle_limit
+        self._idle_warning, self._idle_limit = idle  # seconds
         self._runs = runs
         self._lanes = lanes
         self._report = report

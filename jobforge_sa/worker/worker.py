@@ -108,10 +108,7 @@ class Worker:
             chosen, async_session_engine, ours=chosen is not self._given, slots=sum(self.queues.values())
         )
         self._process_engine, self._process_imports = process_engine, tuple(process_imports)
-        self._idle = {
-            "idle_warning": seconds(idle_warning, "idle_warning"),
-            "idle_limit": seconds(idle_limit, "idle_limit"),
-        }
+        self._idle = seconds(idle_warning, "idle_warning"), seconds(idle_limit, "idle_limit")
         self._running = False
 
     # -- life --------------------------------------------------------------------------
@@ -272,7 +269,7 @@ class Worker:
             claim_in_doubt=lambda: self._claimer.in_doubt,
         )  # fmt: skip
         self._deadlines = Deadlines(
-            self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report, **self._idle
+            self._engine, self._runs, {lane.queue: lane for lane in self._lanes}, self._reporter.report, self._idle
         )
         self._upkeep = Upkeep(
             self._engine, self._incidents, worker_id=self.id, lease=self._lease, steady=self._heartbeat.steady

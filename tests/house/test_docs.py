@@ -25,6 +25,18 @@ PAGES = markdown.pages()
 # Python blocks that no test runs: page and first line, with the reason. They must still be Python.
 NOT_RUN: dict[tuple[str, str], str] = {
     (
+        "docs/handlers.md",
+        "ctx.complete(result)  # in async def: await ctx.complete(result)",
+    ): "tests/integration/test_worker_completes.py does it",
+    (
+        "docs/results.md",
+        "answer = Results(engine).wait(quote, job, timeout=10)  # in asyncio: await AsyncResults(...).wait(...)",
+    ): "examples/results.py has this line",
+    (
+        "docs/uniqueness.md",
+        '@forge.task(unique_key=lambda change: f"customer:{change.customer}", merge=join_changes)',
+    ): "examples/unique.py has such tasks",
+    (
         "docs/processes.md",
         '@forge.task("report", process=True, timeout=dt.timedelta(minutes=10))',
     ): "tests/integration/process_app.py has such tasks",

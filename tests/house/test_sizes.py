@@ -19,6 +19,7 @@ SQL_BODY = 60
 
 LONG_FUNCTIONS: dict[str, str] = {
     "jobforge_sa/ops/commands.py:worker": "each option of the command is a line of its signature",
+    "jobforge_sa/worker/worker.py:Worker.__init__": "each argument is a line of its signature",
 }
 LONG_FILES: dict[str, str] = {}
 LONG_SQL: dict[str, str] = {

@@ -61,7 +61,7 @@ def bad_result(ctx: Context, payload: Payload) -> None:
     ctx.complete(object())
 
 
-@forge.task(max_attempts=1)
+@forge.task()
 def waits(ctx: Context, payload: Payload) -> None:
     if payload.get("write"):
         ctx.session.execute(NOTE, {"note": "undone"})
@@ -71,7 +71,7 @@ def waits(ctx: Context, payload: Payload) -> None:
     assert gate.wait(30)
 
 
-@forge.task(max_attempts=1)
+@forge.task()
 async def waits_async(ctx: AsyncContext, payload: Payload) -> None:
     await ctx.session.execute(NOTE, {"note": "undone"})
     await asyncio.to_thread(gate.wait, 30)
@@ -164,7 +164,7 @@ def test_a_transaction_with_which_nothing_is_done_is_warned_of_and_then_ended(
     engine: sa.Engine, sql: Sql, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     caplog.set_level(logging.WARNING, "jobforge_sa.worker")
-    job = sql.enqueue("a", kind, {"write": True})
+    job = sql.enqueue("a", kind, {"write": True}, max_attempts=1)
     with Worker(engine, forge, idle_warning=dt.timedelta(seconds=0.3), idle_limit=dt.timedelta(seconds=1)) as worker:
         wait_for(lambda: worker.stats()["overstayed"], what="its end")
         idle = "select from pg_stat_activity where state = 'idle in transaction' and usename = 'jf_one'"
