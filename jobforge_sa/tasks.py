@@ -271,7 +271,7 @@ def _check_process(handler: Callable[..., Any]) -> None:
 
 def _result_adapter(handler: Callable[..., Any]) -> pydantic.TypeAdapter[Any]:
     """For what the handler is annotated to return, outcomes left out: a Retry leaves no result."""
-    wanted = typing.get_type_hints(handler, include_extras=True).get("return", Any)
+    wanted: Any = typing.get_type_hints(handler, include_extras=True).get("return", Any)
     if typing.get_origin(wanted) in (typing.Union, types.UnionType):
         left = [part for part in typing.get_args(wanted) if not _is_outcome(part)]
         wanted = typing.Union[tuple(left)] if left else Any  # noqa: UP007 - made at run time

@@ -99,6 +99,7 @@ def _facts(job: JobInfo, attempts: Sequence[Attempt], now: dt.datetime) -> Itera
     yield "timeout", times.span(job.timeout) if job.timeout is not None else ""
     yield "retry", json.dumps(job.retry) if job.retry else ""
     yield "key", job.idempotency_key
+    yield "unique key", job.unique_key
     yield "subject", job.subject
     yield "parent", job.parent_id
     yield "trace", json.dumps(job.trace, ensure_ascii=False) if job.trace else ""

@@ -24,6 +24,8 @@ KEPT = {
     "attempts": "attempts",
     "cancel_requests": "cancel requests",
     "idempotency_keys": "idempotency keys",
+    "unique_keys": "unique keys",
+    "waits": "awaited ends",
     "tenants": "pause and quota",
 }
 
