@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from advanced_alchemy.base import BigIntAuditBase
 from advanced_alchemy.config import AsyncSessionConfig, SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
+from advanced_alchemy.config.routing import RoutingConfig
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository, SQLAlchemySyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService, SQLAlchemySyncRepositoryService
 from flask_sqlalchemy import SQLAlchemy
@@ -400,6 +401,39 @@ def test_services_and_repositories_flush_the_jobs_and_keep_their_own_ways(
         service.delete(order.id, auto_commit=True)
     assert len(jobs_of(sql)) == 4
     assert jobs_of(sql)[-1] == (f"alchemy_orders:{order.id}", "canceled")
+
+
+class Recipe(Session):
+    """Writes go to one engine and reads to another, as SQLAlchemy's documentation does it."""
+
+    engines: dict[str, sa.Engine]
+
+    def get_bind(self, *_: Any, clause: Any = None, **__: Any) -> sa.Engine:
+        writes = self._flushing or isinstance(clause, sa.Update | sa.Delete)
+        return self.engines["writer" if writes else "reader"]
+
+
+@pytest.mark.parametrize("kind", ["recipe", "alchemy"])
+def test_jobs_go_where_the_session_writes(kind: str, sql: Sql) -> None:
+    url = sa.make_url(url_of(sql))
+    urls = {"writer": url, "reader": url.update_query_dict({"options": "-c default_transaction_read_only=on"})}
+    texts = {name: one.render_as_string(hide_password=False) for name, one in urls.items()}
+    routing = RoutingConfig(primary_connection_string=texts["writer"], read_replicas=[texts["reader"]])
+    config = SQLAlchemySyncConfig(routing_config=routing)
+    Recipe.engines = {name: sa.create_engine(one, poolclass=sa.NullPool) for name, one in urls.items()}
+    with config.create_session_maker()() if kind == "alchemy" else Recipe() as session:
+        bind_tenant(session, "a")
+        assert session.scalar(sa.text("show transaction_read_only")) == "on"
+        Jobs(session).enqueue(ship_alchemy, ShipAlchemy(order=Row(AlchemyOrder, (1,))))
+        session.commit()
+        session.add(order := AlchemyOrder(name="x"))
+        order.add_job(ship_alchemy, ShipAlchemy(order=Row(AlchemyOrder, (1,))))
+        session.commit()
+        assert len(session.scalars(sa.select(Job)).all()) == 2
+        session.commit()
+    if kind == "alchemy":
+        cast(Any, config.session_maker).close_all()
+    assert len(jobs_of(sql)) == 2
 
 
 # --- the same, asynchronously ------------------------------------------------------------------------------
