@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, Unpack
 
-from sqlalchemy import Connection, TwoPhaseTransaction
+from sqlalchemy import Connection, TwoPhaseTransaction, table, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
@@ -29,6 +29,8 @@ from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
 P = TypeVar("P")
 
 CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
+# what a session that keeps reads and writes apart is told to find a connection for; never sent
+WRITE = update(table("jobs", schema="jobforge"))
 ORIGIN = "jobforge.origin"  # key in Session.info: the job whose handler uses the session
 
 
@@ -212,7 +214,7 @@ class Jobs:
         if isinstance(self._session, Session):
             # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0
             self._session.flush()
-            return self._looked_at(self._session.connection(), strict=strict, tenant=tenant)
+            return self._looked_at(_writer(self._session), strict=strict, tenant=tenant)
         return self._looked_at(self._session, strict=strict, tenant=tenant)
 
     def _looked_at(self, connection: Connection, *, strict: bool = False, tenant: Named | None = None) -> Connection:
@@ -243,7 +245,7 @@ class Jobs:
     def _send_added(self, added: Sequence[PendingJob]) -> None:
         """Enqueue what was added: for the flush that is under way."""
         assert isinstance(self._session, Session)
-        connection = self._looked_at(self._session.connection())
+        connection = self._looked_at(_writer(self._session))
         answers = self._enqueue_all(connection, ((job.task, job.values, job.payload()) for job in added))
         for position, job in enumerate(added):
             job.enqueued = answers[position]
@@ -333,6 +335,10 @@ def translated(connection: Connection) -> Iterator[None]:
 
 def _call(connection: Connection, call: calls.Call, tenant: Named | None, **values: object) -> Any:
     return connection.execute(call.statement(tenant), call.values(tenant, **values)).one()
+
+
+def _writer(session: Session) -> Connection:
+    return session.connection(bind_arguments={"clause": WRITE})
 
 
 def _may_notify(connection: Connection) -> bool:

@@ -15,6 +15,7 @@ from jobforge_sa.enqueue.subject import table_of
 from jobforge_sa.types import Discard
 
 T = TypeVar("T")
+S = TypeVar("S")  # an instance's class; pyright does not solve that of the class for `Row.of`
 
 Missing = Literal["discard", "fail"]
 Stale = Literal["run", "discard", "fail"]
@@ -58,7 +59,7 @@ class Row(Generic[T]):
         self.version = version
 
     @classmethod
-    def of(cls, instance: T) -> Row[T]:
+    def of(cls, instance: S) -> Row[S]:
         """The row of a mapped instance that has its key.
 
         Raises:

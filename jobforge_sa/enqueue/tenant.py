@@ -46,9 +46,12 @@ def bind_tenant(session: Any, tenant: Tenant) -> None:
 
 
 def _bind_async_factory(factory: Any, tenant: Named) -> None:
+    factory.configure(info={**(factory.kw.get("info") or {}), TENANT: tenant})
     base = factory.kw.get("sync_session_class") or factory.class_.sync_session_class
-    bound = base if issubclass(base, TenantSession) else type(base.__name__, (TenantSession, base), {})
-    factory.configure(info={**(factory.kw.get("info") or {}), TENANT: tenant}, sync_session_class=bound)
+    if isinstance(base, sessionmaker):  # advanced-alchemy's way: a factory stands for the class
+        event.listen(base, "after_begin", set_tenant)
+    elif not issubclass(base, TenantSession):
+        factory.configure(sync_session_class=type(base.__name__, (TenantSession, base), {}))
 
 
 def _bind_session(session: Session, tenant: Named) -> None:

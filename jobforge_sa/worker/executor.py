@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jobforge_sa.worker")
 
-MAX_TURNS = 6  # of one attempt: whoever clashes so often fails it, and the job's retry policy decides
+MAX_TURNS = 8  # of one attempt: whoever clashes so often fails it, and the job's retry policy decides
+SINGLE = 2  # turns, and those who have clashed so often go one after the other: 30 at once left 19 without success
+SINGLE_WAIT = 5.0  # seconds for that, as long as a handler that ignores its timeout is waited for
 REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: undone, and nothing else was wrong
 CANCELED = "57014"  # query_canceled
 
@@ -54,6 +57,7 @@ class Executor:
         self._engine = engine
         self._async_engine = async_engine
         self._report = report
+        self._single, self._single_async = threading.Lock(), asyncio.Lock()
         self._completed = completed or (lambda run: report(run, endings.COMMITTED))
 
     def run(self, run: Run) -> None:
@@ -72,6 +76,7 @@ class Executor:
         for turn in range(MAX_TURNS):
             complete = partial(self._complete, run)
             ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run), complete)
+            single = turn >= SINGLE and self._single.acquire(timeout=SINGLE_WAIT)
             try:
                 return self._handle(ctx, run)
             except Exception as error:
@@ -81,6 +86,8 @@ class Executor:
                     raise
             finally:
                 _closed(ctx.opened_session)
+                if single:
+                    self._single.release()
             time.sleep(_pause(turn))
         raise AssertionError("the last turn has returned or raised")
 
@@ -114,6 +121,7 @@ class Executor:
     async def _turns_async(self, run: Run) -> Ending:
         for turn in range(MAX_TURNS):
             ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run), partial(self._complete, run))
+            single = turn >= SINGLE and await _acquired(self._single_async)
             try:
                 return await self._handle_async(ctx, run)
             except Exception as error:
@@ -123,6 +131,8 @@ class Executor:
                     raise
             finally:
                 await _closed_async(ctx.opened_session)
+                if single:
+                    self._single_async.release()
             await asyncio.sleep(_pause(turn))
         raise AssertionError("the last turn has returned or raised")
 
@@ -178,6 +188,14 @@ def _repeat(run: Run, error: Exception, turn: int) -> bool:
         return False
     log.info("job %s (%s): %s, its transaction is repeated", run.job.id, run.job.type, state)
     return True
+
+
+async def _acquired(lock: asyncio.Lock) -> bool:
+    try:
+        async with asyncio.timeout(SINGLE_WAIT):
+            return await lock.acquire()
+    except TimeoutError:
+        return False
 
 
 def _pause(turn: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import enum
 import inspect
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from jobforge_sa import AsyncJobs, Context, Delays, Exponential, JobForge, Jobs, JobState, Task, bind_tenant
@@ -112,6 +114,14 @@ def any_engine(request: pytest.FixtureRequest, shared: Sql) -> Iterator[sa.Engin
 def session(engine: sa.Engine, sql: Sql) -> Iterator[Session]:
     """A session of the tenant "a"."""
     with Session(engine) as session:
+        bind_tenant(session, "a")
+        yield session
+
+
+@pytest.fixture
+def any_session(any_engine: sa.Engine, sql: Sql) -> Iterator[Session]:
+    """The same, through each driver: where JSON, times or intervals pass it."""
+    with Session(any_engine) as session:
         bind_tenant(session, "a")
         yield session
 
@@ -222,9 +232,9 @@ def test_an_error_in_the_function_that_makes_a_payload_is_the_callers_own(sessio
         Jobs(session).enqueue(ship, lambda: None)  # type: ignore[arg-type, return-value]
 
 
-def test_ten_thousand_jobs_are_enqueued_in_one_call_and_answered_in_their_order(session: Session, sql: Sql) -> None:
-    said = Jobs(session).enqueue_many(free.new({"n": n}) for n in range(10_000))
-    session.commit()
+def test_ten_thousand_jobs_are_enqueued_in_one_call_and_answered_in_their_order(any_session: Session, sql: Sql) -> None:
+    said = Jobs(any_session).enqueue_many(free.new({"n": n}) for n in range(10_000))
+    any_session.commit()
 
     assert len(said) == 10_000
     assert [one.id for one in said] == sorted(one.id for one in said)
@@ -232,8 +242,8 @@ def test_ten_thousand_jobs_are_enqueued_in_one_call_and_answered_in_their_order(
     assert {row["id"]: row["n"] for row in stored} == {one.id: n for n, one in enumerate(said)}
 
 
-def test_many_jobs_of_several_tasks_keys_and_registries_answer_in_their_order(engine: sa.Engine, sql: Sql) -> None:
-    with Session(engine) as session:
+def test_many_jobs_of_several_tasks_keys_and_registries_answer_in_their_order(any_engine: sa.Engine, sql: Sql) -> None:
+    with Session(any_engine) as session:
         jobs = [
             ship_single.new(Ship(order_id=1), idempotency_key="k"),
             ship_single.new(Ship(order_id=2)),
@@ -289,8 +299,8 @@ def test_racing_sessions_with_one_key_make_one_job_and_all_commit_their_own_rows
 # --- options -----------------------------------------------------------------------------------------------
 
 
-def test_a_tasks_options_hold_unless_the_enqueue_says_otherwise(session: Session, sql: Sql) -> None:
-    jobs = Jobs(session)
+def test_a_tasks_options_hold_unless_the_enqueue_says_otherwise(any_session: Session, sql: Sql) -> None:
+    jobs = Jobs(any_session)
     plain = jobs.get(jobs.enqueue(free, {}).id)
     said = jobs.enqueue(
         free,
@@ -665,11 +675,11 @@ def test_another_tenants_job_and_one_that_never_was_are_not_found_alike(session:
     assert sql.state(theirs) == "queued"
 
 
-def test_jobs_are_listed_in_pages_newest_first(session: Session, sql: Sql) -> None:
-    jobs = Jobs(session)
+def test_jobs_are_listed_in_pages_newest_first(any_session: Session, sql: Sql) -> None:
+    jobs = Jobs(any_session)
     ids = [said.id for said in jobs.enqueue_many(free.new({"n": n}) for n in range(5))]
     ids.append(jobs.enqueue(ship, Ship(order_id=1), delay=HOUR).id)
-    session.commit()
+    any_session.commit()
     sql.enqueue("b")
 
     page = jobs.list(limit=4)
@@ -799,21 +809,30 @@ def test_the_databases_own_errors_stay_as_they_are(engine: sa.Engine, sql: Sql) 
 
 
 @pytest.fixture(scope="module")
-def two_phase() -> Iterator[sa.Engine]:
-    """An engine on a server that prepares transactions; most do not."""
+def preparing() -> Iterator[sa.URL]:
+    """A server that prepares transactions; most do not."""
     server = EmbeddedServer(settings={"max_prepared_transactions": "5"})
     try:
         server.start()
     except ServerError as error:
         pytest.skip(f"needs a server of its own: {error}")
-    engine = sa.create_engine(server.url_for("postgres", "jf_app"))
     try:
         migrate.upgrade(superuser := sa.create_engine(server.url, poolclass=sa.NullPool))
         make_logins(superuser)
-        yield engine
+        yield sa.make_url(server.url_for("postgres", "jf_app"))
     finally:
-        engine.dispose()
         server.stop()
+
+
+@pytest.fixture(params=DRIVERS)
+def two_phase(request: pytest.FixtureRequest, preparing: sa.URL) -> Iterator[sa.Engine]:
+    engine = through(request.param, preparing)
+    yield engine
+    with Session(engine) as session:
+        for job in (jobs := Jobs(session, tenant="a")).list().jobs:
+            jobs.cancel(job.id)
+        session.commit()
+    engine.dispose()
 
 
 def test_fault_025_a_two_phase_session_enqueues_and_commits(two_phase: sa.Engine) -> None:
@@ -824,7 +843,7 @@ def test_fault_025_a_two_phase_session_enqueues_and_commits(two_phase: sa.Engine
         added = jobs.add(ship, Ship(order_id=1))
         session.prepare()
         session.commit()
-        assert {job.id for job in jobs.list().jobs} == {one, many, added.id}
+        assert {job.id for job in jobs.list(state="queued").jobs} == {one, many, added.id}
         session.rollback()
 
 
@@ -850,6 +869,22 @@ def test_a_two_phase_connection_enqueues_and_commits(two_phase: sa.Engine) -> No
         transaction.prepare()
         transaction.commit()
         assert Jobs(connection, tenant="c").get(said.id).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_an_async_two_phase_session_enqueues_and_commits(preparing: sa.URL, driver: str) -> None:
+    async def told() -> None:
+        engine = create_async_engine(preparing.set(drivername=f"postgresql+{driver}"))
+        async with AsyncSession(engine, twophase=True) as session:
+            jobs = AsyncJobs(session, tenant=driver)
+            one = await jobs.enqueue(ship, Ship(order_id=1))
+            added = jobs.add(ship, Ship(order_id=1))
+            await session.commit()
+            assert {job.id for job in (await jobs.list()).jobs} == {one.id, added.id}
+            await session.rollback()
+        await engine.dispose()
+
+    asyncio.run(told())
 
 
 def test_a_registry_without_notify_sends_none(engine: sa.Engine, sql: Sql) -> None:

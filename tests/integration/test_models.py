@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import fields
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, selectinload
 
 from jobforge_sa import bind_tenant
@@ -32,12 +34,14 @@ def sql(shared: Sql) -> Iterator[Sql]:
     shared.clean()
 
 
-@pytest.fixture
-def session(sql: Sql) -> Iterator[Session]:
-    """A session of the tenant "a"."""
-    with Session(sql.database.engine("jf_app")) as session:
+@pytest.fixture(params=["psycopg", "psycopg2"])
+def session(request: pytest.FixtureRequest, sql: Sql) -> Iterator[Session]:
+    """A session of the tenant "a"; psycopg2 decodes JSON in its own way."""
+    engine = sa.create_engine(sql.database.url("jf_app").set(drivername=f"postgresql+{request.param}"))
+    with Session(engine) as session:
         bind_tenant(session, "a")
         yield session
+    engine.dispose()
 
 
 def one_of_each_state(sql: Sql, tenant: str) -> dict[str, uuid.UUID]:
@@ -100,6 +104,29 @@ def test_a_payload_that_python_cannot_decode_spoils_no_other_row(session: Sessio
     payloads = [job.payload for job in session.scalars(sa.select(Job).order_by(Job.id))]
 
     assert payloads == [f'{{"n": {digits}}}', {"x": 1}]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_an_async_session_reads_the_same(sql: Sql, driver: str) -> None:
+    id_ = retried(sql)
+    digits = "9" * 5000
+    sql("enqueue_job", tenant="a", type="t", payload=f'{{"n": {digits}}}')
+
+    async def read() -> tuple[Job, Job]:
+        engine = create_async_engine(sql.database.url("jf_app").set(drivername=f"postgresql+{driver}"))
+        async with AsyncSession(engine) as session:
+            bind_tenant(session, "a")
+            query = sa.select(Job).options(selectinload(Job.attempts)).order_by(Job.id)
+            jobs = (await session.scalars(query)).all()
+        await engine.dispose()
+        return jobs[0], jobs[1]
+
+    job, other = asyncio.run(read())
+    assert (job.id, job.payload, job.result, job.trace) == (id_, {"x": 1}, {"sum": [1, None]}, {"t": "1"})
+    assert (job.timeout, job.retry) == (dt.timedelta(minutes=1), {"base": 1})
+    assert [attempt.error for attempt in job.attempts] == [{"type": "X", "message": "m"}, None]
+    payloads: list[object] = [other.payload]
+    assert payloads == [f'{{"n": {digits}}}']
 
 
 def test_a_job_knows_its_attempts_in_order_and_an_attempt_its_job(session: Session, sql: Sql) -> None:

@@ -112,9 +112,21 @@ def sql(shared: Sql) -> Iterator[Sql]:
         c.execute(sa.text("truncate orders, notes, shop.lines"))
 
 
+@pytest.fixture(params=["psycopg", "psycopg2"])
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def session(sql: Sql) -> Iterator[Session]:
-    with Session(sql.database.engine("jf_one")) as session:
+def engine(sql: Sql, driver: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(sql.database.url("jf_one").set(drivername=f"postgresql+{driver}"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: sa.Engine) -> Iterator[Session]:
+    with Session(engine) as session:
         bind_tenant(session, "a")
         yield session
 
@@ -213,9 +225,10 @@ def test_a_row_without_a_session_or_a_key_says_what_to_do(session: Session) -> N
         Jobs(session).enqueue(touch, Touch(), subject=Order())
 
 
-def test_an_async_session_does_the_same(sql: Sql) -> None:
+@pytest.mark.parametrize("through", ["psycopg", "asyncpg"])
+def test_an_async_session_does_the_same(sql: Sql, through: str) -> None:
     async def story() -> int:
-        engine = create_async_engine(sql.database.url("jf_app").set(drivername="postgresql+asyncpg"))
+        engine = create_async_engine(sql.database.url("jf_app").set(drivername=f"postgresql+{through}"))
         async with AsyncSession(engine, expire_on_commit=False) as session:
             bind_tenant(session, "a")
             session.add(order := Order())
@@ -278,13 +291,12 @@ def test_a_row_may_leave_its_jobs_behind(session: Session, sql: Sql) -> None:
 # --- a row as an argument ----------------------------------------------------------------------------------
 
 
-def run(sql: Sql, *given: Ship | Pack) -> list[tuple[str, Any]]:
+def run(sql: Sql, engine: sa.Engine, *given: Ship | Pack) -> list[tuple[str, Any]]:
     """How jobs with these payloads end, with what error or result."""
-    engine = sql.database.engine("jf_one")
     with Session(engine) as session, session.begin():
         new = [ship.new(payload) if isinstance(payload, Ship) else pack.new(payload) for payload in given]
         Jobs(session, tenant="a").enqueue_many(new)
-    with Worker(engine, forge) as worker:
+    with Worker(sql.database.engine("jf_one"), forge, session_engine=engine) as worker:
         assert worker.drain(timeout=20)
     rows = sql.look(
         "select j.state, a.error, j.result from jobforge.all_jobs j join jobforge.all_attempts a on a.job_id = j.id "
@@ -293,11 +305,14 @@ def run(sql: Sql, *given: Ship | Pack) -> list[tuple[str, Any]]:
     return [(row["state"], row["result"] if row["error"] is None else row["error"]["type"]) for row in rows]
 
 
-def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Session, sql: Sql) -> None:
+def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Session, engine: sa.Engine, sql: Sql) -> None:
     session.add(order := Order())
     session.add(line := Line(owner="ann", number=uuid.uuid4()))
     session.commit()
-    assert run(sql, Ship(order=Row.of(order)), Pack(line=Row.of(line))) == [("succeeded", None), ("succeeded", "ann")]
+    assert run(sql, engine, Ship(order=Row.of(order)), Pack(line=Row.of(line))) == [
+        ("succeeded", None),
+        ("succeeded", "ann"),
+    ]
     session.refresh(order)
     assert order.name == "shipped"
     stored = sql.look("select payload from jobforge.jobs order by id", user="jf_admin")
@@ -305,7 +320,7 @@ def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Sessio
     assert stored[1]["payload"]["line"] == {"table": "shop.lines", "key": ["ann", str(line.number)]}
 
 
-def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, sql: Sql) -> None:
+def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, engine: sa.Engine, sql: Sql) -> None:
     session.add_all([order := Order(), gone := Order()])
     session.commit()
     old, away = Row.of(order), Row.of(gone)
@@ -313,7 +328,7 @@ def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, sql: S
     order.name = "changed"
     session.commit()
     ended = run(
-        sql,
+        sql, engine,
         Ship(order=away), Ship(order=away, missing="fail"),
         Ship(order=old, stale="discard"), Ship(order=old, stale="fail"), Ship(order=old),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from jobforge_sa import AsyncContext, Context, JobForge, Jobs, Worker
 from jobforge_sa.worker import executor
 from tests.fix_postgres import Database
 
+READ_SLOWLY = sa.text("select n from counter, pg_sleep(0.02)")
 READ, WRITE = sa.text("select n from counter"), sa.text("update counter set n = :n")
 
 
@@ -58,7 +59,19 @@ class Counter:
             self.turns += 1
             ctx.session.execute(sa.text("select 1 / 0"))
 
+        @self.forge.task(max_attempts=1)
+        def crowded(ctx: Context, payload: Number) -> None:
+            found = ctx.session.scalar(READ_SLOWLY)
+            assert found is not None
+            ctx.session.execute(WRITE, {"n": found + 1})
+
+        @self.forge.task(max_attempts=1)
+        async def crowded_async(ctx: AsyncContext, payload: Number) -> None:
+            found = await ctx.session.scalar(READ_SLOWLY)
+            await ctx.session.execute(WRITE, {"n": found + 1})
+
         self.plain, self.asynchronous, self.hopeless, self.wrong = plain, asynchronous, hopeless, wrong
+        self.crowds = {"crowded": crowded, "crowded_async": crowded_async}
 
     def _meet(self) -> None:
         """The first two turns read before either has written."""
@@ -66,13 +79,17 @@ class Counter:
         if self.turns <= 2:
             self.both.wait(10)
 
-    def run(self, task: Any, jobs: int) -> dict[str, int]:
+    def run(self, task: Any, jobs: int, slots: int = 10) -> dict[str, int]:
         with Session(self.database.engine("jf_one")) as session, session.begin():
             for n in range(jobs):
                 Jobs(session).enqueue(task, Number(n=n))
         beside = create_async_engine(self.engine.url, isolation_level="SERIALIZABLE")
         worker = Worker(
-            self.database.engine("jf_one"), self.forge, session_engine=self.engine, async_session_engine=beside
+            self.database.engine("jf_one"),
+            self.forge,
+            session_engine=self.engine,
+            async_session_engine=beside,
+            concurrency=slots,
         )
         with worker:
             assert worker.drain(30)
@@ -115,3 +132,10 @@ def test_what_clashes_for_ever_fails_after_some_turns(counter: Counter) -> None:
 def test_another_error_is_not_repeated(counter: Counter) -> None:
     assert counter.run(counter.wrong, 1) == {"failed": 1}
     assert counter.turns == 1
+
+
+@pytest.mark.parametrize("name", ["crowded", "crowded_async"])
+def test_a_crowd_that_clashes_goes_one_after_the_other_and_nobody_fails(counter: Counter, name: str) -> None:
+    assert counter.run(counter.crowds[name], jobs=30, slots=30) == {"succeeded": 30}
+    with counter.engine.connect() as connection:
+        assert connection.scalar(READ) == 30

@@ -10,9 +10,22 @@ import uuid
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from jobforge_sa import AsyncContext, AsyncJobs, Context, Delays, JobForge, Jobs, Retry, Snooze, Worker, bind_tenant
+from jobforge_sa import (
+    AsyncContext,
+    AsyncJobs,
+    Context,
+    Delays,
+    HasJobs,
+    JobForge,
+    Jobs,
+    Retry,
+    Row,
+    Snooze,
+    Worker,
+    bind_tenant,
+)
 
 forge = JobForge()
 
@@ -23,6 +36,25 @@ class Receipt(BaseModel):
 
 class Other(BaseModel):
     order_id: int
+
+
+class Base(DeclarativeBase): ...
+
+
+class Order(HasJobs, Base):
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Plain(Base):
+    __tablename__ = "plain"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Ship(BaseModel):
+    order: Row[Order]
 
 
 @forge.task()
@@ -41,6 +73,42 @@ def payloads(jobs: Jobs) -> None:
     jobs.enqueue("send", Receipt(order_id=1))  # type: ignore[arg-type]
     send.new(Other(order_id=1))  # type: ignore[arg-type]
     jobs.enqueue_many([Receipt(order_id=1)])  # type: ignore[list-item]
+
+
+# the unit of work, and rows
+
+
+def added(jobs: Jobs, order: Order, plain: Plain) -> None:
+    jobs.add(send, Other(order_id=1))  # type: ignore[arg-type]
+    jobs.add(send, lambda: Other(order_id=1))  # type: ignore[arg-type, return-value]
+    jobs.add(send, Receipt(order_id=1), prioritty=1)  # type: ignore[call-arg]
+    jobs.add([send.new(Receipt(order_id=1))])  # type: ignore[call-arg, arg-type]
+    jobs.add(send, Receipt(order_id=1)).id.hex  # type: ignore[union-attr]  # noqa: B018
+    jobs.add(send, Receipt(order_id=1)).created  # type: ignore[attr-defined]  # noqa: B018
+    order.add_job(send, Other(order_id=1))  # type: ignore[arg-type]
+    order.add_job(send)  # type: ignore[call-arg]
+    order.jobs[0].status  # type: ignore[attr-defined]  # noqa: B018
+    plain.add_job(send, Receipt(order_id=1))  # type: ignore[attr-defined]
+    Ship(order=Row.of(plain))  # type: ignore[arg-type]
+    Ship(order=order)  # type: ignore[arg-type]
+
+
+def loaded(session: Session, async_session: AsyncSession, ship: Ship) -> None:
+    ship.order.load(async_session)  # type: ignore[arg-type]
+    ship.order.load(session, missing="skip")  # type: ignore[arg-type]
+    ship.order.load(session).jobs_of  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def added_async(jobs: AsyncJobs) -> None:
+    await jobs.add(send, Receipt(order_id=1))  # type: ignore[misc]
+    jobs.add(send, Other(order_id=1))  # type: ignore[arg-type]
+
+
+class Wrong(HasJobs, Base):
+    __tablename__ = "wrong"
+    jobs_on_delete = "delete"  # type: ignore[assignment]
+
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 # the handler

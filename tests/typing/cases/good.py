@@ -10,7 +10,7 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, selectinload
 
 from jobforge_sa import (
     AsyncContext,
@@ -22,10 +22,13 @@ from jobforge_sa import (
     Done,
     Enqueued,
     Exponential,
+    HasJobs,
     JobForge,
     Jobs,
     JobState,
+    PendingJob,
     Retry,
+    Row,
     Snooze,
     Task,
     Worker,
@@ -33,6 +36,21 @@ from jobforge_sa import (
 )
 from jobforge_sa.models import Attempt, Job
 from jobforge_sa.types import JobInfo, JobPage
+
+
+class Base(DeclarativeBase): ...
+
+
+class Order(HasJobs, Base):
+    __tablename__ = "orders"
+    jobs_on_delete = "refuse"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Ship(BaseModel):
+    order: Row[Order]
+
 
 forge = JobForge(tenant=uuid.uuid4())
 
@@ -71,6 +89,12 @@ async def fetch(ctx: AsyncContext, payload: dict[str, Any]) -> list[str]:
     return sorted(payload)
 
 
+@forge.task()
+def ship(ctx: Context, payload: Ship) -> None:
+    assert_type(payload.order, Row[Order])
+    assert_type(payload.order.load(ctx.session, missing="fail", stale="discard"), Order)
+
+
 assert_type(send_receipt, Task[Receipt, None])
 assert_type(fetch, Task[dict[str, Any], list[str]])
 
@@ -99,6 +123,28 @@ async def enqueue_async(session: AsyncSession, connection: AsyncConnection) -> N
     assert_type(await jobs.retry(uuid.uuid4()), JobInfo)
 
 
+def add(session: Session) -> None:
+    order = Order()
+    jobs = Jobs(session)
+    pending = jobs.add(ship, lambda: Ship(order=Row.of(order)), subject=order, priority=1)
+    assert_type(pending, PendingJob)
+    assert_type(pending.id, uuid.UUID | None)
+    assert_type(pending.enqueued, Enqueued | None)
+    assert_type(order.add_job(send_receipt, Receipt(order_id=1), delay=dt.timedelta(0)), PendingJob)
+    assert_type(order.jobs, list[Job])
+    assert_type(Row.of(order), Row[Order])
+    dead = select(Order).options(selectinload(Order.jobs)).where(Order.jobs.any(Job.state == "dead"))
+    assert_type(session.scalars(dead).one(), Order)
+    assert_type(jobs.cancel_jobs_of(order), int)
+
+
+async def add_async(session: AsyncSession) -> None:
+    jobs = AsyncJobs(session)
+    assert_type(jobs.add(fetch, {"url": "x"}), PendingJob)
+    assert_type(jobs.add(send_receipt, lambda: Receipt(order_id=1), idempotency_key="k").id, uuid.UUID | None)
+    assert_type(await jobs.cancel_jobs_of("orders:1"), int)
+
+
 def read(session: Session) -> None:
     jobs = session.scalars(select(Job).where(Job.state == "dead", Job.type == weigh.name)).all()
     assert_type(jobs[0].attempts, list[Attempt])
@@ -106,5 +152,6 @@ def read(session: Session) -> None:
 
 
 def work(engine: Engine) -> None:
-    with Worker(engine, forge):
-        pass
+    with Worker(engine, forge) as worker:
+        assert_type(worker.stats(), dict[str, int])
+        assert_type(worker.drain(timeout=1.0), bool)
