@@ -6,7 +6,7 @@ import threading
 from typing import Final
 
 ENDS: Final[tuple[str, ...]] = ("succeeded", "failed", "timed_out", "snoozed", "released", "canceled", "lost")
-NAMES: Final[tuple[str, ...]] = ("claimed", *ENDS, "abandoned", "killed", "died", "rescued")
+NAMES: Final[tuple[str, ...]] = ("claimed", *ENDS, "abandoned", "killed", "died", "rescued", "unheard")
 
 
 class Counters:

@@ -175,7 +175,8 @@ class Worker:
         `claimed`: jobs taken. How runs ended: `succeeded`, `failed`, `timed_out`, `snoozed`, `released`, `canceled`;
         `lost`, whose lease was gone. Handlers that ignored that they should stop: `abandoned`, whose threads were left
         behind, `killed`, whose processes were killed. `died`: processes that died by themselves. `rescued`: jobs taken
-        back from dead workers or passed deadlines, by this one's upkeep.
+        back from dead workers or passed deadlines, by this one's upkeep. `unheard`: jobs whose claim's answer got lost
+        on its way to this worker, which were queued again.
         """
         return self._incidents.counters.read()
 
