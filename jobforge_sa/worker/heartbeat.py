@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -15,9 +14,7 @@ from jobforge_sa.db import calls
 from jobforge_sa.worker.link import LinkDown
 from jobforge_sa.worker.run import Runs
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
-
+from jobforge_sa.worker.voice import log
 
 LEAST = dt.timedelta(seconds=1)  # the shortest life that can be asked for
 GAP = 0.1  # seconds between two: anybody may send hints, and a flood of them costs ten updates a second

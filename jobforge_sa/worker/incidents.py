@@ -5,18 +5,17 @@ On the job's record it is the attempt, which the database writes.
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.worker.counters import Counters
+from jobforge_sa.worker.voice import log
 
 if TYPE_CHECKING:
     from jobforge_sa.worker.run import Run
 
-log = logging.getLogger("jobforge_sa.worker")
 
 NAMED = 20  # jobs of one kind that are named at once; the rest are counted
 
