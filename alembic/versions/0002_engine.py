@@ -58,6 +58,7 @@ FUNCTIONS = (
     "parse_results",
     "complete_jobs",
     "complete_job",
+    "take_back",
     "rescue_expired_jobs",
     "cancel_now",
     "settle_cancels",

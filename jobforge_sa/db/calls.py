@@ -249,9 +249,9 @@ with patience as materialized (select set_config('lock_timeout', '500ms', true) 
 select j.item, j.answer, j.reason from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
  where p.is is not null"""
 HEARTBEAT_JOBS: Final = """
-select signal, lease_token from jobforge.heartbeat_jobs(
+select signal, job_id, lease_token from jobforge.heartbeat_jobs(
        %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[])"""
-UPKEEP: Final = "select step, moved from jobforge.upkeep(%(worker_id)s)"
+UPKEEP: Final = "select step, moved, jobs from jobforge.upkeep(%(worker_id)s)"
 # one server, as long as it runs, and one database of it
 _WHERE: Final = """(select concat(pg_postmaster_start_time(), '/', d.oid)
                      from pg_database d where d.datname = current_database())"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,28 +11,29 @@ from typing import Any
 from sqlalchemy import Connection, Engine, ExceptionContext, event
 
 from jobforge_sa.db import seal
-from jobforge_sa.worker.link import cut
+from jobforge_sa.worker.link import cancel, cut
 
 log = logging.getLogger("jobforge_sa.worker")
 
 KEY = "jobforge.backend"  # in Connection.info
 USED = "jobforge.used"
-PATIENCE = 2.0  # seconds for the server to take a cancel request
 
 
 class Backend:
     """The connection that a run's session has checked out, as long as it has.
 
-    A cancel request names a process of the server, not a statement. So the lock is held until the server has taken the
-    request: a connection that went back to the pool meanwhile would have somebody else's statement cancelled.
+    A cancel request names a process of the server, not a statement: a connection that went back to its pool meanwhile
+    would have somebody else's statement cancelled. And a request may never end on a half-open network. So nobody waits
+    for one: a connection whose request is still on its way is thrown away when it comes back.
     """
 
-    __slots__ = ("_connection", "_lock", "idle_since")
+    __slots__ = ("_cancelling", "_connection", "_lock", "idle_since")
 
     def __init__(self) -> None:
         self.idle_since: float | None = None  # monotonic: a transaction is open, and its last statement ended then
         self._connection: Any = None
-        self._lock = threading.Lock()
+        self._cancelling: tuple[Any, ...] = ()  # connections, one for each request on its way
+        self._lock = threading.Lock()  # held for a moment only, never while the network is waited for
 
     def hold(self, connection: Connection) -> None:
         """A transaction has begun on this connection."""
@@ -40,38 +42,43 @@ class Backend:
         with self._lock:
             self._connection = connection.connection.driver_connection
 
-    def let_go(self) -> None:
-        """The connection goes back to its pool."""
+    def let_go(self) -> bool:
+        """The connection goes back to its pool.
+
+        Returns:
+            Whether the pool may have it; not, where a cancel request for it is on its way.
+        """
         self.idle_since = None
         with self._lock:
-            self._connection = None
+            connection, self._connection = self._connection, None
+            return all(other is not connection for other in self._cancelling)
 
     def sever(self) -> None:
         """Break the connection off: who was left behind gives its place in the pool back, its locks, and its writes."""
-        # a cancel request on a half-open network may never end (libpq before 17 has no timeout for it), and holds the
-        # lock: as long as it does, the connection cannot go back to its pool and be somebody else's
-        taken = self._lock.acquire(timeout=PATIENCE)
-        try:
+        with self._lock:  # it cannot go back to the pool meanwhile, and be somebody else's
             if self._connection is not None:
                 cut(self._connection)
-        finally:
-            if taken:
-                self._lock.release()
 
     def cancel(self) -> None:
         """Cancel the statement that is running, if there is one. Does not wait: the heartbeat may be the caller."""
-        threading.Thread(target=self._cancel, name="jobforge-cancel", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no more threads: its context and its timeout tell it as well
+            threading.Thread(target=self._cancel, name="jobforge-cancel", daemon=True).start()
 
     def _cancel(self) -> None:
         with self._lock:
             connection = self._connection
-            try:
-                if hasattr(connection, "cancel_safe"):
-                    connection.cancel_safe(timeout=PATIENCE)
-                elif connection is not None:
-                    connection.cancel()
-            except Exception:  # a server that is gone runs no statement either
-                log.debug("cancelling a handler's statement failed", exc_info=True)
+            if connection is None:
+                return
+            self._cancelling += (connection,)
+        try:
+            cancel(connection)
+        except Exception:  # a server that is gone runs no statement either
+            log.debug("cancelling a handler's statement failed", exc_info=True)
+        finally:
+            with self._lock:
+                left = list(self._cancelling)
+                left.remove(connection)
+                self._cancelling = tuple(left)
 
 
 def use(connection: Connection) -> None:
@@ -120,5 +127,5 @@ def _fails(context: ExceptionContext) -> None:
 
 def _returned(_connection: object, record: Any) -> None:
     backend = record.info.pop(KEY, None)
-    if backend is not None:
-        backend.let_go()
+    if backend is not None and not backend.let_go():
+        record.invalidate()  # the pool opens another one in its place

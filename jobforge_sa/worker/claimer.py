@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import random
 import threading
 import time
@@ -23,8 +22,7 @@ from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTE
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 
 class Claimer(Service):
@@ -65,6 +63,8 @@ class Claimer(Service):
     def step(self) -> None:
         """Claim what there is room for; sleep when there was less than that."""
         self._observe_pace()
+        for lane in self._lanes:
+            lane.start()
         if self._unreported() >= MAX_UNREPORTED:
             self.sleep(BEHIND)  # the lanes may be empty by now, and nobody else would wake us
             return
@@ -134,7 +134,9 @@ class Claimer(Service):
         queues = [lane.queue for lane in self._lanes]
         random.shuffle(queues)  # they are looked through in this order
         values = {**self._values, "queues": queues}
+        self.in_doubt = time.monotonic()
         jobs = self.link.run(lambda connection: self._fetch(connection, calls.CLAIM_SUSPECT, values))
+        self.in_doubt = 0.0
         for job in jobs:
             log.warning("job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes)
             self._alone = job.lease_token
@@ -188,7 +190,8 @@ class Claimer(Service):
         for lane in self._lanes:
             if lane.queue in by_queue:
                 self._cursors[lane.queue] = by_queue[lane.queue][-1].job.tenant_id  # the ring goes on behind it
-                lane.offer(by_queue[lane.queue])
+                for run in lane.offer(by_queue[lane.queue]):
+                    self._release(run)
 
     def _observe_pace(self) -> None:
         now = time.monotonic()

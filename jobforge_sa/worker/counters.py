@@ -6,7 +6,9 @@ import threading
 from typing import Final
 
 ENDS: Final[tuple[str, ...]] = ("succeeded", "failed", "timed_out", "snoozed", "released", "canceled", "lost")
-NAMES: Final[tuple[str, ...]] = ("claimed", *ENDS, "abandoned", "killed", "died", "rescued", "idle", "overstayed")
+NAMES: Final[tuple[str, ...]] = (
+    "claimed", *ENDS, "abandoned", "killed", "died", "rescued", "unheard", "idle", "overstayed",
+)  # fmt: skip
 
 
 class Counters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -15,9 +14,7 @@ from jobforge_sa.db import calls
 from jobforge_sa.worker.link import LinkDown
 from jobforge_sa.worker.run import Runs
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
-
+from jobforge_sa.worker.voice import log
 
 LEAST = dt.timedelta(seconds=1)  # the shortest life that can be asked for
 GAP = 0.1  # seconds between two: anybody may send hints, and a flood of them costs ten updates a second
@@ -70,9 +67,11 @@ class Heartbeat(Service):
             doubt = time.monotonic()
         if doubt:
             time.sleep(max(0.0, min(doubt + 0.1 - time.monotonic(), 0.1) + LEAST.total_seconds()))
-        gone = self._send([], LEAST)
-        if gone:
-            log.warning("%s jobs are queued again: their ends, or their claim's answer, got lost", len(gone))
+        held = {run.job.id for run in self._runs.all()}
+        gone = [job_id for _, job_id, _ in self._send([], LEAST)]
+        self._runs.incidents.unheard([job_id for job_id in gone if job_id not in held])
+        if held.intersection(gone):
+            log.warning("%s jobs are queued again: their ends could not be told", len(held.intersection(gone)))
         self._send([], dt.timedelta(0))
 
     def deaf(self) -> None:
@@ -96,11 +95,11 @@ class Heartbeat(Service):
 
     def beat(self) -> None:
         """Send one heartbeat, and pass its answers on to the runs."""
-        for signal, token in self._send(self._runs.tokens(), self._lease):
+        answers = self._send(self._runs.tokens(), self._lease)
+        self._runs.incidents.unheard([job_id for signal, job_id, _ in answers if signal == "released"])
+        for signal, _, token in answers:
             run = self._runs.get(token)
-            if signal == "released":
-                log.warning("a claim's answer was lost on its way; its job is queued again")
-            elif run is not None:
+            if run is not None and signal != "released":
                 if signal == "lost":
                     self._runs.incidents.lost(run)
                 run.interrupt("lost" if signal == "lost" else "canceled")

@@ -5,16 +5,19 @@ On the job's record it is the attempt, which the database writes.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.worker.counters import Counters
+from jobforge_sa.worker.voice import log
 
 if TYPE_CHECKING:
     from jobforge_sa.worker.run import Run
 
-log = logging.getLogger("jobforge_sa.worker")
+
+NAMED = 20  # jobs of one kind that are named at once; the rest are counted
 
 
 class Incidents:
@@ -49,10 +52,23 @@ class Incidents:
         """The process of its handler died by itself."""
         self._count("died", run.job, f"its process died: {how}")
 
-    def rescued(self, count: int) -> None:
-        """The upkeep took back what dead workers held, or what was past its deadline."""
+    def rescued(self, count: int, named: Sequence[Mapping[str, Any]]) -> None:
+        """The upkeep took back what dead workers held, or what was past its deadline; the first are named."""
         self.counters.add("rescued", count)
+        for job in named:
+            why = "its worker was lost" if job["outcome"] == "lost" else "it was past its deadline"
+            self._say(job, f"{why}, the job was taken back")
         log.warning("rescued %s jobs of dead workers or passed deadlines", count)
+
+    def unheard(self, job_ids: Sequence[uuid.UUID]) -> None:
+        """Claims were committed whose answers got lost: the database took the jobs back."""
+        self.counters.add("unheard", len(job_ids))
+        for job_id in job_ids[:NAMED]:
+            log.warning(
+                "job %s: the answer to its claim got lost, it is queued again", job_id, extra={"job_id": str(job_id)}
+            )
+        if len(job_ids) > NAMED:
+            log.warning("so it was with %s more jobs", len(job_ids) - NAMED)
 
     def claimed(self, job: ClaimedJob) -> None:
         """A job was claimed: one that was lost with its worker before is worth a line."""
@@ -64,10 +80,14 @@ class Incidents:
         self.counters.add(name)
         self._warn(job, what)
 
+    def _warn(self, job: ClaimedJob, what: str) -> None:
+        fields = {"tenant_id": job.tenant_id, "type": job.type, "run": job.run, "attempt": job.attempt}
+        self._say({"job_id": job.id, **fields}, what)
+
     @staticmethod
-    def _warn(job: ClaimedJob, what: str) -> None:
+    def _say(job: Mapping[str, Any], what: str) -> None:
         fields = {
-            "job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt,
-            "run": job.run,
+            "job_id": str(job["job_id"]), "job_type": job["type"], "tenant_id": job["tenant_id"],
+            "attempt": job["attempt"], "run": job["run"],
         }  # fmt: skip
-        log.warning("job %s (%s) run %s: %s", job.id, job.type, job.run, what, extra=fields)
+        log.warning("job %s (%s) run %s: %s", job["job_id"], job["type"], job["run"], what, extra=fields)

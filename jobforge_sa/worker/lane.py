@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections import deque
@@ -10,8 +9,7 @@ from collections.abc import Callable
 
 from jobforge_sa.worker.cycle import Pace, room
 from jobforge_sa.worker.run import Run
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 
 class Lane:
@@ -56,10 +54,27 @@ class Lane:
         with self._lock:
             return 0 if self._closed else room(self.concurrency, self.pace.rate, self._active + len(self._inbox))
 
-    def offer(self, runs: list[Run]) -> None:
-        """Take claimed jobs; start what fits."""
+    def offer(self, runs: list[Run]) -> list[Run]:
+        """Take claimed jobs; start what fits.
+
+        Returns:
+            Those that come too late, all of them: the lane is closed.
+        """
         with self._lock:
+            if self._closed:
+                return runs
             self._inbox.extend(runs)
+            while self._try_one():
+                pass
+        return []
+
+    def start(self) -> None:
+        """Start what had to wait for a thread.
+
+        Raises:
+            RuntimeError: the process can still start none.
+        """
+        with self._lock:
             while self._start_one():
                 pass
 
@@ -96,7 +111,7 @@ class Lane:
             run.abandoned = True
             self._active -= 1
             self._threads = {thread for thread in self._threads if thread is not run.thread}
-            while self._start_one():
+            while self._try_one():
                 pass
         self._freed(self)
         return True
@@ -110,21 +125,31 @@ class Lane:
         """Start the next job, if there is one and a slot for it. Under the lock."""
         if not self._inbox or self._active >= self.concurrency:
             return False
-        run = self._inbox.popleft()
-        self._active += 1
+        run = self._inbox[0]  # it stays there if no thread can be started
         if run.task.is_async:
             self._spawn(run, lambda: self._async_ended(run))
-            return True
-        self._handoff.put(run)
-        if self._idle:
+        elif self._idle:
             self._idle -= 1
-        elif len(self._threads) < self.concurrency:
-            self._made += 1
-            name = f"jobforge-{self.queue}-{self._made}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            self._handoff.put(run)
+        else:
+            self._make_thread()
+            self._handoff.put(run)
+        self._inbox.popleft()
+        self._active += 1
         return True
+
+    def _try_one(self) -> bool:
+        """The same; where the process can start no more threads the job waits, and the claimer tries again."""
+        try:
+            return self._start_one()
+        except RuntimeError:
+            return False
+
+    def _make_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"jobforge-{self.queue}-{self._made + 1}", daemon=True)
+        thread.start()
+        self._made += 1
+        self._threads.add(thread)
 
     def _work(self) -> None:
         while True:
@@ -152,9 +177,9 @@ class Lane:
         with self._lock:
             self._finished += 1
             self._active -= 1
-            while self._inbox and self._active < self.concurrency and self._inbox[0].task.is_async:
-                self._start_one()
-            if self._inbox and self._active < self.concurrency:
+            while self._inbox and self._inbox[0].task.is_async and self._try_one():
+                pass
+            if self._inbox and not self._inbox[0].task.is_async and self._active < self.concurrency:
                 self._active += 1
                 return self._inbox.popleft()
             self._idle += 1
@@ -167,7 +192,7 @@ class Lane:
         with self._lock:
             self._finished += 1
             self._active -= 1
-            self._start_one()
+            self._try_one()
             more = bool(self._inbox)
         if not more:
             self._freed(self)

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ CONNECT_TIMEOUT = 10  # seconds for each address, where the application's own en
 # a primary that became a standby: of several hosts another one may be the primary now
 USELESS = (psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 CANCEL_TIMEOUT = 2.0  # seconds for the server to take a cancel request
+_TLS = struct.pack("!ii", 8, 80877103)  # SSLRequest: a server and a pooler answer it with one byte
 
 
 class LinkDown(Exception):
@@ -94,7 +96,7 @@ class Link:
         fairy: Any = self._fairy
         if fairy is not None:
             with contextlib.suppress(Exception):  # a server that is gone does nothing either
-                fairy.dbapi_connection.cancel_safe(timeout=CANCEL_TIMEOUT)
+                cancel(fairy.dbapi_connection)
 
     def connection(self) -> psycopg.Connection[Any]:
         """The open connection.
@@ -162,6 +164,31 @@ def cut(connection: Any) -> None:
         socket.socket(fileno=os.dup(_descriptor(connection))) as wire,
     ):
         wire.shutdown(socket.SHUT_RDWR)
+
+
+def cancel(connection: Any) -> None:
+    """Cancel what the server is doing on a driver's connection. Ends within seconds, one way or the other.
+
+    PQcancel has no timeout and holds the interpreter lock: on a half-open network the whole process would stand still
+    for ever, heartbeats and all (seen). libpq has a better way from 17 on; before, the server is asked for a sign of
+    life first.
+    """
+    if hasattr(connection, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
+        connection.cancel_safe(timeout=CANCEL_TIMEOUT)
+    elif connection.closed or _answers(connection):
+        connection.cancel()
+
+
+def _answers(connection: Any) -> bool:
+    """Whether a server answers where this connection leads to, be it only that it does no TLS."""
+    with (
+        socket.socket(fileno=os.dup(_descriptor(connection))) as wire,
+        socket.socket(wire.family, socket.SOCK_STREAM) as other,
+    ):
+        other.settimeout(CANCEL_TIMEOUT)
+        other.connect(wire.getpeername())
+        other.sendall(_TLS)
+        return bool(other.recv(1))
 
 
 def _descriptor(connection: Any) -> int:

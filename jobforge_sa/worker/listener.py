@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import selectors
 import socket
 from collections.abc import Callable, Collection
@@ -14,8 +13,7 @@ from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 CANCEL = ":cancel"  # in place of a queue's name, which never begins like that
 SILENCE = 30.0  # seconds without a word after which the connection is asked whether it still stands

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from jobforge_sa.worker.run import Run
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 PATIENCE = 1.5  # seconds for a cancelled handler to end; on a half-open connection it never would
 
@@ -61,11 +59,14 @@ class Loop:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._main, args=(self._loop,), name="jobforge-loop", daemon=True
-                )
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=self._main, args=(loop,), name="jobforge-loop", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads: next time perhaps
+                    loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
             return self._loop
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -10,8 +9,7 @@ import psycopg
 
 from jobforge_sa.db import failures
 from jobforge_sa.worker.link import LinkDown
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 REMIND = 30.0  # seconds until the same kind of trouble is told again
 AWAY = ("08", "57P", "53300")  # SQLSTATEs that begin so, or none at all: there is no way to the server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import signal
@@ -35,6 +36,7 @@ class Duty:
     run: Run
     told: set[str] = field(default_factory=set)
     since: float | None = None  # monotonic: it was told then that it should stop
+    given_up: bool = False  # its process is killed
 
 
 class ProcessPool(Service):
@@ -83,11 +85,11 @@ class ProcessPool(Service):
             raise
         finally:
             with self._lock:
-                self._duties.pop(process, None)
-        with self._lock:
-            if process.ready:
+                duty = self._duties.pop(process, None)
+        if process.ready and not (duty and duty.given_up):
+            with self._lock:
                 self._idle.append(process)
-        if not process.ready:
+        else:
             process.end()
             self._forget(process)
         return ending
@@ -120,7 +122,8 @@ class ProcessPool(Service):
             record = logging.makeLogRecord(message["record"])
             logger = logging.getLogger(record.name)
             if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
+                with contextlib.suppress(Exception):  # a filter that raises must not cost the job its process
+                    logger.handle(record)
         return message
 
     def _take(self) -> Process:
@@ -134,9 +137,17 @@ class ProcessPool(Service):
         if found is not None:
             return found
         ask: Future[Process] = Future()
-        self._wanted.put(ask)
+        with self._lock:
+            if self._killing:  # nobody would start it
+                raise RuntimeError("the worker stops")
+            self._wanted.put(ask)
         self.wake()
-        return ask.result(START)
+        try:
+            return ask.result(START)
+        except TimeoutError:
+            if ask.cancel():  # else it is being made just now, and nobody else would take it
+                raise
+            return ask.result(START)
 
     def _gone(self, process: Process, run: Run, gone: Gone) -> Ending:
         self._forget(process)
@@ -208,6 +219,8 @@ class ProcessPool(Service):
     def _start_asked(self) -> None:
         while not self._wanted.empty():
             ask = self._wanted.get()
+            if not ask.set_running_or_notify_cancel():
+                continue
             assert self._setup is not None, "there are tasks for it"
             try:
                 process = Process(replace(self._setup, levels=_levels()))
@@ -220,7 +233,9 @@ class ProcessPool(Service):
 
     def _refuse_asked(self) -> None:
         while not self._wanted.empty():
-            self._wanted.get().set_exception(RuntimeError("the worker stops"))
+            ask = self._wanted.get()
+            if ask.set_running_or_notify_cancel():
+                ask.set_exception(RuntimeError("the worker stops"))
 
     def _look_after(self, process: Process, duty: Duty, now: float) -> None:
         signals = duty.run.signals
@@ -231,8 +246,13 @@ class ProcessPool(Service):
                     duty.told.add(why)
         only_stopping = signals.stopping and not (signals.canceled or signals.lost or signals.timed_out)
         patient = duty.since is None or only_stopping or now - duty.since <= deadlines.PATIENCE
-        if not patient or not process.alive:  # what a dead one has started may hold its end of the wire
-            process.kill()
+        if patient and process.alive:  # what a dead one has started may hold its end of the wire
+            return
+        with self._lock:
+            if self._duties.get(process) is not duty:  # it ended just now: the process may run another's job already
+                return
+            duty.given_up = True
+        process.kill()
 
 
 def _ending(message: dict[str, Any]) -> Ending:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,7 @@ from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.link import LinkDown
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 BATCH = 500
 LAST = 6.0  # seconds after which a stop waits for no more locks
@@ -41,12 +40,14 @@ class Reporter(Service):
         # others must not wait behind it
         self._aside: list[tuple[Run, Ending]] = []
         self._again = 0.0  # monotonic
+        self._telling = threading.Lock()
 
     def report(self, run: Run, ending: Ending) -> None:
         """Take a run's end."""
-        if run.told:
-            return
-        run.told = True
+        with self._telling:  # the handler's thread, who gives it up, and a stop may come at the same time
+            if run.told:
+                return
+            run.told = True
         if ending.committed:
             self._runs.remove(run.job.lease_token)
             self._ended(run, ending.outcome)

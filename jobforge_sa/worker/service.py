@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -11,8 +10,7 @@ from sqlalchemy import Engine
 
 from jobforge_sa.worker.link import Link, LinkDown, backoff
 from jobforge_sa.worker.outage import Outage
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 
 class Service:
@@ -38,8 +36,9 @@ class Service:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._main, name=f"jobforge-{self.name}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._main, name=f"jobforge-{self.name}", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: one that could not be started cannot be waited for
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask it to end, and wait until it has."""

@@ -51,9 +51,9 @@ class Upkeep(Service):
             self.sleep(min(self._pause, LOOK))
             return
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
-        moved = {step: count for step, count in rows if count}
+        moved = {step: count for step, count, _ in rows if count}
         if moved.get("rescued"):
-            self._incidents.rescued(moved["rescued"])
+            self._incidents.rescued(moved["rescued"], [job for _, _, jobs in rows for job in jobs or ()])
         if max(moved.values(), default=0) >= FULL:
             self._stopping.wait(0.05)  # ten thousand after an outage are a second's work, and none of it waits
             return

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
 from jobforge_sa.worker.service import Service
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 LOOK = 1.0  # seconds between two looks
 

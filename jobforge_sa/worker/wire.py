@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -28,7 +29,7 @@ class Wire:
             self._socket.sendall(_LENGTH.pack(len(message)) + message)
 
     def try_to_send(self, message: bytes) -> bool:
-        """Send a message, unless another one is on its way.
+        """Send a short message, unless another one is on its way, or the other end has not read what was sent.
 
         Returns:
             Whether it was sent. Not, too, where the other end is gone.
@@ -36,8 +37,10 @@ class Wire:
         if not self._sending.acquire(blocking=False):
             return False
         try:
+            if not self._has_room():
+                return False
             self._socket.sendall(_LENGTH.pack(len(message)) + message)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed meanwhile
             return False
         finally:
             self._sending.release()
@@ -65,6 +68,13 @@ class Wire:
     def close(self) -> None:
         """Give the socket back. Nobody may be receiving."""
         self._socket.close()
+
+    def _has_room(self) -> bool:
+        if not hasattr(select, "poll"):
+            return bool(select.select([], [self._socket], [], 0)[1])
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(self._socket, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def _exactly(self, count: int) -> bytes:
         data = bytearray()

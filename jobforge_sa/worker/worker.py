@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import datetime as dt
-import logging
 import os
 import threading
 import uuid
@@ -39,12 +38,11 @@ from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.signals import StopSignals
 from jobforge_sa.worker.upkeep import Upkeep
+from jobforge_sa.worker.voice import log
 from jobforge_sa.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-log = logging.getLogger("jobforge_sa.worker")
 
 
 class Worker:
@@ -130,10 +128,14 @@ class Worker:
         outage = Outage()
         for service in self._connected:
             service.outage = outage  # one voice for all of them
-        for service in (*self._connected, self._deadlines, self._watchdog, self._pool):
-            service.start()
         self._running = True
         _alive.add(self)
+        try:
+            for service in (*self._connected, self._deadlines, self._watchdog, self._pool):
+                service.start()
+        except BaseException:  # no more threads: those that there are must not work on, for nobody could stop them
+            self.stop(0)
+            raise
         log.info("worker %s started: %s", self.id, ", ".join(f"{q} x{n}" for q, n in self.queues.items()))
         return self
 
@@ -180,8 +182,9 @@ class Worker:
         `claimed`: jobs taken. How runs ended: `succeeded`, `failed`, `timed_out`, `snoozed`, `released`, `canceled`;
         `lost`, whose lease was gone. Handlers that ignored that they should stop: `abandoned`, whose threads were left
         behind, `killed`, whose processes were killed. `died`: processes that died by themselves. `rescued`: jobs taken
-        back from dead workers or passed deadlines, by this one's upkeep. `idle`: handlers whose transaction was open
-        for longer than `idle_warning` without a statement; `overstayed`: than `idle_limit`.
+        back from dead workers or passed deadlines, by this one's upkeep. `unheard`: jobs whose claim's answer got lost
+        on its way to this worker, which were queued again. `idle`: handlers whose transaction was open for longer than
+        `idle_warning` without a statement; `overstayed`: than `idle_limit`.
         """
         return self._incidents.counters.read()
 

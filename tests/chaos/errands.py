@@ -149,6 +149,15 @@ def slow(ctx: Context, payload: Errand) -> None:
     ctx.session.execute(sa.text("select pg_sleep(1)"))
 
 
+@forge.task(process=True, **STURDY)
+def compute(ctx: Context, payload: Errand) -> None:
+    """Runs in a child process, which ends with its worker."""
+    ctx.session.execute(EFFECT, effect(ctx.job, payload))
+    until = time.monotonic() + 0.05
+    while time.monotonic() < until:
+        sum(range(1000))
+
+
 @forge.task()
 def innocent(ctx: Context, payload: Errand) -> str:
     """Does nothing wrong and needs no database: nothing that happens around it may charge it an attempt."""
@@ -164,7 +173,7 @@ def poison(ctx: Context, payload: Errand) -> None:
 
 # how many of each in a hundred, roughly
 MIX = {
-    "write": 30, "write_async": 15, "innocent": 12, "mail": 8, "tally": 8, "stumble": 6, "follow": 6, "steps": 5,
-    "snooze": 5, "fail": 2, "slow": 2, "overrun": 1,
+    "write": 27, "write_async": 15, "compute": 3, "innocent": 12, "mail": 8, "tally": 8, "stumble": 6, "follow": 6,
+    "steps": 5, "snooze": 5, "fail": 2, "slow": 2, "overrun": 1,
 }  # fmt: skip
 SILENT = frozenset({"innocent", "fail", "poison"})  # kinds whose success leaves no row

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import random
 import threading
 from collections import Counter
 from collections.abc import Coroutine
+from multiprocessing.managers import BaseManager
 from typing import Any, Self, TypeVar
+
+from tests.chaos import lifeline
 
 T = TypeVar("T")
 
@@ -16,7 +20,8 @@ CHUNK = 65536
 
 
 class Proxy:
-    """Passes everything on, until told otherwise. Its loop has a thread of its own.
+    """Passes everything on, until told otherwise, in a process of its own: a cancel request of a libpq before 17 holds
+    the interpreter lock of the process that sends it, which a proxy there would wait for.
 
     Args:
         target: The server's port on this machine.
@@ -26,7 +31,53 @@ class Proxy:
     """
 
     def __init__(self, target: int, chance: random.Random, lose_commit: float = 0.0) -> None:
-        self._target, self._chance = target, chance
+        self._elsewhere = _Elsewhere(ctx=multiprocessing.get_context("spawn"))
+        self._made_of = (target, chance.random(), lose_commit)
+        self._way: Any = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._elsewhere.start(initializer=lifeline.hold)
+        self._way = self._elsewhere.Way(*self._made_of)  # type: ignore[attr-defined]
+        self.port = self._way.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._way.close()
+        self._elsewhere.shutdown()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was lost."""
+        found: Counter[str] = self._way.losses()
+        return found
+
+    def cut(self) -> int:
+        """Reset all connections; give how many."""
+        return int(self._way.cut())
+
+    def kill_silently(self) -> None:
+        """All connections that are open now are half-open for ever: nobody is told, nothing passes. New ones work."""
+        self._way.kill_silently()
+
+    def swallow(self) -> None:
+        """From now on every connection, old or new, is open and dead: what is sent is gone."""
+        self._way.swallow()
+
+    def pass_on(self) -> int:
+        """Pass on again; all connections are reset, because what they swallowed is gone. Give how many."""
+        return int(self._way.pass_on())
+
+    def peace(self) -> None:
+        """Lose nothing any more."""
+        self._way.peace()
+
+
+class _Way:
+    """The proxy, in its process. Its loop has a thread of its own."""
+
+    def __init__(self, target: int, seed: float, lose_commit: float) -> None:
+        self._target, self._chance = target, random.Random(seed)
         self._lose_commit = lose_commit
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-proxy", daemon=True)
@@ -34,41 +85,37 @@ class Proxy:
         self._passing: set[asyncio.Task[Any]] = set()
         self._swallows = False
         self._server: asyncio.Server | None = None
-        self.port = 0
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def __enter__(self) -> Self:
+    def open(self) -> int:
         self._thread.start()
         self._server = self._ask(asyncio.start_server(self._accept, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
+        return int(self._server.sockets[0].getsockname()[1])
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._ask(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
+    def losses(self) -> Counter[str]:
+        return self._counts
+
     def cut(self) -> int:
-        """Reset all connections; give how many."""
         return self._ask(self._cut())
 
     def kill_silently(self) -> None:
-        """All connections that are open now are half-open for ever: nobody is told, nothing passes. New ones work."""
         for wire in list(self._open):
             wire.dead = True
 
     def swallow(self) -> None:
-        """From now on every connection, old or new, is open and dead: what is sent is gone."""
         self._swallows = True
 
     def pass_on(self) -> int:
-        """Pass on again; all connections are reset, because what they swallowed is gone. Give how many."""
         self._swallows = False
         return self.cut()
 
     def peace(self) -> None:
-        """Lose nothing any more."""
         self._lose_commit = 0.0
         if self._swallows:
             self.pass_on()
@@ -117,9 +164,9 @@ class Proxy:
                     continue
                 if b"COMMIT\x00" in data and self._chance.random() < self._lose_commit:
                     if self._chance.random() < 0.5:
-                        self.counts["commits lost"] += 1
+                        self._counts["commits lost"] += 1
                         break
-                    self.counts["commits unanswered"] += 1
+                    self._counts["commits unanswered"] += 1
                     wire.deaf = True
                 sink.write(data)
                 await sink.drain()
@@ -135,6 +182,15 @@ class Proxy:
                     await sink.drain()
         if not wire.dead:  # half-open: the server may be long gone, and the client is not told
             wire.cut()
+
+
+class _Elsewhere(BaseManager):
+    """The process of a proxy."""
+
+
+_Elsewhere.register(
+    "Way", _Way, exposed=("open", "close", "losses", "cut", "kill_silently", "swallow", "pass_on", "peace")
+)
 
 
 class _Wire:

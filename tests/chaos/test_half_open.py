@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Context, JobForge, Jobs, Worker
 from jobforge_sa.testing.server import ServerError
+from jobforge_sa.worker import link
 from tests.chaos.arena import Arena
 from tests.support import wait_for
 
 
+@pytest.fixture(params=["libpq as it is", "libpq before 17"])
+def libpq(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 17 a cancel request has no timeout."""
+    if request.param == "libpq before 17":
+        monkeypatch.setattr(psycopg.capabilities, "has_cancel_safe", lambda: False)
+
+
+@pytest.mark.usefixtures("libpq")
 def test_fault_006_a_handler_left_behind_on_a_half_open_connection_gives_its_place_in_the_pool_back() -> None:
     forge, waits = JobForge(tenant="acme"), threading.Event()
 
@@ -42,6 +53,20 @@ def test_fault_006_a_handler_left_behind_on_a_half_open_connection_gives_its_pla
             ended = state(arena, second)
         sessions.dispose()
     assert ended == "succeeded"
+
+
+@pytest.mark.usefixtures("libpq")
+def test_fault_006_a_cancel_where_nobody_answers_ends_within_seconds() -> None:
+    with started() as arena:
+        sessions = sa.create_engine(arena.url("jf_app", arena.workers_way), poolclass=sa.NullPool)
+        with sessions.connect() as connection:
+            driver, began = connection.connection.driver_connection, time.monotonic()
+            arena.workers_way.swallow()
+            with pytest.raises((OSError, psycopg.Error)):
+                link.cancel(driver)
+            assert time.monotonic() - began < 2 * link.CANCEL_TIMEOUT
+            link.cut(driver)  # else its rollback would wait
+        sessions.dispose()
 
 
 @contextmanager

@@ -9,19 +9,23 @@ import time
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from jobforge_sa import AsyncContext, Context, JobForge, Jobs, Worker
+from jobforge_sa.worker import backend as backend_module
 from jobforge_sa.worker import deadlines
 from jobforge_sa.worker.backend import Backend, watch
+from jobforge_sa.worker.link import cancel
 from tests.fix_postgres import Database
 from tests.support import wait_for
 
 SLEEP = sa.text("select pg_sleep(60)")
 WRITE = sa.text("insert into effects values (:n)")
+PID = sa.text("select pg_backend_pid()")
 SOON = dt.timedelta(seconds=0.4)
 
 
@@ -179,3 +183,48 @@ def test_a_connection_that_went_back_to_its_pool_is_not_cancelled(shop: Shop) ->
         with pytest.raises(sa.exc.OperationalError, match="canceling statement"):
             connection.execute(SLEEP)
         timer.join()
+
+
+@pytest.mark.parametrize("safe", [True, False], ids=["libpq 17", "libpq before"])
+def test_a_cancel_ends_a_statement_with_any_libpq(shop: Shop, safe: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not safe:
+        monkeypatch.setattr(psycopg.capabilities, "has_cancel_safe", lambda: False)
+    engine = shop.database.engine("jf_one")
+    backend = Backend()
+    with engine.connect() as connection:
+        backend.hold(connection)
+        timer = threading.Timer(0.2, backend.cancel)
+        timer.start()
+        with pytest.raises(sa.exc.OperationalError, match="canceling statement"):
+            connection.execute(SLEEP)
+        timer.join()
+
+
+def test_a_connection_whose_cancel_is_still_on_its_way_is_not_handed_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = shop.database.engine("jf_one", pool_size=1, max_overflow=0, pool_timeout=5)
+    watch(engine)
+    begun, gate = threading.Event(), threading.Event()
+
+    def late(connection: Any) -> None:  # a request that the network holds up
+        begun.set()
+        gate.wait(10)
+        cancel(connection)
+
+    monkeypatch.setattr(backend_module, "cancel", late)
+    first = Backend()
+    with engine.connect() as connection:
+        before = connection.scalar(PID)
+        first.hold(connection)
+        canceling = threading.Thread(target=first._cancel)
+        canceling.start()
+        assert begun.wait(10)
+    with engine.connect() as connection:  # at once, and it is another one
+        assert connection.scalar(PID) != before
+        connection.info["ours"] = True
+        gate.set()
+        canceling.join(10)
+        assert connection.scalar(sa.text("select pg_sleep(0.2) is null")) is False
+    with engine.connect() as connection:
+        assert connection.info.get("ours"), "without a cancel on its way it is handed on as ever"

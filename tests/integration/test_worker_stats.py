@@ -123,8 +123,25 @@ def test_a_rescue_is_on_record_in_the_log_and_counted_by_who_made_it(
         assert worker.stats() == dict.fromkeys(NAMES, 0) | {"claimed": 1, "succeeded": 1, "rescued": 1}
     said = [record.levelno for record in caplog.records if record.getMessage().startswith("rescued 1 jobs")]
     assert said == [logging.WARNING]
+    assert lines(caplog, "its worker was lost, the job was taken back", job) == [1]
     assert lines(caplog, "was lost with its worker, 1 times so far", job) == [2]
     assert [outcome for outcome, _ in shop.attempts(job)] == ["lost", "succeeded"]
+
+
+def test_a_job_whose_claim_was_never_heard_of_is_in_the_log_and_counted(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.gate.set()
+    with shop.worker(queues=["default"], lease=dt.timedelta(seconds=1)) as worker:
+        worker._claimer.stop(10)
+        job = shop.enqueue(shop.waits)
+        with psycopg.connect(shop.database.dsn("jf_worker"), autocommit=True, row_factory=psycopg.rows.dict_row) as its:
+            call(its, "claim_jobs", worker_id=worker.id, queues=["default"], types=["waits"], limit=1)
+        wait_for(lambda: worker.stats()["unheard"], 10, "the heartbeat to hear of it")
+        assert worker.stats() == dict.fromkeys(NAMES, 0) | {"unheard": 1}
+    said = [record.__dict__["job_id"] for record in caplog.records if "the answer to its claim" in record.getMessage()]
+    assert said == [str(job)]
+    assert [outcome for outcome, _ in shop.attempts(job)] == ["released"]
 
 
 def test_a_handler_left_behind_is_on_record_in_the_log_and_counted(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Context, JobForge, Jobs, Worker
+from jobforge_sa.db import calls
 from jobforge_sa.worker import cycle
+from jobforge_sa.worker.claimer import Claimer
+from jobforge_sa.worker.link import LinkDown
 from tests.fix_postgres import Database
 from tests.support import wait_for
 
@@ -157,3 +161,25 @@ def test_a_suspect_that_is_stopped_with_its_worker_stays_one(scene: Scene) -> No
         threading.Timer(0.2, scene.may_end["suspect"].set).start()
         assert worker.stop(10)
     assert scene.states() == {"succeeded": 1}
+
+
+def test_a_suspect_whose_claim_was_never_heard_of_is_given_back_by_stop_without_a_crash(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = Claimer._fetch
+
+    def unheard(connection: Any, claim: Any, values: Any) -> Any:
+        jobs = fetch(connection, claim, values)
+        if claim == calls.CLAIM_SUSPECT and jobs:
+            raise LinkDown("the answer got lost")
+        return jobs
+
+    monkeypatch.setattr(Claimer, "_fetch", staticmethod(unheard))
+    scene.suspect(crashes=4)  # one more, and it is dead
+    worker = scene.worker(lease=dt.timedelta(seconds=30)).start()
+    leases = sa.text("select count(*) from jobforge.leases")
+    with scene.admin.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+        wait_for(lambda: c.scalar(leases), what="the claim")
+        worker.stop(0)
+        assert c.scalar(leases) == 0
+        assert c.scalar(sa.text("select crashes from jobforge.ready")) == 4

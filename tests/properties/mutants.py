@@ -34,7 +34,7 @@ COARSE = (
     ),
     Mutant(
         "a rescue takes the runs of living workers",
-        "rescue_expired_jobs",
+        "take_back",
         "where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now",
         "where true",
     ),
@@ -67,13 +67,13 @@ FINE = (
     ),
     Mutant(
         "a rescue leaves what is past its deadline",
-        "rescue_expired_jobs",
+        "take_back",
         " or l.deadline <= v_now",
         "",
     ),
     Mutant(
         "a rescue waits for a completion",
-        "rescue_expired_jobs",
+        "take_back",
         "for update of l skip locked",
         "for update of l",
     ),

@@ -52,6 +52,7 @@ REFUSED: list[tuple[str, str]] = [
     ("046-upkeep", "select * from jobforge.upkeep()"),
     ("047-audit", "select * from jobforge.audit()"),
     ("048-settle", "select jobforge.settle(null)"),
+    ("048-take_back", "select jobforge.take_back(1)"),
     ("048-cancel_now", "select jobforge.cancel_now('b', gen_random_uuid(), true)"),
     ("048-promote_due", "select jobforge.promote_due(1)"),
     ("048-keep_alive", "select jobforge.keep_alive(gen_random_uuid(), '1 s')"),

@@ -341,6 +341,27 @@ def test_upkeep_does_all_that_is_due_and_says_how_much(sql: Sql) -> None:
     assert {row["moved"] for row in sql("upkeep", worker_id=TWO)} == {0}
 
 
+def test_upkeep_names_what_it_rescued_twenty_at_most(sql: Sql) -> None:
+    clock = sql.clock()
+    late = sql.enqueue("b", timeout=10 * SECOND)
+    sql.claim_one()
+    clock.advance(seconds=69)
+    beat(sql)
+    dead = sql.fill("a", 21)
+    sql.claim(21, worker_id=TWO)
+    clock.advance(seconds=1)
+    (row,) = [row for row in sql("upkeep") if row["step"] == "rescued"]
+    assert row["moved"] == 1
+    named = {"job_id": str(late), "tenant_id": "b", "type": "t", "run": 1, "attempt": 1, "outcome": "timed_out"}
+    assert row["jobs"] == [named]
+    clock.advance(seconds=29)
+    rows = {row["step"]: row for row in sql("upkeep")}
+    assert rows["rescued"]["moved"] == 21
+    assert [job["job_id"] for job in rows["rescued"]["jobs"]] == [str(job) for job in sorted(dead)[:20]]
+    assert {(job["outcome"], job["tenant_id"]) for job in rows["rescued"]["jobs"]} == {("lost", "a")}
+    assert [row["jobs"] for row in sql("upkeep")] == [None] * 4
+
+
 def test_upkeep_is_bounded(sql: Sql) -> None:
     clock = sql.clock()
     sql.fill("a", 5, delay="1 second")
@@ -355,10 +376,10 @@ def test_upkeep_forgets_workers_that_are_dead_for_an_hour_and_hold_nothing(sql: 
     sql.enqueue()
     sql.claim_one(worker_id=TWO)
     clock.advance(minutes=59)
-    assert sql("upkeep", limit=1)[3] == {"step": "forgotten", "moved": 0}
+    assert sql("upkeep", limit=1)[3] == {"step": "forgotten", "moved": 0, "jobs": None}
     clock.advance(minutes=2)
     beat(sql, uuid.UUID(int=3))
-    assert sql("upkeep")[3] == {"step": "forgotten", "moved": 2}
+    assert sql("upkeep")[3] == {"step": "forgotten", "moved": 2, "jobs": None}
     assert sql.look("select worker_id from jobforge.workers") == [{"worker_id": uuid.UUID(int=3)}]
 
 
@@ -369,7 +390,7 @@ def test_a_promotion_that_another_worker_is_doing_is_passed_over(sql: Sql) -> No
     other = sql.connect("jf_worker")
     call(other, "upkeep", limit=1)
 
-    assert sql("upkeep")[1] == {"step": "promoted", "moved": 1}
+    assert sql("upkeep")[1] == {"step": "promoted", "moved": 1, "jobs": None}
     other.commit()
     assert len(sql.claim()) == 2
 

@@ -2455,29 +2455,8 @@ CREATE OR REPLACE FUNCTION jobforge.rescue_expired_jobs(p_limit integer DEFAULT 
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-    v_now   timestamptz := jobforge.now();
-    v_ended jobforge.ended_run[];
 begin
-    perform jobforge.check_limit(p_limit);
-    with expired as (
-        select l.job_id, l.deadline > v_now as lost
-          from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
-         where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now
-         order by l.job_id limit p_limit for update of l skip locked
-    ), gone as (
-        delete from jobforge.leases l using expired x where l.job_id = x.job_id returning l.*, x.lost
-    )
-    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
-                         case when g.lost then 'lost' else 'timed_out' end, null,
-                         case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
-                              else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
-                         null, null, false)::jobforge.ended_run)
-      into v_ended from gone g;
-    if v_ended is not null then
-        perform jobforge.settle(v_ended);
-    end if;
-    return coalesce(cardinality(v_ended), 0);
+    return coalesce(cardinality(jobforge.take_back(p_limit)), 0);
 end
 $function$
 ;
@@ -2794,6 +2773,41 @@ $function$
 alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
+-- function jobforge.take_back
+CREATE OR REPLACE FUNCTION jobforge.take_back(p_limit integer)
+ RETURNS jobforge.ended_run[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now   timestamptz := jobforge.now();
+    v_ended jobforge.ended_run[];
+begin
+    perform jobforge.check_limit(p_limit);
+    with expired as (
+        select l.job_id, l.deadline > v_now as lost
+          from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
+         where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now
+         order by l.job_id limit p_limit for update of l skip locked
+    ), gone as (
+        delete from jobforge.leases l using expired x where l.job_id = x.job_id returning l.*, x.lost
+    )
+    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
+                         case when g.lost then 'lost' else 'timed_out' end, null,
+                         case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
+                              else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
+                         null, null, false)::jobforge.ended_run)
+      into v_ended from gone g;
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+    end if;
+    return v_ended;
+end
+$function$
+;
+alter function jobforge.take_back owner to jobforge_owner;
+comment on function jobforge.take_back is 'End the runs of dead workers and passed deadlines, and give them.';
+
 -- function jobforge.take_unique_key
 CREATE OR REPLACE FUNCTION jobforge.take_unique_key(p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid)
  RETURNS TABLE(job_id uuid, payload_differs boolean)
@@ -2915,18 +2929,28 @@ comment on function jobforge.token_tenant is 'The tenant that a token names; rai
 
 -- function jobforge.upkeep
 CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
- RETURNS TABLE(step text, moved integer)
+ RETURNS TABLE(step text, moved integer, jobs json)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
     v_moved integer;
+    v_ended jobforge.ended_run[];
+    v_named json;
+    c_named constant integer := 20;
 begin
     perform jobforge.check_limit(p_limit);
-    return query select 'rescued', jobforge.rescue_expired_jobs(p_limit);
-    return query select 'promoted', jobforge.promote_due(p_limit);
-    return query select 'canceled', jobforge.settle_cancels(p_limit);
+    v_ended := jobforge.take_back(p_limit);
+    if v_ended is not null then
+        select json_agg(json_build_object('job_id', e.job_id, 'tenant_id', e.tenant_id, 'type', j.type, 'run', e.run,
+                                          'attempt', e.attempt, 'outcome', e.outcome) order by e.job_id)
+          into v_named
+          from unnest(v_ended[:c_named]) e join jobforge.jobs j on j.id = e.job_id;
+    end if;
+    return query select 'rescued', coalesce(cardinality(v_ended), 0), v_named;
+    return query select 'promoted', jobforge.promote_due(p_limit), null::json;
+    return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
@@ -2936,7 +2960,7 @@ begin
            and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
            for update of w skip locked));
     get diagnostics v_moved = row_count;
-    return query select 'forgotten', v_moved;
+    return query select 'forgotten', v_moved, null::json;
 end
 $function$
 ;

@@ -1,32 +1,10 @@
--- Takes back the leases whose worker is dead (a crash, not charged) or whose deadline has passed (timed out,
--- charged). No leader: whoever calls it passes over what others hold, and over a lease whose completion is under way.
+-- Takes back the leases of dead workers and passed deadlines, and says how many.
 create or replace function jobforge.rescue_expired_jobs(p_limit integer default 1000) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_now   timestamptz := jobforge.now();
-    v_ended jobforge.ended_run[];
 begin
-    perform jobforge.check_limit(p_limit);
-    with expired as (
-        select l.job_id, l.deadline > v_now as lost
-          from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
-         where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now
-         order by l.job_id limit p_limit for update of l skip locked
-    ), gone as (
-        delete from jobforge.leases l using expired x where l.job_id = x.job_id returning l.*, x.lost
-    )
-    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
-                         case when g.lost then 'lost' else 'timed_out' end, null,
-                         case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
-                              else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
-                         null, null, false)::jobforge.ended_run)
-      into v_ended from gone g;
-    if v_ended is not null then
-        perform jobforge.settle(v_ended);
-    end if;
-    return coalesce(cardinality(v_ended), 0);
+    return coalesce(cardinality(jobforge.take_back(p_limit)), 0);
 end
 $$;
 

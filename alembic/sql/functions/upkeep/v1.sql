@@ -1,16 +1,27 @@
 -- What has to be done now and then, by any worker, in bounded steps: rescue, promote, late cancels, dead workers.
+-- Names of what it rescued the first 20 jobs, for the log of whoever called it; the rest are counted.
 create or replace function jobforge.upkeep(p_worker_id uuid default null, p_limit integer default 1000)
-returns table (step text, moved integer)
+returns table (step text, moved integer, jobs json)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_moved integer;
+    v_ended jobforge.ended_run[];
+    v_named json;
+    c_named constant integer := 20;
 begin
     perform jobforge.check_limit(p_limit);
-    return query select 'rescued', jobforge.rescue_expired_jobs(p_limit);
-    return query select 'promoted', jobforge.promote_due(p_limit);
-    return query select 'canceled', jobforge.settle_cancels(p_limit);
+    v_ended := jobforge.take_back(p_limit);
+    if v_ended is not null then
+        select json_agg(json_build_object('job_id', e.job_id, 'tenant_id', e.tenant_id, 'type', j.type, 'run', e.run,
+                                          'attempt', e.attempt, 'outcome', e.outcome) order by e.job_id)
+          into v_named
+          from unnest(v_ended[:c_named]) e join jobforge.jobs j on j.id = e.job_id;
+    end if;
+    return query select 'rescued', coalesce(cardinality(v_ended), 0), v_named;
+    return query select 'promoted', jobforge.promote_due(p_limit), null::json;
+    return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
@@ -20,7 +31,7 @@ begin
            and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
            for update of w skip locked));
     get diagnostics v_moved = row_count;
-    return query select 'forgotten', v_moved;
+    return query select 'forgotten', v_moved, null::json;
 end
 $$;
 
