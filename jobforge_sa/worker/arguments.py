@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import math
 import os
 import socket
@@ -11,8 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 
 def process_name() -> str:

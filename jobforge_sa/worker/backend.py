@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from typing import Any
@@ -12,8 +11,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, event
 
 from jobforge_sa.db import seal
 from jobforge_sa.worker.link import cancel, cut
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 KEY = "jobforge.backend"  # in Connection.info
 USED = "jobforge.used"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import threading
 import time
@@ -25,11 +24,11 @@ from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker import session as sessions
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.run import Run
+from jobforge_sa.worker.voice import log
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-log = logging.getLogger("jobforge_sa.worker")
 
 MAX_TURNS = 8  # of one attempt: whoever clashes so often fails it, and the job's retry policy decides
 SINGLE = 2  # turns, and those who have clashed so often go one after the other: 30 at once left 19 without success

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import socket
@@ -19,10 +18,9 @@ from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, pooler
 from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.worker.voice import log
 
 T = TypeVar("T")
-
-log = logging.getLogger("jobforge_sa.worker")
 
 
 PREPARE_AFTER = 5  # times that a statement comes, psycopg's own default

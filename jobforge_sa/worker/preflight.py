@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -12,8 +10,7 @@ from jobforge_sa.db import calls, failures
 from jobforge_sa.enqueue import fit
 from jobforge_sa.errors import AccessDenied, ConfigurationError
 from jobforge_sa.worker.link import Link, LinkDown
-
-log = logging.getLogger("jobforge_sa.worker")
+from jobforge_sa.worker.voice import log
 
 
 def look(engine: Engine) -> str:
