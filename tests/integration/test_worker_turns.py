@@ -61,14 +61,11 @@ class Counter:
 
         @self.forge.task(max_attempts=1)
         def crowded(ctx: Context, payload: Number) -> None:
-            found = ctx.session.scalar(READ_SLOWLY)
-            assert found is not None
-            ctx.session.execute(WRITE, {"n": found + 1})
+            ctx.session.execute(WRITE, {"n": ctx.session.execute(READ_SLOWLY).scalar_one() + 1})
 
         @self.forge.task(max_attempts=1)
         async def crowded_async(ctx: AsyncContext, payload: Number) -> None:
-            found = await ctx.session.scalar(READ_SLOWLY)
-            await ctx.session.execute(WRITE, {"n": found + 1})
+            await ctx.session.execute(WRITE, {"n": await ctx.session.scalar(READ_SLOWLY) + 1})
 
         self.plain, self.asynchronous, self.hopeless, self.wrong = plain, asynchronous, hopeless, wrong
         self.crowds = {"crowded": crowded, "crowded_async": crowded_async}
