@@ -45,8 +45,11 @@ class Reporter(Service):
     def report(self, run: Run, ending: Ending) -> None:
         """Take a run's end."""
         if run.told:
+            self._runs.leave(run)
             return
         run.told = True
+        if ending.goes_on:
+            self._runs.stay(run)
         if ending.committed:
             self._runs.remove(run.job.lease_token)
             self._ended(run, ending.outcome)
