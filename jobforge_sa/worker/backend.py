@@ -51,7 +51,7 @@ class Backend:
             self._connection = None
 
     def idle_for(self) -> float:
-        """Seconds for which a transaction has been open with which nothing is done; a look now and then keeps it right."""
+        """Seconds for which a transaction has been open with which nothing is done, as far as looks now and then can see."""
         since = self.idle_since
         if since is None:
             return 0.0
@@ -91,7 +91,7 @@ class Backend:
 
 
 def _place(stream: Any) -> object:
-    """How far a cursor of the server's has been read. Only psycopg says; with others it is read on until it is closed."""
+    """How far a cursor of the server's has been read. Only psycopg says; others' are read on until they are closed."""
     cursor = getattr(stream, "_cursor", stream)  # SQLAlchemy's adapters to async drivers
     if cursor is None or getattr(cursor, "closed", False):
         return None

@@ -80,8 +80,8 @@ class Runs:
     def __init__(self, incidents: Incidents) -> None:
         self.incidents = incidents
         self._by_token: dict[uuid.UUID, Run] = {}
-        # their handlers have completed them, and go on: a stop waits for them, and their timeouts count, but they have no
-        # lease any more that a heartbeat could keep or lose
+        # their handlers have completed them, and go on: a stop waits for them, and their timeouts count, but they have
+        # no lease any more that a heartbeat could keep or lose
         self._behind: dict[uuid.UUID, Run] = {}
         self._empty = threading.Condition()
 

@@ -155,7 +155,8 @@ def test_what_is_no_result_completes_nothing_and_the_handler_can_go_on(
     job = sql.enqueue("a")
     with Worker(engine, one(tries), session_engine=engine) as worker:
         assert worker.drain(10)
-    assert len(refused) == 1 and refused[0]
+    assert len(refused) == 1
+    assert refused[0]
     assert (sql.job(job)["result"], notes(sql), worker.outcomes) == ("better", ["done"], {"succeeded": 1})
 
 
@@ -224,7 +225,7 @@ def streams(ctx: Context, payload: Payload) -> None:
 
 
 def copies(ctx: Context, payload: Payload) -> None:
-    driver = ctx.session.connection().connection.driver_connection
+    driver: Any = ctx.session.connection().connection.driver_connection
     if hasattr(driver, "pgconn"):
         with driver.cursor() as cursor, cursor.copy("copy notes from stdin") as copy:
             for n in range(20):
