@@ -51,7 +51,7 @@ class Backend:
             self._connection = None
 
     def idle_for(self) -> float:
-        """Seconds for which a transaction has been open with which nothing is done, as far as looks now and then can see."""
+        """Seconds for which a transaction has been open with which nothing is done, as far as looks can see."""
         since = self.idle_since
         if since is None:
             return 0.0
