@@ -234,6 +234,11 @@ class Jobs:
             "subject": _subject(values),
             "notify": task.forge.notify and _may_notify(connection),
         }
+        if asked.get("on_duplicate") == "merge" and _autocommits(connection):
+            raise ConfigurationError(
+                "payloads are merged under a lock, and this connection is in AUTOCOMMIT: none outlives its statement",
+                cure="merge in a transaction; or enqueue with on_duplicate='replace'",
+            )
         with translated(connection):
             answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
             if asked.get("on_duplicate") == "merge" and not answer.created:  # the waiting one is locked for us
@@ -343,6 +348,10 @@ def _writer(session: Session) -> Connection:
 
 def _may_notify(connection: Connection) -> bool:
     return not isinstance(connection.get_transaction(), TwoPhaseTransaction)  # a prepared one cannot: 0A000
+
+
+def _autocommits(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
 
 
 def _dump(task: Task[Any, Any], payload: object) -> str:

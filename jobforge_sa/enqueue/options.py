@@ -26,6 +26,8 @@ def resolve(defaults: Any, options: Any) -> dict[str, Any]:
         InvalidJob: an option is unknown or cannot work.
     """
     merged = {**defaults, **options}
+    if "unique_key" in options and options["unique_key"] is None:  # switched off, with what the task says of duplicates
+        merged |= {name: options.get(name) for name in ("on_duplicate", "debounce")}
     for name in merged.keys() - _KNOWN:
         _refuse(f"there is no option {name!r}", f"options: {', '.join(sorted(_KNOWN))}")
     values = {name: value for name, value in merged.items() if value is not None}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.results.bell import bell_of
-from jobforge_sa.results.look import Waiting
+from jobforge_sa.results.look import OPTIONS, Waiting
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import Tenant
 from jobforge_sa.types import Enqueued
@@ -28,6 +28,7 @@ class AsyncResults:
                 f"AsyncResults takes an AsyncEngine, not {type(engine).__name__}", cure="for an Engine use Results"
             )
         self._engine = engine
+        self._looks = engine.execution_options(**OPTIONS)
         self._tenant = tenant
 
     async def wait(self, task: Task[Any, R], job: Enqueued | uuid.UUID, *, timeout: float | None = None) -> R:
@@ -52,5 +53,5 @@ class AsyncResults:
         raise AssertionError("the pauses end by an error")
 
     async def _look(self, waiting: Waiting[R]) -> tuple[R] | None:
-        async with self._engine.begin() as connection:
+        async with self._looks.begin() as connection:
             return await connection.run_sync(waiting.look)

@@ -9,28 +9,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import psycopg
 from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
-from jobforge_sa.worker.link import Link, LinkDown, backoff, own_engine
+from jobforge_sa.worker.link import Link, backoff, own_engine
 
 log = logging.getLogger("jobforge_sa.results")
 
 LINGER = 30.0  # seconds for which the connection is kept when nobody waits any more
 PAUSE = 0.5  # seconds between two looks whether anybody does
+GAP = 0.05  # seconds between two rings: anybody may send hints, and each has all who wait look
 
 
 class Bell:
     """Rings when a job has ended for which somebody waits; which one, each finds out himself.
 
-    Its thread and its connection come with the first who waits, and go half a minute after the last.
+    Its thread and its connection come with the first who waits, and go half a minute after the last. Only the thread
+    holds the engine: who drops his gets rid of it.
     """
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = own_engine(engine, 1)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = ref(engine)
         self._lock = threading.Lock()
         self._ears: dict[object, Callable[[], object]] = {}
         self._thread: threading.Thread | None = None
@@ -46,8 +48,7 @@ class Bell:
                 self._ears.clear()
             self._ears[key] = ear
             if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name="jobforge-results", daemon=True)
-                self._thread.start()
+                self._start()
         try:
             yield
         finally:
@@ -61,8 +62,17 @@ class Bell:
         for ear in ears:
             ear()
 
-    def _main(self) -> None:
-        link, failures, idle_since = Link(self._engine), 0, time.monotonic()
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._main, args=[self._engine()], name="jobforge-results", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are too many, or the interpreter ends
+            log.debug("results: no hints: %s", error)
+        else:
+            self._thread = thread
+
+    def _main(self, engine: Engine) -> None:
+        link, failures, idle_since = Link(own_engine(engine, 1)), 0, time.monotonic()
         listening: psycopg.Connection[Any] | None = None
         while True:
             idle_since = time.monotonic() if self._ears else idle_since
@@ -78,8 +88,9 @@ class Bell:
                     self.ring()  # what has ended in between was not told
                 elif link.run(lambda c: list(c.notifies(timeout=PAUSE, stop_after=1))):
                     self.ring()
+                    time.sleep(GAP)
                 failures = 0
-            except (LinkDown, psycopg.Error) as error:
+            except Exception as error:  # what an application's own events raise, too: the thread must live
                 log.debug("results: no hints for a while: %s", error)
                 time.sleep(backoff(failures))
                 failures += 1
@@ -103,5 +114,5 @@ def bell_of(engine: Any) -> Bell:
     key: Engine = getattr(engine, "sync_engine", engine)
     with _making:
         if key not in _bells:
-            _bells[key] = Bell(engine)
+            _bells[key] = Bell(key)
         return _bells[key]

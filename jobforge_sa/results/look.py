@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from jobforge_sa.types import Enqueued
 R = TypeVar("R")
 
 FIRST, LONGEST = 0.05, 1.0  # seconds between two looks: so a hint that is lost costs a second at most
+# a wait is written: above READ COMMITTED two for one job, or one and its handler, would be a 40001
+OPTIONS: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
 REGISTERED = 30.0  # seconds for which the database is asked to tell of the end
 
 
@@ -40,7 +43,7 @@ class Waiting(Generic[R]):
         self.tenant: Named | None = None if chosen is None else named(chosen)
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._registered = 0.0
+        self._registered = -math.inf
 
     def pauses(self) -> Iterator[float]:
         """Seconds until the next look, each time that there was nothing.

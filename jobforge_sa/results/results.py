@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.results.bell import bell_of
-from jobforge_sa.results.look import Waiting
+from jobforge_sa.results.look import OPTIONS, Waiting
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import Tenant
 from jobforge_sa.types import Enqueued
@@ -42,6 +42,7 @@ class Results:
                 f"Results takes an Engine, not {type(engine).__name__}", cure="for an AsyncEngine use AsyncResults"
             )
         self._engine = engine
+        self._looks = engine.execution_options(**OPTIONS)
         self._tenant = tenant
 
     def wait(self, task: Task[Any, R], job: Enqueued | uuid.UUID, *, timeout: float | None = None) -> R:
@@ -73,5 +74,5 @@ class Results:
         raise AssertionError("the pauses end by an error")
 
     def _look(self, waiting: Waiting[R]) -> tuple[R] | None:
-        with self._engine.begin() as connection:
+        with self._looks.begin() as connection:
             return waiting.look(connection)

@@ -15,6 +15,7 @@ from jobforge_sa.worker.voice import log
 
 KEY = "jobforge.backend"  # in Connection.info
 USED = "jobforge.used"
+ACTIVE = 1  # libpq's PQTRANS_ACTIVE: a command is in progress
 
 
 class Backend:
@@ -25,10 +26,13 @@ class Backend:
     for one: a connection whose request is still on its way is thrown away when it comes back.
     """
 
-    __slots__ = ("_cancelling", "_connection", "_lock", "idle_since")
+    __slots__ = ("_cancelling", "_connection", "_lock", "_moved", "_place", "idle_since", "stream")
 
     def __init__(self) -> None:
         self.idle_since: float | None = None  # monotonic: a transaction is open, and its last statement ended then
+        self.stream: Any = None  # the last cursor of the server's, from which rows are fetched without a statement
+        self._place: object = None  # how far that had been read when it was looked at
+        self._moved = 0.0  # monotonic: something was seen to be done beside statements
         self._connection: Any = None
         self._cancelling: tuple[Any, ...] = ()  # connections, one for each request on its way
         self._lock = threading.Lock()  # held for a moment only, never while the network is waited for
@@ -46,10 +50,22 @@ class Backend:
         Returns:
             Whether the pool may have it; not, where a cancel request for it is on its way.
         """
-        self.idle_since = None
+        self.idle_since = self.stream = None
         with self._lock:
             connection, self._connection = self._connection, None
             return all(other is not connection for other in self._cancelling)
+
+    def idle_for(self) -> float:
+        """Seconds for which a transaction has been open with which nothing is done, as far as looks can see."""
+        since = self.idle_since
+        if since is None:
+            return 0.0
+        place = _place(self.stream)
+        with self._lock:
+            busy = _is_busy(self._connection)
+        if busy or place != self._place:
+            self._place, self._moved = place, time.monotonic()
+        return time.monotonic() - max(since, self._moved)
 
     def sever(self) -> None:
         """Break the connection off: who was left behind gives its place in the pool back, its locks, and its writes."""
@@ -77,6 +93,24 @@ class Backend:
                 left = list(self._cancelling)
                 left.remove(connection)
                 self._cancelling = tuple(left)
+
+
+def _place(stream: Any) -> object:
+    """How far a cursor of the server's has been read. Only psycopg says; others' are read on until they are closed."""
+    cursor = getattr(stream, "_cursor", stream)  # SQLAlchemy's adapters to async drivers
+    if cursor is None or getattr(cursor, "closed", False):
+        return None
+    return cursor.rownumber if hasattr(cursor, "pgresult") else time.monotonic()
+
+
+def _is_busy(connection: Any) -> bool:
+    """Whether the driver is at work for somebody who went past SQLAlchemy, as COPY does."""
+    try:
+        if hasattr(connection, "pgconn"):
+            return bool(connection.pgconn.transaction_status == ACTIVE)
+        return hasattr(connection, "get_transaction_status") and connection.get_transaction_status() == ACTIVE
+    except Exception:  # it was closed meanwhile
+        return False
 
 
 def use(connection: Connection) -> None:
@@ -112,9 +146,14 @@ def _begins(connection: Connection, *_: object) -> None:
         backend.idle_since = None
 
 
-def _ends(connection: Connection, *_: object) -> None:
+def _ends(
+    connection: Connection, cursor: Any = None, _statement: object = None, _values: object = None, context: Any = None,
+    _many: object = None,
+) -> None:  # fmt: skip
     backend = connection.info.get(KEY)
     if backend is not None:
+        if getattr(context, "_is_server_side", False):
+            backend.stream = cursor
         backend.idle_since = time.monotonic()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Engine
@@ -51,8 +50,7 @@ class Deadlines(Service):
         self.sleep(LOOK)
 
     def _look_at_transaction(self, run: Run) -> None:
-        since = run.backend.idle_since
-        idle = time.monotonic() - since if since is not None else 0.0
+        idle = run.backend.idle_for()
         if idle > self._idle_limit and not run.overstayed:
             run.overstayed = True
             self._runs.incidents.idle(run, idle, ended=True)
@@ -62,7 +60,7 @@ class Deadlines(Service):
             self._runs.incidents.idle(run, idle, ended=False)
 
     def _abandon(self, run: Run) -> None:
-        if run.told or not self._lanes[run.job.queue].abandon(run):
+        if (run.told and not self._runs.is_behind(run)) or not self._lanes[run.job.queue].abandon(run):
             return
         self._runs.incidents.abandoned(run)
         run.backend.sever()

@@ -28,6 +28,7 @@ class Ending:
     delay: float | None = None  # seconds
     final: bool = False
     committed: bool = False  # the handler's own transaction has told the database
+    goes_on: bool = False  # and the handler goes on behind it
 
     def item(self, run: Run) -> str:
         """The JSON text of this run's item."""
@@ -50,6 +51,7 @@ REFUSED = "Refused"  # the type of the error of a run whose completion was refus
 SUCCEEDED = Ending("succeeded")
 RELEASED = Ending("released")
 COMMITTED = Ending("succeeded", committed=True)
+COMPLETED = Ending("succeeded", committed=True, goes_on=True)
 _TOO_LONG = "the handler ran longer than its timeout"
 TIMED_OUT = Ending("timed_out", error={"type": "TimedOut", "message": _TOO_LONG})
 ABANDONED = Ending("timed_out", error={"type": "TimedOut", "message": f"{_TOO_LONG}; its thread was left behind"})

@@ -57,7 +57,7 @@ class Executor:
         self._async_engine = async_engine
         self._report = report
         self._single, self._single_async = threading.Lock(), asyncio.Lock()
-        self._completed = completed or (lambda run: report(run, endings.COMMITTED))
+        self._completed = completed or (lambda run: report(run, endings.COMPLETED))
 
     def run(self, run: Run) -> None:
         """Run a plain handler, in this thread, and report its end, whatever happens."""
@@ -160,8 +160,8 @@ class Executor:
     def _complete(self, run: Run, session: Session, result: object) -> None:
         """The handler completes its job itself."""
         ending = endings.of_value(Done(result))
-        if ending.outcome == "failed":
-            raise ValueError((ending.error or {})["message"])
+        if ending.outcome != "succeeded":
+            raise ValueError((ending.error or {}).get("message") or f"a {type(result).__name__} is no result")
         sessions.complete(session, ending.item(run))
         self._completed(run)
 

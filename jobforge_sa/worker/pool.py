@@ -111,7 +111,7 @@ class ProcessPool(Service):
         process.give(run.job)
         message = self._listen(process)
         if message["kind"] == "completed":  # and it goes on: no heartbeat must miss the lease
-            self._report(run, endings.COMMITTED)
+            self._report(run, endings.COMPLETED)
             message = self._listen(process)
         return _ending(message)
 

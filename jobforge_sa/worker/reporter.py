@@ -45,9 +45,12 @@ class Reporter(Service):
     def report(self, run: Run, ending: Ending) -> None:
         """Take a run's end."""
         with self._telling:  # the handler's thread, who gives it up, and a stop may come at the same time
-            if run.told:
-                return
-            run.told = True
+            told, run.told = run.told, True
+        if told:
+            self._runs.leave(run)
+            return
+        if ending.goes_on:
+            self._runs.stay(run)
         if ending.committed:
             self._runs.remove(run.job.lease_token)
             self._ended(run, ending.outcome)

@@ -80,6 +80,9 @@ class Runs:
     def __init__(self, incidents: Incidents) -> None:
         self.incidents = incidents
         self._by_token: dict[uuid.UUID, Run] = {}
+        # their handlers have completed them, and go on: a stop waits for them, and their timeouts count, but they have
+        # no lease any more that a heartbeat could keep or lose
+        self._behind: dict[uuid.UUID, Run] = {}
         self._empty = threading.Condition()
 
     def add(self, run: Run) -> None:
@@ -90,26 +93,42 @@ class Runs:
     def remove(self, token: uuid.UUID) -> None:
         """Its lease is ended, one way or the other."""
         self._by_token.pop(token, None)
-        if not self._by_token:
-            with self._empty:
-                self._empty.notify_all()
+        self._tell_empty()
+
+    def stay(self, run: Run) -> None:
+        """Its handler has completed it, and goes on. Called before the lease is removed."""
+        self._behind[run.job.lease_token] = run
+
+    def leave(self, run: Run) -> None:
+        """A handler that has completed its job has returned, or nobody waits for it any more."""
+        self._behind.pop(run.job.lease_token, None)
+        self._tell_empty()
+
+    def is_behind(self, run: Run) -> bool:
+        """Whether its handler goes on behind its completion."""
+        return run.job.lease_token in self._behind
 
     def get(self, token: uuid.UUID) -> Run | None:
         """The run with that lease."""
-        return self._by_token.get(token)
+        return self._by_token.get(token) or self._behind.get(token)
 
     def all(self) -> list[Run]:
         """A copy: other threads go on changing the original."""
-        return list(self._by_token.values())
+        return list({**self._behind, **self._by_token}.values())
 
     def tokens(self) -> list[uuid.UUID]:
         """The leases, for the heartbeat."""
         return list(self._by_token)
 
     def __len__(self) -> int:
-        return len(self._by_token)
+        return len(self._by_token) + len(self._behind)
 
     def wait_empty(self, timeout: float | None) -> bool:
         """Wait until nothing is held."""
         with self._empty:
-            return self._empty.wait_for(lambda: not self._by_token, timeout)
+            return self._empty.wait_for(lambda: not len(self), timeout)
+
+    def _tell_empty(self) -> None:
+        if not len(self):
+            with self._empty:
+                self._empty.notify_all()

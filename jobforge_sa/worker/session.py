@@ -74,7 +74,7 @@ def _complete_or_hold(session: Session) -> None:
         raise LeaseLost(f"job {run.job.id}: the lease of run {run.job.run} is gone; its work is rolled back")
 
 
-class CompletionRefused(Exception):
+class CompletionRefused(ValueError):
     """The database would not take the completion; the work is rolled back with it."""
 
 

@@ -105,6 +105,18 @@ def spins(ctx: Context, payload: Order) -> int:
 
 
 @forge.task(process=True, max_attempts=1)
+def completes(ctx: Context, payload: Order) -> None:
+    """Completes its job, and then does not end, or dies."""
+    ctx.session.execute(INSERT, {"n": payload.n})
+    ctx.complete(payload.n)
+    tell(payload, "running")
+    if payload.how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while not gate_is_open(payload):
+        sum(range(10_000))
+
+
+@forge.task(process=True, max_attempts=1)
 def frozen(ctx: Context, payload: Order) -> None:
     """C code that holds the interpreter lock: no other thread of the process runs, and none is told anything."""
     tell(payload, "running")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from jobforge_sa import AsyncJobs, Context, JobForge, Jobs
-from jobforge_sa.errors import InvalidJob, InvalidPayload, WrongState
+from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, WrongState
 from tests.support import Sql, one_database
 
 
@@ -44,6 +44,10 @@ def later(ctx: Context, payload: Index) -> None: ...
 
 @forge.task(unique_key=lambda payload: f"user:{payload.user}", merge=both, queue="index")
 def merging(ctx: Context, payload: Index) -> None: ...
+
+
+@forge.task(unique_key="one", on_duplicate="replace")
+def replacing(ctx: Context, payload: Index) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +202,37 @@ async def merged_async(sql: Sql, driver: str) -> list[str]:
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 def test_async_sessions_merge_as_well(sql: Sql, driver: str) -> None:
     assert asyncio.run(merged_async(sql, driver)) == ["a", "b"]
+
+
+def test_a_merge_is_refused_in_autocommit_where_no_lock_outlives_its_statement(engine: sa.Engine, sql: Sql) -> None:
+    job = sql.enqueue("a", "merging", {"user": 1, "fields": ["a"]}, unique_key="user:1")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        jobs = Jobs(connection, tenant="a")
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            jobs.enqueue(merging, Index(user=1, fields={"b"}))
+        assert jobs.enqueue(merging, Index(user=1, fields={"c"}), on_duplicate="replace").id == job
+    assert sql.job(job)["payload"]["fields"] == ["c"]
+
+
+def test_what_was_merged_in_a_savepoint_goes_with_it(session: Session, sql: Sql) -> None:
+    jobs = Jobs(session)
+    first = jobs.enqueue(merging, Index(user=1, fields={"a"}))
+    with session.begin_nested() as savepoint:
+        jobs.add(merging, Index(user=1, fields={"b"}))
+        jobs.add(merging, Index(user=2))
+        session.flush()
+        savepoint.rollback()
+    assert not jobs.enqueue(merging, Index(user=1, fields={"c"})).created
+    assert jobs.enqueue(merging, Index(user=2)).created
+    session.commit()
+    assert sorted(sql.job(first.id)["payload"]["fields"]) == ["a", "c"]
+
+
+def test_a_key_that_is_switched_off_takes_with_it_what_the_task_says_of_duplicates(session: Session) -> None:
+    jobs = Jobs(session)
+    tasks: list[Any] = [later, replacing]
+    for task in tasks:
+        first = jobs.enqueue(task, Index(user=1))
+        second = jobs.enqueue(task, Index(user=1), unique_key=None)
+        assert (second.created, second.id != first.id) == (True, True)
+        assert jobs.get(second.id).state == "queued"

@@ -389,3 +389,15 @@ def test_stop_gives_back_uncharged_what_runs_for_longer_and_no_child_is_left(sho
     assert (info.state, info.attempt, shop.outcomes(job)) == ("queued", 0, ["released"])
     assert shop.effects() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "jobforge-processes"]
+
+
+@pytest.mark.parametrize("how", ["spins", "dies"])
+def test_a_process_that_does_not_end_well_behind_its_completion_changes_nothing(shop: Shop, how: str) -> None:
+    """It is killed at its timeout all the same: its slot must not be lost."""
+    with shop.working(concurrency=1) as worker:
+        job = shop.enqueue(app.completes, how=how, timeout=SOON)
+        shop.running()
+        wait_for(lambda: worker.stats()["killed" if how == "spins" else "died"], 20, "the process to be gone")
+        shop.ended(shop.enqueue(app.store, n=2), "succeeded")
+    assert (shop.get(job).state, shop.get(job).result, shop.outcomes(job)) == ("succeeded", 1, ["succeeded"])
+    assert (shop.effects(), worker.outcomes) == ([1, 2], {"succeeded": 2})

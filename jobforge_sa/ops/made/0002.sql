@@ -1499,7 +1499,7 @@ begin
         return query
             select k.job_id, false, k.payload_differs
               from jobforge.take_unique_key(v_tenant, p_type, p_unique_key, coalesce(p_on_duplicate, 'keep'), p_payload,
-                                            v_id) k;
+                                            v_id, p_notify is not false) k;
         if found then
             return;
         end if;
@@ -1586,7 +1586,10 @@ declare
     v_answers   integer;
     v_unique    record;
     v_one       record;
-    v_ones      jsonb := '[]';
+    v_places    integer[] := '{}';  -- of those with a unique key, and their answers. Arrays: they grow in place
+    v_ones      uuid[] := '{}';
+    v_made      boolean[] := '{}';
+    v_differ    boolean[] := '{}';
 begin
     if json_typeof(p_jobs) is distinct from 'array'
        or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
@@ -1603,7 +1606,7 @@ begin
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
                    trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
              where i.unique_key is not null
-             order by i.type, i.unique_key, e.position
+             order by i.type collate "C", i.unique_key collate "C", e.position
         loop
             perform jobforge.check_job(
                 v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
@@ -1614,8 +1617,10 @@ begin
                 v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
                 v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
                 v_unique.unique_key, v_unique.on_duplicate);
-            v_ones := v_ones || jsonb_build_object('position', v_unique.place, 'id', v_one.id, 'created', v_one.created,
-                                                   'differs', v_one.payload_differs);
+            v_places := v_places || v_unique.place;
+            v_ones := v_ones || v_one.id;
+            v_made := v_made || v_one.created;
+            v_differ := v_differ || v_one.payload_differs;
         end loop;
     end if;
 
@@ -1638,8 +1643,8 @@ begin
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
-        select distinct on (type, key) v_tenant, type, key, id, v_now from item where key is not null
-         order by type, key, position
+        select distinct on (type collate "C", key collate "C") v_tenant, type, key, id, v_now from item where key is not null
+         order by type collate "C", key collate "C", position
         on conflict do nothing
         returning job_id
     ), fresh as materialized (
@@ -1671,7 +1676,7 @@ begin
         perform jobforge.check_quota(v_tenant, array(
             select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
     end if;
-    if v_ones = '[]' and true = all (v_created) then
+    if v_ones = '{}' and true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
@@ -1684,8 +1689,7 @@ begin
               left join jobforge.jobs j on j.id = k.job_id
              where u.c or k.job_id is not null
             union all
-            select o.position, o.id, o.created, o.differs
-              from jsonb_to_recordset(v_ones) as o (position integer, id uuid, created boolean, differs boolean)
+            select * from unnest(v_places, v_ones, v_made, v_differ)
              order by 1;
         get diagnostics v_answers = row_count;
         if v_answers < json_array_length(p_jobs) then
@@ -2262,6 +2266,10 @@ begin
         return 0;
     end if;
 
+    -- a unique key first, then its job's place: as an enqueue does that replaces a payload
+    perform from jobforge.jobs j join jobforge.unique_keys k
+                 on k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
+      where j.id = any (v_jobs) order by k.type, k.key for update of k;
     with batch as materialized (
         select j.id, j.queue, j.priority from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
     ), scheduled as (
@@ -2307,7 +2315,7 @@ grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
 -- function jobforge.renew_place
-CREATE OR REPLACE FUNCTION jobforge.renew_place(p_job jobforge.jobs, p_place text)
+CREATE OR REPLACE FUNCTION jobforge.renew_place(p_job jobforge.jobs, p_place text, p_notify boolean)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2332,6 +2340,9 @@ begin
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_ready.queue, v_ready.tenant_id, v_ready.priority, v_ready.job_id, v_ready.type, v_ready.run,
             v_ready.attempt, v_ready.crashes);
+    if p_notify then
+        perform jobforge.wake(v_ready.queue);
+    end if;
 end
 $function$
 ;
@@ -2567,7 +2578,8 @@ begin
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;
     if v_job.unique_key is not null then
-        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id);
+        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id,
+                                              false);
         if found then
             raise exception 'jobforge: another job with its unique key waits or runs'
                 using errcode = 'JF008', hint = 'Wait until that has ended, or cancel it.';
@@ -2809,7 +2821,7 @@ alter function jobforge.take_back owner to jobforge_owner;
 comment on function jobforge.take_back is 'End the runs of dead workers and passed deadlines, and give them.';
 
 -- function jobforge.take_unique_key
-CREATE OR REPLACE FUNCTION jobforge.take_unique_key(p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid)
+CREATE OR REPLACE FUNCTION jobforge.take_unique_key(p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid, p_notify boolean)
  RETURNS TABLE(job_id uuid, payload_differs boolean)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2839,7 +2851,7 @@ begin
     if v_place in ('scheduled', 'ready') or (v_place = 'leases' and p_on_duplicate = 'keep') then
         if p_on_duplicate = 'replace' then
             update jobforge.jobs j set payload = p_payload where j.id = v_job.id;
-            perform jobforge.renew_place(v_job, v_place);
+            perform jobforge.renew_place(v_job, v_place, p_notify);
         end if;
         return query select v_job.id, v_job.payload::jsonb is distinct from p_payload::jsonb;
         return;
@@ -2862,11 +2874,16 @@ begin
     if not exists (select from jobforge.waits) then
         return;
     end if;
-    delete from jobforge.waits d where d.ctid = any (array(
-        select w.ctid from jobforge.waits w
-         where w.job_id = any (p_job_ids) and exists (select from jobforge.outcomes o where o.job_id = w.job_id)
-           for update of w skip locked));
-    if found then
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        perform from jobforge.waits w
+          where w.job_id = any (p_job_ids) and exists (select from jobforge.outcomes o where o.job_id = w.job_id);
+    else
+        delete from jobforge.waits d where d.ctid = any (array(
+            select w.ctid from jobforge.waits w
+             where w.job_id = any (p_job_ids) and exists (select from jobforge.outcomes o where o.job_id = w.job_id)
+               for update of w skip locked));
+    end if;
+    if found and pg_notification_queue_usage() < 0.5 then
         perform pg_notify('jobforge_done', '');
     end if;
 end

@@ -42,7 +42,7 @@ begin
         return query
             select k.job_id, false, k.payload_differs
               from jobforge.take_unique_key(v_tenant, p_type, p_unique_key, coalesce(p_on_duplicate, 'keep'), p_payload,
-                                            v_id) k;
+                                            v_id, p_notify is not false) k;
         if found then
             return;
         end if;

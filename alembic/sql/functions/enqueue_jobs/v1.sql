@@ -1,7 +1,8 @@
 -- Enqueues an array of jobs, each an object with enqueue_job's arguments without p_, in one statement: 10,000 jobs
 -- are one round trip. All or nothing: a bad one raises with its position. Answers come in the order of the array.
--- Keys are met sorted, so that two bulk calls with common keys wait for each other instead of deadlocking. Jobs with a
--- unique key go one by one through enqueue_job, before the others.
+-- Keys are met sorted, in one order whatever the database's collation (clients sort larger calls themselves), so that two
+-- bulk calls with common keys wait for each other instead of deadlocking. Jobs with a unique key go one by one through
+-- enqueue_job, before the others.
 create or replace function jobforge.enqueue_jobs(p_jobs json, p_tenant_id text default null, p_notify boolean default true)
 returns table ("position" integer, id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
@@ -17,7 +18,10 @@ declare
     v_answers   integer;
     v_unique    record;
     v_one       record;
-    v_ones      jsonb := '[]';
+    v_places    integer[] := '{}';  -- of those with a unique key, and their answers. Arrays: they grow in place
+    v_ones      uuid[] := '{}';
+    v_made      boolean[] := '{}';
+    v_differ    boolean[] := '{}';
 begin
     if json_typeof(p_jobs) is distinct from 'array'
        or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
@@ -34,7 +38,7 @@ begin
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
                    trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
              where i.unique_key is not null
-             order by i.type, i.unique_key, e.position
+             order by i.type collate "C", i.unique_key collate "C", e.position
         loop
             perform jobforge.check_job(
                 v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
@@ -45,8 +49,10 @@ begin
                 v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
                 v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
                 v_unique.unique_key, v_unique.on_duplicate);
-            v_ones := v_ones || jsonb_build_object('position', v_unique.place, 'id', v_one.id, 'created', v_one.created,
-                                                   'differs', v_one.payload_differs);
+            v_places := v_places || v_unique.place;
+            v_ones := v_ones || v_one.id;
+            v_made := v_made || v_one.created;
+            v_differ := v_differ || v_one.payload_differs;
         end loop;
     end if;
 
@@ -69,8 +75,8 @@ begin
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
         insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
-        select distinct on (type, key) v_tenant, type, key, id, v_now from item where key is not null
-         order by type, key, position
+        select distinct on (type collate "C", key collate "C") v_tenant, type, key, id, v_now from item where key is not null
+         order by type collate "C", key collate "C", position
         on conflict do nothing
         returning job_id
     ), fresh as materialized (
@@ -102,7 +108,7 @@ begin
         perform jobforge.check_quota(v_tenant, array(
             select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
     end if;
-    if v_ones = '[]' and true = all (v_created) then
+    if v_ones = '{}' and true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
@@ -115,8 +121,7 @@ begin
               left join jobforge.jobs j on j.id = k.job_id
              where u.c or k.job_id is not null
             union all
-            select o.position, o.id, o.created, o.differs
-              from jsonb_to_recordset(v_ones) as o (position integer, id uuid, created boolean, differs boolean)
+            select * from unnest(v_places, v_ones, v_made, v_differ)
              order by 1;
         get diagnostics v_answers = row_count;
         if v_answers < json_array_length(p_jobs) then

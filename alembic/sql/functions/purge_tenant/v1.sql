@@ -28,6 +28,10 @@ begin
         return 0;
     end if;
 
+    -- a unique key first, then its job's place: as an enqueue does that replaces a payload
+    perform from jobforge.jobs j join jobforge.unique_keys k
+                 on k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
+      where j.id = any (v_jobs) order by k.type, k.key for update of k;
     with batch as materialized (
         select j.id, j.queue, j.priority from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
     ), scheduled as (

@@ -1,6 +1,7 @@
 -- Puts a waiting job, which the caller has locked, into its place once more, as another row. A claim whose snapshot is
--- older than a new payload would read the old one from jobs; so it must not get the row that it has seen.
-create or replace function jobforge.renew_place(p_job jobforge.jobs, p_place text) returns void
+-- older than a new payload would read the old one from jobs; so it must not get the row that it has seen. Workers that
+-- have passed it over meanwhile are woken.
+create or replace function jobforge.renew_place(p_job jobforge.jobs, p_place text, p_notify boolean) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -24,6 +25,9 @@ begin
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_ready.queue, v_ready.tenant_id, v_ready.priority, v_ready.job_id, v_ready.type, v_ready.run,
             v_ready.attempt, v_ready.crashes);
+    if p_notify then
+        perform jobforge.wake(v_ready.queue);
+    end if;
 end
 $$;
 

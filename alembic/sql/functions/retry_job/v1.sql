@@ -25,7 +25,8 @@ begin
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
     end if;
     if v_job.unique_key is not null then
-        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id);
+        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id,
+                                              false);
         if found then
             raise exception 'jobforge: another job with its unique key waits or runs'
                 using errcode = 'JF008', hint = 'Wait until that has ended, or cancel it.';

@@ -5,7 +5,8 @@
 --   merge    one that waits; it is locked, so that the caller can put both payloads together and come again with replace
 -- The key's row is where all who come with it stand in line: what they have committed the statement behind it sees.
 create or replace function jobforge.take_unique_key(
-    p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid
+    p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid,
+    p_notify boolean
 ) returns table (job_id uuid, payload_differs boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -35,7 +36,7 @@ begin
     if v_place in ('scheduled', 'ready') or (v_place = 'leases' and p_on_duplicate = 'keep') then
         if p_on_duplicate = 'replace' then
             update jobforge.jobs j set payload = p_payload where j.id = v_job.id;
-            perform jobforge.renew_place(v_job, v_place);
+            perform jobforge.renew_place(v_job, v_place, p_notify);
         end if;
         return query select v_job.id, v_job.payload::jsonb is distinct from p_payload::jsonb;
         return;
