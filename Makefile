@@ -12,7 +12,7 @@ PY := $(BIN)/python
 STAMP := .venv/.made
 ONCE := --ignore=tests/house --ignore=tests/typing --ignore=tests/unit --ignore-glob=tests/acceptance/test_cli* \
 	--ignore=tests/acceptance/test_wheel.py --ignore=tests/acceptance/test_kill_steps.py \
-	--ignore=tests/acceptance/test_examples.py --ignore=tests/chaos --ignore=tests/properties \
+	--ignore=tests/acceptance/test_examples.py --ignore=tests/acceptance/test_servers.py --ignore=tests/chaos --ignore=tests/properties \
 	--ignore=tests/integration/test_frameworks.py --ignore=tests/integration/test_unique.py \
 	--ignore=tests/integration/test_bell.py --ignore=tests/integration/test_worker_behind.py \
 	--ignore=tests/migration/test_models.py --ignore=tests/faults/test_threads.py
