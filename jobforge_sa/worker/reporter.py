@@ -75,17 +75,31 @@ class Reporter(Service):
             self._send()
 
     def finish(self) -> None:
-        """Send what is left, once."""
-        try:
-            while True:
-                self._collect(wait=False)
-                if not self._batch:
-                    break
-                self._send()
-        except (LinkDown, psycopg.Error) as error:
-            self._give_up(self._batch, error)
+        """Send what is left; once more, if the connection had gone stale."""
+        for last in (False, True):
+            try:
+                while True:
+                    self._collect(wait=False)
+                    if not self._batch:
+                        break
+                    self._send()
+                break
+            except (LinkDown, psycopg.Error) as error:
+                if last:
+                    self._give_up(self._left(), error)
         if self._aside:
             self._give_up(self._aside, "somebody holds their leases")
+
+    def _left(self) -> list[tuple[Run, Ending]]:
+        """What is not told, the queue's as well."""
+        left = list(self._batch)
+        while True:
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return left
+            if entry is not None:
+                left.append(entry)
 
     def _give_up(self, left: list[tuple[Run, Ending]], why: object) -> None:
         log.warning("reporter: %s runs ended and could not be reported (%s); they will run again", len(left), why)

@@ -107,7 +107,8 @@ class Worker:
         )
         self._process_engine, self._process_imports = process_engine, tuple(process_imports)
         self._idle = seconds(idle_warning, "idle_warning"), seconds(idle_limit, "idle_limit")
-        self._running = False
+        self._running, self._clean = False, True
+        self._stopping = threading.RLock()
 
     # -- life --------------------------------------------------------------------------
 
@@ -148,33 +149,11 @@ class Worker:
         Returns:
             Whether every handler had ended by then.
         """
-        if not self._running:
-            return True
-        self._running = False
-        _alive.discard(self)
-        first = (*self._listeners, self._claimer, self._upkeep)
-        for service in self._connected:
-            service.hurry()
-        for service in first:
-            service.ask()
-        for service in first:
-            service.stop(10)
-        for lane in self._lanes:
-            for run in lane.close():
-                self._reporter.report(run, endings.RELEASED)
-        clean = self._runs.wait_empty(self._grace if timeout is None else timeout)
-        if not clean:
-            clean = self._interrupt()
-        self._deadlines.stop(10)
-        self._pool.stop(10)
-        self._loop.stop(self._sessions.close_async, 5)
-        self._reporter.stop(10)
-        self._heartbeat.stop(10)
-        self._watchdog.stop(10)
-        if self._engine is not self._given:
-            self._engine.dispose()
-        log.info("worker %s stopped%s", self.id, "" if clean else "; some handlers had not ended")
-        return clean
+        with self._stopping:  # who comes second waits, and hears the same
+            if self._running:
+                self._running = False
+                self._clean = self._stop(timeout)
+            return self._clean
 
     def stats(self) -> dict[str, int]:
         """What has happened since this worker was made, as numbers that only grow.
@@ -245,6 +224,32 @@ class Worker:
 
     # -- how ---------------------------------------------------------------------------
 
+    def _stop(self, timeout: float | None) -> bool:
+        _alive.discard(self)
+        first = (*self._listeners, self._claimer, self._upkeep)
+        for service in self._connected:
+            service.hurry()
+        for service in first:
+            service.ask()
+        for service in first:
+            service.stop(10)
+        for lane in self._lanes:
+            for run in lane.close():
+                self._reporter.report(run, endings.RELEASED)
+        clean = self._runs.wait_empty(self._grace if timeout is None else timeout)
+        if not clean:
+            clean = self._interrupt()
+        self._deadlines.stop(10)
+        self._pool.stop(10)
+        self._loop.stop(self._sessions.close_async, 5)
+        self._reporter.stop(10)
+        self._heartbeat.stop(10)
+        self._watchdog.stop(10)
+        if self._engine is not self._given:
+            self._engine.dispose()
+        log.info("worker %s stopped%s", self.id, "" if clean else "; some handlers had not ended")
+        return clean
+
     def _wire(self) -> None:
         self._runs = Runs(self._incidents)
         self._reporter = Reporter(self._engine, self._runs, self._ended)
@@ -305,7 +310,7 @@ class Worker:
         return Setup(tasks, self._process_imports, plan)
 
     def _forked(self) -> None:
-        self._running = False
+        self._running, self._stopping = False, threading.RLock()
         self._pool.forget_all()
         self.id = uuid.uuid4()  # the old one is the parent's
         for engine in {self._engine, self._sessions.engine}:

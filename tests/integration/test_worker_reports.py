@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import uuid
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Context, JobForge, Jobs, Worker
+from jobforge_sa.context import ClaimedJob
+from jobforge_sa.db import calls
+from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker.counters import Counters
+from jobforge_sa.worker.incidents import Incidents
+from jobforge_sa.worker.reporter import Reporter
+from jobforge_sa.worker.run import Run, Runs
 from tests.fix_postgres import Database
 from tests.support import wait_for
 
@@ -54,3 +62,50 @@ def test_a_lease_that_somebody_holds_keeps_nobody_elses_end_waiting(database: Da
             assert connection.scalar(HOLD, {"id": job})  # it is still held
         wait_for(lambda: succeeded() == 51, 15, "the end that was set aside")
     assert worker.outcomes == {"succeeded": 51}
+
+
+def test_the_last_ends_are_told_over_another_connection_where_theirs_went_stale(database: Database) -> None:
+    engine, forge = database.engine("jf_one"), JobForge(tenant="a")
+
+    @forge.task()
+    def quick(ctx: Context, payload: Number) -> None: ...
+
+    with Session(engine) as session, session.begin():
+        Jobs(session).enqueue_many([quick.new(Number(n=n)) for n in range(3)])
+    runs, told = Runs(Incidents(Counters())), list[str]()
+    reporter = Reporter(engine, runs, lambda _, outcome: told.append(outcome))
+    asked = {"worker_id": uuid.uuid4(), "queues": ["default"], "types": ["quick"], "limit": 3, "queue_limits": None,
+             "cursors": None, "alive": dt.timedelta(seconds=30)}  # fmt: skip
+    rows = reporter.link.run(lambda c: c.execute(calls.CLAIM_JOBS, asked).fetchall())
+    for row in rows:
+        runs.add(run := Run(ClaimedJob(*row), quick))
+        reporter.report(run, endings.SUCCEEDED)
+    pid = reporter.link.run(lambda c: c.info.backend_pid)
+    with database.engine(isolation_level="AUTOCOMMIT").connect() as admin:
+        admin.execute(sa.text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    reporter.finish()
+    reporter.link.close()
+    assert told == ["succeeded"] * 3
+
+
+def test_who_stops_a_worker_that_is_being_stopped_waits_for_that_and_hears_the_same(database: Database) -> None:
+    engine, forge = database.engine("jf_one"), JobForge(tenant="a")
+    started, gate = threading.Event(), threading.Event()
+
+    @forge.task()
+    def deaf(ctx: Context, payload: Number) -> None:
+        started.set()
+        gate.wait(30)
+
+    worker = Worker(engine, forge).start()
+    with Session(engine) as session, session.begin():
+        Jobs(session).enqueue(deaf, Number(n=1))
+    assert started.wait(10)
+    clean: list[bool] = []
+    first = threading.Thread(target=lambda: clean.append(worker.stop(1.0)))
+    first.start()
+    wait_for(lambda: not worker._running, what="the first to begin")
+    clean.append(worker.stop())
+    first.join()
+    gate.set()
+    assert clean == [False, False]
