@@ -12,10 +12,13 @@ PY := $(BIN)/python
 STAMP := .venv/.made
 ONCE := --ignore=tests/house --ignore=tests/typing --ignore=tests/unit --ignore-glob=tests/acceptance/test_cli* \
 	--ignore=tests/acceptance/test_wheel.py --ignore=tests/acceptance/test_kill_steps.py \
-	--ignore=tests/acceptance/test_examples.py --ignore=tests/acceptance/test_servers.py --ignore=tests/chaos --ignore=tests/properties \
+	--ignore=tests/acceptance/test_examples.py --ignore=tests/acceptance/test_servers.py \
+	--ignore=tests/chaos --ignore=tests/properties \
 	--ignore=tests/integration/test_frameworks.py --ignore=tests/integration/test_unique.py \
 	--ignore=tests/integration/test_bell.py --ignore=tests/integration/test_worker_behind.py \
 	--ignore=tests/migration/test_models.py --ignore=tests/faults/test_threads.py
+# two processes, each with a server of its own: two thirds of the time on two cores
+SPREAD := -n 2 --dist loadfile
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
@@ -48,7 +51,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 oldest: $(OLD)/.made ## run the suite on the oldest libraries that pyproject.toml admits
-	@$(OLD)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(OLD)/bin/python -m pytest $(SPREAD) $(PYTEST_ARGS)
 
 $(OLD)/.made: $(STAMP)
 	@echo 'making $(OLD) …'
@@ -64,22 +67,19 @@ $(OLD)/.made: $(STAMP)
 demo: $(STAMP) ## run the example application on a Postgres of its own
 	@$(PY) -m examples.orders
 
-# A server that the caller chose is the only one. Else the newest Postgres of this machine and, where there is
-# one, the oldest, at the same time: two thirds of the time of one after the other on two cores. What the oldest
-# says is shown when the newest is through. ONCE is what does not depend on the server, or takes minutes; all of it
+# A server that the caller chose is the only one. Else the newest Postgres of this machine and then, where there is
+# one, the oldest; without ONCE, which is what does not depend on the server, or asks the oldest nothing new. All of it
 # on one server: make test JOBFORGE_PG_BINDIR=... Where there is no Postgres pytest finds Docker, or says what to do.
 test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
-	@run() { if [ -n "$$2" ]; then echo "the $$1 Postgres: $$2"; fi; JOBFORGE_PG_BINDIR=$$2 $(PY) -m pytest $$3 $(PYTEST_ARGS); }; \
+	@run() { echo "the $$1 Postgres: $$2"; JOBFORGE_PG_BINDIR=$$2 $(PY) -m pytest $(SPREAD) $$3 $(PYTEST_ARGS); }; \
 	if [ -n "$$JOBFORGE_TEST_DATABASE_URL$$JOBFORGE_POSTGRES$$JOBFORGE_PG_BINDIR" ]; then \
-		exec $(PY) -m pytest $(PYTEST_ARGS); \
+		exec $(PY) -m pytest $(SPREAD) $(PYTEST_ARGS); \
 	fi; \
 	newest=$$($(PY) -m jobforge_sa.testing.server newest 2>/dev/null || true); \
 	oldest=$$($(PY) -m jobforge_sa.testing.server oldest 2>/dev/null || true); \
-	if [ "$$oldest" = "$$newest" ]; then run newest "$$newest"; exit; fi; \
-	said=$$(mktemp); trap 'kill $$! 2>/dev/null; rm -f "$$said"' EXIT; \
-	run oldest "$$oldest" "$(ONCE)" >"$$said" 2>&1 & \
 	status=0; run newest "$$newest" || status=$$?; \
-	wait $$! || status=$$?; cat "$$said"; exit $$status
+	[ "$$oldest" = "$$newest" ] || run oldest "$$oldest" "$(ONCE)" || status=$$?; \
+	exit $$status
 
 # The suite runs 70 examples and shrinks none; here a test may take as long as it likes.
 properties: $(STAMP) ## let hypothesis look for a sequence that breaks the protocol of leases; minutes
