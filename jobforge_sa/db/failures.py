@@ -12,6 +12,7 @@ from jobforge_sa import errors
 from jobforge_sa.db.contract import HEAD
 from jobforge_sa.db.url import shown
 
+AWAY = ("08", "57P", "53300")  # SQLSTATEs that begin so, or none at all: there is no way to the server
 _MIGRATE = "run: jobforge migrate   (or: alembic upgrade head)"
 
 
@@ -23,6 +24,12 @@ def sqlstate(error: BaseException) -> str | None:
         if code:
             return str(code)
     return None
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it says that there is no way to the server, of an error that a driver raised."""
+    state = sqlstate(error)
+    return state is None or state.startswith(AWAY)
 
 
 def _said(error: BaseException) -> tuple[str, str | None]:

@@ -12,7 +12,6 @@ from jobforge_sa.worker.link import LinkDown
 from jobforge_sa.worker.voice import log
 
 REMIND = 30.0  # seconds until the same kind of trouble is told again
-AWAY = ("08", "57P", "53300")  # SQLSTATEs that begin so, or none at all: there is no way to the server
 
 
 class Outage:
@@ -69,5 +68,5 @@ def _say(who: str, error: Exception, lasted: str) -> None:
 def _kind(error: Exception) -> str:
     if not isinstance(error, LinkDown | psycopg.Error):
         return type(error).__name__
-    state = failures.sqlstate(error.__cause__ or error)
-    return "away" if state is None or state.startswith(AWAY) else state
+    cause = error.__cause__ or error
+    return "away" if failures.is_away(cause) else failures.sqlstate(cause) or ""

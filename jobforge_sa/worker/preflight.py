@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.enqueue import fit
-from jobforge_sa.errors import AccessDenied, ConfigurationError
+from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError
 from jobforge_sa.worker.link import Link, LinkDown
 from jobforge_sa.worker.voice import log
 
@@ -28,7 +28,7 @@ def look(engine: Engine) -> str:
     except LinkDown as error:
         raise failures.unreachable(engine.url, error) from error
     except psycopg.Error as error:
-        better = failures.translate(error, role="jobforge_worker", login=engine.url.username)
+        better = _better(error, engine, "jobforge_worker")
         if better is None:
             raise
         raise better from error
@@ -48,9 +48,7 @@ def look_at_sessions(engine: Engine, database: str, *, strict: bool) -> None:
             fit.look(connection, strict=strict)
             there, fit_for_it, login = connection.execute(calls.SESSIONS).one()
     except DBAPIError as error:
-        better = failures.translate(error, role="jobforge_app", login=engine.url.username)
-        if better is None and failures.sqlstate(error) is None:
-            better = failures.unreachable(engine.url, error.orig)
+        better = _better(error, engine, "jobforge_app")
         if better is None:
             raise
         raise better from error
@@ -66,6 +64,13 @@ def look_at_sessions(engine: Engine, database: str, *, strict: bool) -> None:
             "handlers' sessions log in as %s, which is no member of jobforge_app: those that use ctx.session will "
             "fail; pass session_engine=, or --session-url, with a login of the application", login,
         )  # fmt: skip
+
+
+def _better(error: DBAPIError | psycopg.Error, engine: Engine, role: str) -> JobForgeError | None:
+    """The library's own error, or None where the database's says it best."""
+    if failures.is_away(error):
+        return failures.unreachable(engine.url, getattr(error, "orig", error))
+    return failures.translate(error, role=role, login=engine.url.username)
 
 
 def _judge(connection: psycopg.Connection[tuple[object, ...]]) -> str:

@@ -212,6 +212,21 @@ def test_fault_003_a_crash_of_postgres_loses_no_job_and_the_worker_goes_on(tmp_p
         engine.dispose()
 
 
+def test_fault_004_a_connection_that_is_terminated_while_a_worker_starts_is_a_server_that_is_away(
+    database: Database,
+) -> None:
+    sessions = database.engine("jf_one")
+    admin = database.engine(isolation_level="AUTOCOMMIT")
+
+    @sa.event.listens_for(sessions, "checkout")
+    def terminate(connection: Any, *_: object) -> None:
+        with admin.connect() as c:
+            c.execute(sa.text("select pg_terminate_backend(:pid, 5000)"), {"pid": connection.info.backend_pid})
+
+    with pytest.raises(ServerUnavailable, match="terminating connection"):
+        Worker(database.engine("jf_one"), forge, session_engine=sessions).start()
+
+
 def test_no_server_at_the_url(tmp_path: Path) -> None:
     worker = Worker(f"postgresql://nobody@/none?host={tmp_path}", forge)
     with pytest.raises(ServerUnavailable, match="cure: start the server, or correct host"):
