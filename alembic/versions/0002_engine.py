@@ -37,6 +37,7 @@ FUNCTIONS = (
     "count_ready",
     "check_quota",
     "find_place",
+    "leave_place",
     "renew_place",
     "take_unique_key",
     "enqueue_job",

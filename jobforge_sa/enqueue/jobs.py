@@ -20,7 +20,7 @@ from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit, pending, subject, unique
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.pending import PendingJob
-from jobforge_sa.enqueue.tenant import bound_tenant
+from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
 from jobforge_sa.errors import ConfigurationError, InvalidJob, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
 from jobforge_sa.tenant import Named, Tenant, name_of, named
@@ -234,7 +234,7 @@ class Jobs:
             "subject": _subject(values),
             "notify": task.forge.notify and _may_notify(connection),
         }
-        if asked.get("on_duplicate") == "merge" and _autocommits(connection):
+        if asked.get("on_duplicate") == "merge" and autocommits(connection):
             raise ConfigurationError(
                 "payloads are merged under a lock, and this connection is in AUTOCOMMIT: none outlives its statement",
                 cure="merge in a transaction; or enqueue with on_duplicate='replace'",
@@ -348,10 +348,6 @@ def _writer(session: Session) -> Connection:
 
 def _may_notify(connection: Connection) -> bool:
     return not isinstance(connection.get_transaction(), TwoPhaseTransaction)  # a prepared one cannot: 0A000
-
-
-def _autocommits(connection: Connection) -> bool:
-    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
 
 
 def _dump(task: Task[Any, Any], payload: object) -> str:

@@ -144,24 +144,16 @@ def _duration(name: str, low: dt.timedelta, high: dt.timedelta) -> Any:
     return check
 
 
-def _key(value: object) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value or not is_text(value):
-        _refuse(
-            f"the idempotency key {str(value)[:40]!r} cannot be one",
-            "pass a str of 1 to 200 characters without NUL",
-        )
-    return value
+def _key(name: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value or not is_text(value):
+            _refuse(f"the {name} {str(value)[:40]!r} cannot be one", "pass a str of 1 to 200 characters without NUL")
+        return value
+
+    return check
 
 
-def unique_key(value: object) -> str:
-    """A unique key.
-
-    Raises:
-        InvalidJob: it cannot be one.
-    """
-    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value or not is_text(value):
-        _refuse(f"the unique key {str(value)[:40]!r} cannot be one", "pass a str of 1 to 200 characters without NUL")
-    return value
+unique_key = _key("unique key")
 
 
 def _on_duplicate(value: object) -> str:
@@ -196,7 +188,7 @@ _CHECKS: dict[str, Any] = {
     "timeout": _duration("timeout", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),
     "run_at": moment("run_at", "; nothing was enqueued"),
     "delay": _duration("delay", dt.timedelta(0), dt.timedelta(days=3650)),
-    "idempotency_key": _key,
+    "idempotency_key": _key("idempotency key"),
     "unique_key": lambda value: value if callable(value) else unique_key(value),
     "on_duplicate": _on_duplicate,
     "debounce": _duration("debounce", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),

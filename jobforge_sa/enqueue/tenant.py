@@ -82,7 +82,7 @@ def set_tenant(session: Session, transaction: SessionTransaction, connection: Co
     tenant = bound_tenant(session)
     if tenant is None or transaction.nested:  # a savepoint inherits it, and its rollback restores it
         return
-    if getattr(connection.connection.dbapi_connection, "autocommit", False):
+    if autocommits(connection):
         raise ConfigurationError(
             "this session is bound to a tenant, and its connection is in AUTOCOMMIT: a tenant lives as long as a "
             "transaction, and here that ends with each statement",
@@ -91,6 +91,11 @@ def set_tenant(session: Session, transaction: SessionTransaction, connection: Co
     if isinstance(tenant, SignedTenant):
         fit.look_at_pool(connection.engine)
     connection.execute(settings.set_tenant(tenant), settings.binds(tenant))
+
+
+def autocommits(connection: Connection) -> bool:
+    """Whether each statement is a transaction of its own here, so that no setting and no lock outlives it."""
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
 
 
 event.listen(TenantSession, "after_begin", set_tenant)

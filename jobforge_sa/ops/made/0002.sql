@@ -897,28 +897,15 @@ CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid, 
 AS $function$
 declare
     v_job  jobforge.jobs;
-    v_gone record;
+    v_gone jobforge.scheduled;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
     if not found then
         return;
     end if;
     for i in 1 .. 100 loop
-        delete from jobforge.scheduled s
-         where s.tenant_id = v_job.tenant_id and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
-        if not found then
-            delete from jobforge.ready r
-             where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id
-               and r.priority = v_job.priority and r.job_id = v_job.id
-            returning r.run, r.attempt, r.crashes into v_gone;
-        end if;
-        if not found then
-            delete from jobforge.ready r
-             where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
-               and r.job_id = v_job.id
-            returning r.run, r.attempt, r.crashes into v_gone;
-        end if;
-        if found then
+        v_gone := jobforge.leave_place(v_job);
+        if v_gone.run is not null then
             insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
             values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
             if p_notify is not false then
@@ -1956,6 +1943,41 @@ $function$
 alter function jobforge.keep_alive owner to jobforge_owner;
 comment on function jobforge.keep_alive is 'A claim is a sign of life.';
 
+-- function jobforge.leave_place
+CREATE OR REPLACE FUNCTION jobforge.leave_place(p_job jobforge.jobs)
+ RETURNS jobforge.scheduled
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_gone jobforge.scheduled;
+begin
+    delete from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
+    returning s.* into v_gone;
+    if found then
+        return v_gone;
+    end if;
+    delete from jobforge.ready r
+     where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id and r.priority = p_job.priority
+       and r.job_id = p_job.id
+    returning r.tenant_id, r.job_id, null, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes into v_gone;
+    if found then
+        return v_gone;
+    end if;
+    delete from jobforge.ready r
+     where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id and r.priority = p_job.priority
+       and r.job_id = p_job.id
+    returning r.tenant_id, r.job_id, null, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes into v_gone;
+    if found then
+        return v_gone;
+    end if;
+    return null;
+end
+$function$
+;
+alter function jobforge.leave_place owner to jobforge_owner;
+comment on function jobforge.leave_place is 'Take a job out of the place where it waits.';
+
 -- function jobforge.limit_tenant
 CREATE OR REPLACE FUNCTION jobforge.limit_tenant(p_tenant_id text, p_max_waiting integer)
  RETURNS SETOF jobforge.tenants
@@ -2315,33 +2337,23 @@ grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
 -- function jobforge.renew_place
-CREATE OR REPLACE FUNCTION jobforge.renew_place(p_job jobforge.jobs, p_place text, p_notify boolean)
+CREATE OR REPLACE FUNCTION jobforge.renew_place(p_job jobforge.jobs, p_notify boolean)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_scheduled jobforge.scheduled;
-    v_ready     jobforge.ready;
+    v_gone jobforge.scheduled := jobforge.leave_place(p_job);
 begin
-    if p_place = 'scheduled' then
-        delete from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
-        returning s.* into v_scheduled;
-        insert into jobforge.scheduled select v_scheduled.*;
+    if v_gone.run_at is not null then
+        insert into jobforge.scheduled select v_gone.*;
         return;
     end if;
-    for i in 0 .. 1 loop
-        delete from jobforge.ready r
-         where r.queue = p_job.queue and r.suspect = (i = 1) and r.tenant_id = p_job.tenant_id
-           and r.priority = p_job.priority and r.job_id = p_job.id
-        returning r.* into v_ready;
-        exit when found;
-    end loop;
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-    values (v_ready.queue, v_ready.tenant_id, v_ready.priority, v_ready.job_id, v_ready.type, v_ready.run,
-            v_ready.attempt, v_ready.crashes);
+    values (v_gone.queue, v_gone.tenant_id, v_gone.priority, v_gone.job_id, v_gone.type, v_gone.run, v_gone.attempt,
+            v_gone.crashes);
     if p_notify then
-        perform jobforge.wake(v_ready.queue);
+        perform jobforge.wake(v_gone.queue);
     end if;
 end
 $function$
@@ -2411,7 +2423,7 @@ declare
     v_now    timestamptz := jobforge.now();
     v_run_at timestamptz;
     v_job    jobforge.jobs;
-    v_gone   record;
+    v_gone   jobforge.scheduled;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
     if not found then
@@ -2422,19 +2434,8 @@ begin
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
-        delete from jobforge.scheduled s where s.tenant_id = v_tenant and s.job_id = v_job.id
-        returning s.run, s.attempt, s.crashes into v_gone;
-        exit when found;
-        delete from jobforge.ready r
-         where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
-           and r.job_id = v_job.id
-        returning r.run, r.attempt, r.crashes into v_gone;
-        exit when found;
-        delete from jobforge.ready r
-         where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
-           and r.job_id = v_job.id
-        returning r.run, r.attempt, r.crashes into v_gone;
-        exit when found;
+        v_gone := jobforge.leave_place(v_job);
+        exit when v_gone.run is not null;
     end loop;
     if v_gone.run is null then
         raise exception 'jobforge: the job is running or has ended, it cannot be moved'
@@ -2851,7 +2852,7 @@ begin
     if v_place in ('scheduled', 'ready') or (v_place = 'leases' and p_on_duplicate = 'keep') then
         if p_on_duplicate = 'replace' then
             update jobforge.jobs j set payload = p_payload where j.id = v_job.id;
-            perform jobforge.renew_place(v_job, v_place, p_notify);
+            perform jobforge.renew_place(v_job, p_notify);
         end if;
         return query select v_job.id, v_job.payload::jsonb is distinct from p_payload::jsonb;
         return;

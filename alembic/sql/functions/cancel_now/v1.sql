@@ -1,5 +1,4 @@
--- Cancels a job where it stands. Deleting its narrow row is the lock: a claim that holds it makes us wait, and then
--- there is nothing to delete. Places are looked through in the order in which jobs move (scheduled, ready, leases),
+-- Cancels a job where it stands. Places are looked through in the order in which jobs move (scheduled, ready, leases),
 -- and again, because the job may have moved behind our back (a retry goes back to the front).
 create or replace function jobforge.cancel_now(p_tenant_id text, p_job_id uuid, p_notify boolean) returns void
 language plpgsql
@@ -7,28 +6,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_job  jobforge.jobs;
-    v_gone record;
+    v_gone jobforge.scheduled;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
     if not found then
         return;
     end if;
     for i in 1 .. 100 loop
-        delete from jobforge.scheduled s
-         where s.tenant_id = v_job.tenant_id and s.job_id = v_job.id returning s.run, s.attempt, s.crashes into v_gone;
-        if not found then
-            delete from jobforge.ready r
-             where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id
-               and r.priority = v_job.priority and r.job_id = v_job.id
-            returning r.run, r.attempt, r.crashes into v_gone;
-        end if;
-        if not found then
-            delete from jobforge.ready r
-             where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
-               and r.job_id = v_job.id
-            returning r.run, r.attempt, r.crashes into v_gone;
-        end if;
-        if found then
+        v_gone := jobforge.leave_place(v_job);
+        if v_gone.run is not null then
             insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
             values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
             if p_notify is not false then

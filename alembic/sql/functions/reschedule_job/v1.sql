@@ -11,7 +11,7 @@ declare
     v_now    timestamptz := jobforge.now();
     v_run_at timestamptz;
     v_job    jobforge.jobs;
-    v_gone   record;
+    v_gone   jobforge.scheduled;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
     if not found then
@@ -22,19 +22,8 @@ begin
     v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
 
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
-        delete from jobforge.scheduled s where s.tenant_id = v_tenant and s.job_id = v_job.id
-        returning s.run, s.attempt, s.crashes into v_gone;
-        exit when found;
-        delete from jobforge.ready r
-         where r.queue = v_job.queue and not r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
-           and r.job_id = v_job.id
-        returning r.run, r.attempt, r.crashes into v_gone;
-        exit when found;
-        delete from jobforge.ready r
-         where r.queue = v_job.queue and r.suspect and r.tenant_id = v_job.tenant_id and r.priority = v_job.priority
-           and r.job_id = v_job.id
-        returning r.run, r.attempt, r.crashes into v_gone;
-        exit when found;
+        v_gone := jobforge.leave_place(v_job);
+        exit when v_gone.run is not null;
     end loop;
     if v_gone.run is null then
         raise exception 'jobforge: the job is running or has ended, it cannot be moved'

@@ -36,7 +36,7 @@ begin
     if v_place in ('scheduled', 'ready') or (v_place = 'leases' and p_on_duplicate = 'keep') then
         if p_on_duplicate = 'replace' then
             update jobforge.jobs j set payload = p_payload where j.id = v_job.id;
-            perform jobforge.renew_place(v_job, v_place, p_notify);
+            perform jobforge.renew_place(v_job, p_notify);
         end if;
         return query select v_job.id, v_job.payload::jsonb is distinct from p_payload::jsonb;
         return;

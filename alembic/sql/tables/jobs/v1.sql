@@ -1,5 +1,6 @@
 -- What was asked. One wide row for each job, written once by enqueue: what happens to the job stands in the narrow
--- tables. Never updated, but for the payload of a waiting job that a later enqueue with its unique key replaces. Pruned in order of age, so that whole pages come back.
+-- tables. Never updated, but for the payload of a waiting job that a later enqueue with its unique key replaces.
+-- Pruned in order of age, so that whole pages come back.
 create table jobforge.jobs (
     id              uuid primary key,                    -- UUIDv7, made here: its order is the order of enqueueing
     tenant_id       text collate "C" not null,
