@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -84,14 +84,20 @@ def serving(database: Database, folder: Path, module: str, *command: str) -> Ite
 
 def get(path: Path, name: str) -> int:
     """Ask the server behind a socket; give the process that has answered."""
-    connection = http.client.HTTPConnection("localhost")
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.settimeout(10)
-    connection.sock.connect(str(path))
-    connection.request("GET", f"/{name}")
-    answer = connection.getresponse()
-    assert answer.status == 200
-    return int(answer.read())
+    with closing(http.client.HTTPConnection("localhost")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(10)
+        connection.sock.connect(str(path))
+        connection.request("GET", f"/{name}")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return int(answer.read())
+
+
+def listens(path: Path) -> bool:
+    """Whether a server accepts there: the file is made by bind(), and until listen() it refuses."""
+    with socket.socket(socket.AF_UNIX) as door:
+        return door.connect_ex(str(path)) == 0
 
 
 def written(path: Path) -> int:
@@ -113,7 +119,7 @@ def test_fault_039_gunicorn_with_preload_has_one_worker_in_its_first_process_and
     with serving(
         database, tmp_path, "gunicorn", "--preload", "-w", "2", "--bind", f"unix:{door}", "preloaded:wsgi"
     ) as s:
-        wait_for(door.exists, 20, "gunicorn to listen")
+        wait_for(lambda: listens(door), 20, "gunicorn to listen")
         answered = {get(door, f"job-{n}") for n in range(10)}
         ran = {written(tmp_path / f"job-{n}") for n in range(10)}
         assert s.pid not in answered
