@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jobforge_sa.enqueue.tenant import bind_tenant
     from jobforge_sa.results.aio import AsyncResults
     from jobforge_sa.results.results import Results
+    from jobforge_sa.retention import Retention
     from jobforge_sa.tasks import JobForge, Task
     from jobforge_sa.tenant import TenantKey
     from jobforge_sa.tenants import Tenants
@@ -43,6 +44,7 @@ __all__ = [
     "Jobs",
     "PendingJob",
     "Results",
+    "Retention",
     "Retry",
     "Row",
     "Snooze",
@@ -65,6 +67,7 @@ _HOME = {
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
     "jobforge_sa.results.aio": ("AsyncResults",),
     "jobforge_sa.results.results": ("Results",),
+    "jobforge_sa.retention": ("Retention",),
     "jobforge_sa.tasks": ("JobForge", "Task"),
     "jobforge_sa.tenant": ("TenantKey",),
     "jobforge_sa.tenants": ("Tenants",),

@@ -5,15 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, scoped_session
-
-from jobforge_sa.db import calls, failures, role
+from jobforge_sa.admin import AdminCalls
+from jobforge_sa.db import calls
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tenant import Tenant, name_of
@@ -68,7 +63,7 @@ class TenantCount:
         return not any(self.rows.values())
 
 
-class Tenants:
+class Tenants(AdminCalls):
     """The tenants of a database, through a session or connection of an administrator's. Never commits.
 
     Each call acts as jobforge_admin where the login may, and leaves the transaction's role as it was. With an
@@ -83,14 +78,6 @@ class Tenants:
         >>> with Session(engine) as session, session.begin():
         ...     Tenants(session).limit("acme", 10_000)
     """
-
-    def __init__(self, session: Session | scoped_session[Any] | Connection) -> None:
-        self._session = session() if isinstance(session, scoped_session) else session
-        if not isinstance(self._session, Session | Connection):
-            raise ConfigurationError(
-                f"Tenants takes a Session or a Connection, not {type(session).__name__}",
-                cure='for an AsyncSession: await session.run_sync(lambda sync: Tenants(sync).pause("acme"))',
-            )
 
     def pause(self, tenant: Tenant) -> TenantStatus:
         """Let claims pass the tenant over. What runs goes on; what is enqueued waits."""
@@ -166,26 +153,6 @@ class Tenants:
     def _status(self, call: calls.Call, tenant: str, **values: object) -> TenantStatus:
         rows = self._rows(call, tenant_id=tenant, **values)
         return TenantStatus(*rows[0]) if rows else TenantStatus(tenant)
-
-    def _rows(self, call: calls.Call, **values: object) -> Sequence[Any]:
-        with self._translated() as connection:
-            return connection.execute(call.statement(None), call.values(None, **values)).all()
-
-    @contextmanager
-    def _translated(self) -> Iterator[Connection]:
-        """The connection, acting as jobforge_admin; an error leaves the role to the rollback."""
-        connection = self._session.connection() if isinstance(self._session, Session) else self._session
-        before = role.current(connection)
-        became = role.become(connection, "jobforge_admin")
-        try:
-            yield connection
-        except DBAPIError as error:
-            better = failures.translate(error, role="jobforge_admin", login=connection.engine.url.username)
-            if better is None:
-                raise
-            raise better from error
-        if became:
-            role.restore(connection, before)
 
 
 # Payloads are kept as they came, line breaks between their tokens included; within strings JSON has none.

@@ -29,6 +29,9 @@ TABLES = (
     "cancel_requests",
     "attempts",
     "outcomes",
+    "results",
+    "retention",
+    "pruning",
 )
 
 
@@ -40,11 +43,13 @@ def upgrade() -> None:
         op.run_sql(f"tables/{table}", 1)
     op.run_sql("views/all_jobs", 1)
     op.run_sql("views/all_attempts", 1)
+    op.run_sql("views/all_results", 1)
     op.run_sql("types/ended_run", 1)
 
 
 def downgrade() -> None:
     op.drop_relation("type", "ended_run")
+    op.drop_relation("view", "all_results")
     op.drop_relation("view", "all_attempts")
     op.drop_relation("view", "all_jobs")
     for table in reversed(TABLES):

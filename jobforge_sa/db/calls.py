@@ -193,6 +193,15 @@ EXPORT_TENANT = Call(
     (column("job_id", Uuid()), column("record", Text())),
 )
 PURGE_TENANT = Call("purge_tenant", {"tenant_id": "text", "limit": "int4"}, (column("r", Integer()),))
+_KEPT = (column("kind", Text()), column("type", Text()), column("keep", INTERVAL()))
+LIST_RETENTION = Call("list_retention", {}, _KEPT)
+SET_RETENTION = Call("set_retention", {"kind": "text", "keep": "interval", "type": "text"}, _KEPT)
+DROP_RETENTION = Call("drop_retention", {"kind": "text", "type": "text"}, _KEPT)
+PRUNE = Call(
+    "prune",
+    {"limit": "int4", "anew": "bool"},
+    (column("kind", Text()), column("pruned", Integer()), column("more", Boolean())),
+)
 
 # the owner's
 TENANCY = text("select s.tenancy from jobforge.settings s")

@@ -15,6 +15,7 @@ from jobforge_sa.models.json import SafeJSON
 
 if TYPE_CHECKING:
     from jobforge_sa.models.attempt import Attempt
+    from jobforge_sa.models.result import Result
 
 
 class Job(Base):
@@ -48,7 +49,6 @@ class Job(Base):
     claimed_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
     deadline: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
-    result: Mapped[Any | None] = mapped_column(SafeJSON)
 
     attempts: Mapped[list[Attempt]] = relationship(
         "Attempt",
@@ -56,4 +56,7 @@ class Job(Base):
         order_by="Attempt.run",
         viewonly=True,
         back_populates="job",
+    )
+    result: Mapped[Result | None] = relationship(
+        "Result", primaryjoin="Job.id == foreign(Result.job_id)", viewonly=True, uselist=False, back_populates="job"
     )

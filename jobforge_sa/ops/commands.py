@@ -27,6 +27,7 @@ from jobforge_sa.ops import (
 )
 from jobforge_sa.ops.options import TenantName, Url
 from jobforge_sa.ops.reader import reading
+from jobforge_sa.ops.retention_commands import prune, retention
 from jobforge_sa.ops.tenancy_commands import tenancy
 from jobforge_sa.ops.tenant_commands import tenants
 from jobforge_sa.types import JobState
@@ -59,6 +60,8 @@ app.add_typer(jobs, name="jobs")
 
 app.add_typer(tenants, name="tenants")
 app.add_typer(tenancy, name="tenancy")
+app.add_typer(retention, name="retention")
+app.command()(prune)
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,6 +21,7 @@ KEPT = {
     "scheduled": "  scheduled",
     "leases": "  running",
     "outcomes": "  ended",
+    "results": "results",
     "attempts": "attempts",
     "cancel_requests": "cancel requests",
     "idempotency_keys": "idempotency keys",

@@ -12,6 +12,20 @@ _PART = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 
 
+def duration(text: str) -> dt.timedelta:
+    """What `7d` or `1h30m` means.
+
+    Raises:
+        ConfigurationError: it means nothing.
+    """
+    try:
+        if _DURATION.fullmatch(text):
+            return dt.timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+    except OverflowError:
+        pass
+    raise ConfigurationError(f"{text!r} is no duration", cure="write 90s, 15m, 2h, 3d, 1w")
+
+
 def moment(text: str, now: dt.datetime, *, ahead: bool = False) -> dt.datetime:
     """The time that `2h`, `1h30m` (ago, or ahead) or an ISO time means.
 
@@ -20,8 +34,7 @@ def moment(text: str, now: dt.datetime, *, ahead: bool = False) -> dt.datetime:
     """
     try:
         if _DURATION.fullmatch(text):
-            seconds = sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))
-            return now + dt.timedelta(seconds=seconds if ahead else -seconds)
+            return now + duration(text) if ahead else now - duration(text)
         time = dt.datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(

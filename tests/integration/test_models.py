@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from jobforge_sa import bind_tenant
 from jobforge_sa.errors import ReadOnly
-from jobforge_sa.models import Attempt, Base, Job
+from jobforge_sa.models import Attempt, Base, Job, Result
 from jobforge_sa.types import JobInfo, JobState
 from tests.support import Sql, one_database
 
@@ -83,7 +83,9 @@ def test_a_job_carries_what_was_asked_how_it_stands_and_its_result(session: Sess
     assert (job.tenant_id, job.queue, job.type, job.priority, job.payload) == ("a", "default", "t", 0, {"x": 1})
     assert (job.timeout, job.retry, job.trace) == (dt.timedelta(minutes=1), {"base": 1}, {"t": "1"})
     assert (job.state, job.run, job.attempt, job.crashes) == (JobState.SUCCEEDED, 2, 2, 0)
-    assert job.result == {"sum": [1, None]}
+    assert job.result is not None
+    assert job.result.value == {"sum": [1, None]}
+    assert job.result.job is job
     assert job.finished_at is not None
     assert job.finished_at >= job.created_at
     assert (job.worker_id, job.deadline, job.due_at) == (None, None, None)
@@ -93,7 +95,7 @@ def test_jobs_are_selected_by_what_their_payload_and_result_say(session: Session
     id_ = retried(sql)
     sql.enqueue(payload={"x": 2})
 
-    for condition in (Job.payload["x"].as_integer() == 1, Job.result["sum"][0].as_integer() == 1):
+    for condition in (Job.payload["x"].as_integer() == 1, Job.result.has(Result.value["sum"][0].as_integer() == 1)):
         assert session.scalars(sa.select(Job.id).where(condition)).all() == [id_]
 
 
@@ -116,13 +118,15 @@ def test_an_async_session_reads_the_same(sql: Sql, driver: str) -> None:
         engine = create_async_engine(sql.database.url("jf_app").set(drivername=f"postgresql+{driver}"))
         async with AsyncSession(engine) as session:
             bind_tenant(session, "a")
-            query = sa.select(Job).options(selectinload(Job.attempts)).order_by(Job.id)
+            query = sa.select(Job).options(selectinload(Job.attempts), selectinload(Job.result)).order_by(Job.id)
             jobs = (await session.scalars(query)).all()
         await engine.dispose()
         return jobs[0], jobs[1]
 
     job, other = asyncio.run(read())
-    assert (job.id, job.payload, job.result, job.trace) == (id_, {"x": 1}, {"sum": [1, None]}, {"t": "1"})
+    assert (job.id, job.payload, job.trace) == (id_, {"x": 1}, {"t": "1"})
+    assert job.result is not None
+    assert (job.result.value, other.result) == ({"sum": [1, None]}, None)
     assert (job.timeout, job.retry) == (dt.timedelta(minutes=1), {"base": 1})
     assert [attempt.error for attempt in job.attempts] == [{"type": "X", "message": "m"}, None]
     payloads: list[object] = [other.payload]
@@ -148,12 +152,16 @@ def test_a_session_sees_its_tenants_jobs_and_attempts_alone_and_without_one_none
 
     assert set(session.scalars(sa.select(Job.id))) == set(mine.values())
     assert {attempt.tenant_id for attempt in session.scalars(sa.select(Attempt))} == {"a"}
+    assert {(result.tenant_id, result.job_id) for result in session.scalars(sa.select(Result))} == {
+        ("a", mine["succeeded"])
+    }
     assert session.get(Job, theirs["dead"]) is None
     session.commit()
     assert len(session.scalars(sa.select(Job)).all()) == 6
     with Session(sql.database.engine("jf_app")) as unbound:
         assert unbound.scalars(sa.select(Job)).all() == []
         assert unbound.scalars(sa.select(Attempt)).all() == []
+        assert unbound.scalars(sa.select(Result)).all() == []
     with Session(sql.database.engine("jf_admin")) as admin:
         assert len(admin.scalars(sa.select(Job)).all()) == 12
 
@@ -168,6 +176,7 @@ def writes(session: Session, job: uuid.UUID) -> list[Callable[[], object]]:
     return [
         lambda: session.add(Job(id=uuid.uuid4(), type="t")),
         lambda: session.add(Attempt(job_id=job, run=9)),
+        lambda: session.add(Result(job_id=job, value=9)),
         change,
         change_attempt,
         lambda: session.delete(session.get_one(Job, job)),
@@ -175,7 +184,9 @@ def writes(session: Session, job: uuid.UUID) -> list[Callable[[], object]]:
     ]
 
 
-@pytest.mark.parametrize("n", range(6), ids=["insert", "insert attempt", "update", "update attempt", "delete", "merge"])
+@pytest.mark.parametrize(
+    "n", range(7), ids=["insert", "insert attempt", "insert result", "update", "update attempt", "delete", "merge"]
+)
 @pytest.mark.parametrize("user", ["jf_app", "postgres"])
 def test_a_write_through_the_session_is_refused_with_the_way_that_works(sql: Sql, user: str, n: int) -> None:
     job = retried(sql)
@@ -197,6 +208,8 @@ def test_a_write_through_the_session_is_refused_with_the_way_that_works(sql: Sql
         sa.insert(Job).values(id=uuid.uuid4()),
         sa.update(Attempt).values(outcome="lost"),
         sa.delete(Attempt),
+        sa.update(Result).values(value=1),
+        sa.delete(Result),
     ],
     ids=str,
 )
@@ -221,7 +234,7 @@ def test_the_mapped_classes_make_no_tables_and_drop_none(sql: Sql) -> None:
     assert len(sql.attempts(job)) == 2
 
 
-@pytest.mark.parametrize("model", [Job, Attempt])
+@pytest.mark.parametrize("model", [Job, Attempt, Result])
 def test_a_class_has_exactly_the_columns_of_its_view(shared: Sql, model: type[Base]) -> None:
     rows = shared.look(
         "select attname as name, format_type(atttypid, null) as type from pg_attribute "
@@ -229,6 +242,8 @@ def test_a_class_has_exactly_the_columns_of_its_view(shared: Sql, model: type[Ba
         f"jobforge.{model.__tablename__}",
     )
     mapped = sa.inspect(model).local_table.columns
+    left = {"result"} if model is Job else set()  # a relationship, so that a list of jobs drags no results along
+    rows = [row for row in rows if row["name"] not in left]
     assert [column.name for column in mapped] == [row["name"] for row in rows]
     dialect = shared.database.engine().dialect
     names = {"timestamp with time zone": "TIMESTAMP WITH TIME ZONE"}
@@ -238,4 +253,4 @@ def test_a_class_has_exactly_the_columns_of_its_view(shared: Sql, model: type[Ba
 
 
 def test_jobinfo_has_the_columns_of_the_view_too() -> None:
-    assert [field.name for field in fields(JobInfo)] == list(Job.__table__.columns.keys())
+    assert [field.name for field in fields(JobInfo)] == [*Job.__table__.columns.keys(), "result"]

@@ -395,7 +395,7 @@ class Model:
         for key in dead:
             work.changes[key] = None
             self.reached("upkeep: a worker is forgotten")
-        return moved | {"forgotten": len(dead)}
+        return moved | {"forgotten": len(dead), "pruned": 0}
 
     def _settle_cancels(self, work: Work) -> int:
         settled = 0

@@ -49,6 +49,10 @@ FAULTS: dict[str, tuple[str, str]] = {
         ),
         "several places: leases, outcomes",
     ),
+    "a result of a job that has not succeeded": (
+        "insert into jobforge.results select job_id, tenant_id, '1' from jobforge.ready",
+        "has a result without having succeeded",
+    ),
     "a ready job that was never asked for": (
         "insert into jobforge.ready values ('default', 'a', 0, gen_random_uuid(), 't', 0, 0, 0)",
         "in ready without a job",

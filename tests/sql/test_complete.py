@@ -438,7 +438,7 @@ def test_five_hundred_runs_end_in_one_call_and_each_has_its_answer(sql: Sql) -> 
 
     assert {row["answer"] for row in said} == {"done"}
     assert {row["item"]: row["job_id"] for row in said} == {n: run["job_id"] for n, run in enumerate(runs, 1)}
-    ended = sql.look("select job_id, result from jobforge.outcomes")
+    ended = sql.look("select job_id, value as result from jobforge.results")
     assert {row["job_id"]: row["result"] for row in ended} == {run["job_id"]: n for n, run in enumerate(runs)}
 
 

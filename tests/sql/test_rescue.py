@@ -335,7 +335,7 @@ def test_upkeep_does_all_that_is_due_and_says_how_much(sql: Sql) -> None:
     clock.advance(seconds=30)
     counts = {row["step"]: row["moved"] for row in sql("upkeep", worker_id=TWO)}
 
-    assert counts == {"rescued": 1, "promoted": 3, "canceled": 0, "forgotten": 0}
+    assert counts == {"rescued": 1, "promoted": 3, "canceled": 0, "forgotten": 0, "pruned": 0}
     assert {sql.state(job) for job in due} == {"queued"}
     assert sql.state(later) == "scheduled"
     assert {row["moved"] for row in sql("upkeep", worker_id=TWO)} == {0}
@@ -359,7 +359,7 @@ def test_upkeep_names_what_it_rescued_twenty_at_most(sql: Sql) -> None:
     assert rows["rescued"]["moved"] == 21
     assert [job["job_id"] for job in rows["rescued"]["jobs"]] == [str(job) for job in sorted(dead)[:20]]
     assert {(job["outcome"], job["tenant_id"]) for job in rows["rescued"]["jobs"]} == {("lost", "a")}
-    assert [row["jobs"] for row in sql("upkeep")] == [None] * 4
+    assert [row["jobs"] for row in sql("upkeep")] == [None] * 5
 
 
 def test_upkeep_is_bounded(sql: Sql) -> None:

@@ -120,6 +120,7 @@ create table jobforge.idempotency_keys (
     created_at timestamp with time zone not null,
     constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
 );
+CREATE INDEX idempotency_keys_job ON jobforge.idempotency_keys USING btree (job_id);
 alter table jobforge.idempotency_keys owner to jobforge_owner;
 alter table jobforge.idempotency_keys enable row level security;
 alter table jobforge.idempotency_keys force row level security;
@@ -219,7 +220,6 @@ create table jobforge.outcomes (
     attempt integer not null,
     crashes integer not null,
     finished_at timestamp with time zone not null,
-    result json,
     constraint outcomes_pkey PRIMARY KEY (job_id),
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
@@ -240,6 +240,29 @@ create policy outcomes_wall on jobforge.outcomes as restrictive for all to jobfo
 grant select on table jobforge.outcomes to jobforge_admin;
 grant select on table jobforge.outcomes to jobforge_app;
 comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';
+
+-- table jobforge.pruning
+create table jobforge.pruning (
+    walk text not null,
+    behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    began_at timestamp with time zone not null,
+    constraint pruning_pkey PRIMARY KEY (walk),
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.pruning owner to jobforge_owner;
+alter table jobforge.pruning enable row level security;
+alter table jobforge.pruning force row level security;
+create policy pruning_admin on jobforge.pruning as permissive for select to jobforge_admin
+    using (true);
+create policy pruning_owner on jobforge.pruning as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.pruning to jobforge_admin;
+comment on table jobforge.pruning is 'How far each walk of prune has come.';
 
 -- table jobforge.ready
 create table jobforge.ready (
@@ -274,6 +297,49 @@ create policy ready_wall on jobforge.ready as restrictive for all to jobforge_ap
 grant select on table jobforge.ready to jobforge_admin;
 grant select on table jobforge.ready to jobforge_app;
 comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
+
+-- table jobforge.results
+create table jobforge.results (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    value json not null,
+    constraint results_pkey PRIMARY KEY (job_id)
+);
+alter table jobforge.results owner to jobforge_owner;
+alter table jobforge.results enable row level security;
+alter table jobforge.results force row level security;
+create policy results_admin on jobforge.results as permissive for select to jobforge_admin
+    using (true);
+create policy results_owner on jobforge.results as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy results_tenant on jobforge.results as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy results_wall on jobforge.results as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.results to jobforge_admin;
+grant select on table jobforge.results to jobforge_app;
+comment on table jobforge.results is 'What the handlers of succeeded jobs returned.';
+
+-- table jobforge.retention
+create table jobforge.retention (
+    kind text collate "C" not null,
+    type text collate "C" not null default ''::text,
+    keep interval,
+    constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_pkey PRIMARY KEY (kind, type)
+);
+alter table jobforge.retention owner to jobforge_owner;
+alter table jobforge.retention enable row level security;
+alter table jobforge.retention force row level security;
+create policy retention_admin on jobforge.retention as permissive for select to jobforge_admin
+    using (true);
+create policy retention_owner on jobforge.retention as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.retention to jobforge_admin;
+comment on table jobforge.retention is 'How long ended jobs, results and idempotency keys are kept.';
 
 -- table jobforge.scheduled
 create table jobforge.scheduled (
@@ -605,7 +671,9 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS claimed_at,
             NULL::timestamp with time zone AS deadline,
             o.finished_at,
-            o.result
+            ( SELECT r.value
+                   FROM jobforge.results r
+                  WHERE ((r.job_id = o.job_id) AND (r.tenant_id = o.tenant_id))) AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
           WHERE (o.state = 'succeeded'::text)
@@ -635,7 +703,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS claimed_at,
             NULL::timestamp with time zone AS deadline,
             o.finished_at,
-            o.result
+            NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
           WHERE (o.state = 'dead'::text)
@@ -665,7 +733,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS claimed_at,
             NULL::timestamp with time zone AS deadline,
             o.finished_at,
-            o.result
+            NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
           WHERE (o.state = 'canceled'::text)
@@ -703,6 +771,18 @@ alter view jobforge.all_jobs owner to jobforge_owner;
 grant select on view jobforge.all_jobs to jobforge_admin;
 grant select on view jobforge.all_jobs to jobforge_app;
 comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
+
+-- view jobforge.all_results
+create view jobforge.all_results with (security_invoker=true) as
+ SELECT job_id,
+    tenant_id,
+    value
+   FROM jobforge.results
+  WHERE (( SELECT row_security_active('jobforge.results'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_results owner to jobforge_owner;
+grant select on view jobforge.all_results to jobforge_admin;
+grant select on view jobforge.all_results to jobforge_app;
+comment on view jobforge.all_results is 'What handlers returned, of the tenants that who asks may see.';
 
 -- function jobforge.current_tenant
 CREATE OR REPLACE FUNCTION jobforge.current_tenant()

@@ -120,6 +120,7 @@ create table jobforge.idempotency_keys (
     created_at timestamp with time zone not null,
     constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
 );
+CREATE INDEX idempotency_keys_job ON jobforge.idempotency_keys USING btree (job_id);
 alter table jobforge.idempotency_keys owner to jobforge_owner;
 alter table jobforge.idempotency_keys enable row level security;
 alter table jobforge.idempotency_keys force row level security;
@@ -219,7 +220,6 @@ create table jobforge.outcomes (
     attempt integer not null,
     crashes integer not null,
     finished_at timestamp with time zone not null,
-    result json,
     constraint outcomes_pkey PRIMARY KEY (job_id),
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
@@ -240,6 +240,29 @@ create policy outcomes_wall on jobforge.outcomes as restrictive for all to jobfo
 grant select on table jobforge.outcomes to jobforge_admin;
 grant select on table jobforge.outcomes to jobforge_app;
 comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';
+
+-- table jobforge.pruning
+create table jobforge.pruning (
+    walk text not null,
+    behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    began_at timestamp with time zone not null,
+    constraint pruning_pkey PRIMARY KEY (walk),
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.pruning owner to jobforge_owner;
+alter table jobforge.pruning enable row level security;
+alter table jobforge.pruning force row level security;
+create policy pruning_admin on jobforge.pruning as permissive for select to jobforge_admin
+    using (true);
+create policy pruning_owner on jobforge.pruning as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.pruning to jobforge_admin;
+comment on table jobforge.pruning is 'How far each walk of prune has come.';
 
 -- table jobforge.ready
 create table jobforge.ready (
@@ -274,6 +297,49 @@ create policy ready_wall on jobforge.ready as restrictive for all to jobforge_ap
 grant select on table jobforge.ready to jobforge_admin;
 grant select on table jobforge.ready to jobforge_app;
 comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
+
+-- table jobforge.results
+create table jobforge.results (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    value json not null,
+    constraint results_pkey PRIMARY KEY (job_id)
+);
+alter table jobforge.results owner to jobforge_owner;
+alter table jobforge.results enable row level security;
+alter table jobforge.results force row level security;
+create policy results_admin on jobforge.results as permissive for select to jobforge_admin
+    using (true);
+create policy results_owner on jobforge.results as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy results_tenant on jobforge.results as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy results_wall on jobforge.results as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.results to jobforge_admin;
+grant select on table jobforge.results to jobforge_app;
+comment on table jobforge.results is 'What the handlers of succeeded jobs returned.';
+
+-- table jobforge.retention
+create table jobforge.retention (
+    kind text collate "C" not null,
+    type text collate "C" not null default ''::text,
+    keep interval,
+    constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_pkey PRIMARY KEY (kind, type)
+);
+alter table jobforge.retention owner to jobforge_owner;
+alter table jobforge.retention enable row level security;
+alter table jobforge.retention force row level security;
+create policy retention_admin on jobforge.retention as permissive for select to jobforge_admin
+    using (true);
+create policy retention_owner on jobforge.retention as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.retention to jobforge_admin;
+comment on table jobforge.retention is 'How long ended jobs, results and idempotency keys are kept.';
 
 -- table jobforge.scheduled
 create table jobforge.scheduled (
@@ -605,7 +671,9 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS claimed_at,
             NULL::timestamp with time zone AS deadline,
             o.finished_at,
-            o.result
+            ( SELECT r.value
+                   FROM jobforge.results r
+                  WHERE ((r.job_id = o.job_id) AND (r.tenant_id = o.tenant_id))) AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
           WHERE (o.state = 'succeeded'::text)
@@ -635,7 +703,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS claimed_at,
             NULL::timestamp with time zone AS deadline,
             o.finished_at,
-            o.result
+            NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
           WHERE (o.state = 'dead'::text)
@@ -665,7 +733,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             NULL::timestamp with time zone AS claimed_at,
             NULL::timestamp with time zone AS deadline,
             o.finished_at,
-            o.result
+            NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
           WHERE (o.state = 'canceled'::text)
@@ -703,6 +771,18 @@ alter view jobforge.all_jobs owner to jobforge_owner;
 grant select on view jobforge.all_jobs to jobforge_admin;
 grant select on view jobforge.all_jobs to jobforge_app;
 comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
+
+-- view jobforge.all_results
+create view jobforge.all_results with (security_invoker=true) as
+ SELECT job_id,
+    tenant_id,
+    value
+   FROM jobforge.results
+  WHERE (( SELECT row_security_active('jobforge.results'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_results owner to jobforge_owner;
+grant select on view jobforge.all_results to jobforge_admin;
+grant select on view jobforge.all_results to jobforge_app;
+comment on view jobforge.all_results is 'What handlers returned, of the tenants that who asks may see.';
 
 -- function jobforge.act_for
 CREATE OR REPLACE FUNCTION jobforge.act_for(p_tenant_id text)
@@ -795,6 +875,10 @@ AS $function$
      where o.state <> 'canceled'
        and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
     union all
+    select r.job_id, 'has a result without having succeeded' from jobforge.results r
+     where not exists (select from jobforge.outcomes o
+                        where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')
+    union all
     select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
      where not exists (select from jobforge.jobs j where j.id = c.job_id)
     union all
@@ -838,6 +922,38 @@ alter function jobforge.await_job owner to jobforge_owner;
 grant execute on function jobforge.await_job to jobforge_admin;
 grant execute on function jobforge.await_job to jobforge_app;
 comment on function jobforge.await_job is 'The job as it is now; its end will be told on the channel jobforge_done.';
+
+-- function jobforge.begin_walk
+CREATE OR REPLACE FUNCTION jobforge.begin_walk(p_walk text, p_kinds text[], p_anew boolean)
+ RETURNS TABLE(behind uuid, before uuid)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now    timestamptz := jobforge.now();
+    v_keep   interval := (select min(r.keep) from jobforge.retention r where r.kind = any (p_kinds));
+    v_behind uuid;
+    c_start  constant uuid := '00000000-0000-0000-0000-000000000000';
+begin
+    select p.behind into v_behind from jobforge.pruning p
+     where p.walk = p_walk and (p_anew or p.behind <> c_start or p.began_at < v_now - interval '1 minute')
+       for update skip locked;
+    if not found then
+        return;
+    end if;
+    if p_anew or v_behind = c_start then
+        v_behind := c_start;
+        update jobforge.pruning p set began_at = v_now where p.walk = p_walk;
+    end if;
+    return query
+        select v_behind, case when v_keep is null then c_start  -- nothing ever leaves
+                              else jobforge.new_job_id(greatest(v_now - v_keep, timestamptz '1970-01-01 00:00+00')) end;
+end
+$function$
+;
+alter function jobforge.begin_walk owner to jobforge_owner;
+comment on function jobforge.begin_walk is 'Take one of prune''s walks.';
 
 -- function jobforge.cancel_job
 CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid, p_notify boolean DEFAULT true)
@@ -1408,6 +1524,7 @@ begin
         union all select 'scheduled', count(*) from jobforge.scheduled s where s.tenant_id = p_tenant_id
         union all select 'leases', count(*) from jobforge.leases l where l.tenant_id = p_tenant_id
         union all select 'outcomes', count(*) from jobforge.outcomes o where o.tenant_id = p_tenant_id
+        union all select 'results', count(*) from jobforge.results r where r.tenant_id = p_tenant_id
         union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
         union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
@@ -1464,6 +1581,39 @@ grant execute on function jobforge.current_tenant to jobforge_app;
 grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
+-- function jobforge.drop_retention
+CREATE OR REPLACE FUNCTION jobforge.drop_retention(p_kind text, p_type text)
+ RETURNS SETOF jobforge.retention
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from jobforge.retention r where r.kind = p_kind and r.type = nullif(p_type, '') returning *
+$function$
+;
+alter function jobforge.drop_retention owner to jobforge_owner;
+grant execute on function jobforge.drop_retention to jobforge_admin;
+comment on function jobforge.drop_retention is 'Keep a type as long as all others again.';
+
+-- function jobforge.end_walk
+CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_behind uuid := case when cardinality(p_due) >= p_limit then p_due[p_limit]
+                          when cardinality(p_met) >= p_look then p_met[p_look] end;
+begin
+    update jobforge.pruning p set behind = coalesce(v_behind, '00000000-0000-0000-0000-000000000000')
+     where p.walk = p_walk;
+    return v_behind is not null;
+end
+$function$
+;
+alter function jobforge.end_walk owner to jobforge_owner;
+comment on function jobforge.end_walk is 'Let go of one of prune''s walks.';
+
 -- function jobforge.enqueue_job
 CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
@@ -1498,7 +1648,7 @@ begin
         on conflict do nothing;
         exit when found;
         return query
-            select k.job_id, false, j.payload::jsonb is distinct from p_payload::jsonb
+            select k.job_id, false, coalesce(j.payload::jsonb <> p_payload::jsonb, false)
               from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
              where k.tenant_id = v_tenant and k.type = p_type and k.key = p_idempotency_key;
         if found then
@@ -1668,7 +1818,7 @@ begin
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
             select u.p, case when u.c then u.i else k.job_id end, u.c,
-                   not u.c and j.payload::jsonb is distinct from coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}')
+                   not u.c and coalesce(j.payload::jsonb <> coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}'), false)
               from unnest(v_positions, v_ids, v_created) as u (p, i, c)
               join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
               left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant
@@ -2059,6 +2209,20 @@ grant execute on function jobforge.list_jobs to jobforge_admin;
 grant execute on function jobforge.list_jobs to jobforge_app;
 comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; newest first, in pages.';
 
+-- function jobforge.list_retention
+CREATE OR REPLACE FUNCTION jobforge.list_retention()
+ RETURNS SETOF jobforge.retention
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select * from jobforge.retention r order by r.type, r.kind
+$function$
+;
+alter function jobforge.list_retention owner to jobforge_owner;
+grant execute on function jobforge.list_retention to jobforge_admin;
+comment on function jobforge.list_retention is 'How long ended jobs, results and idempotency keys are kept.';
+
 -- function jobforge.list_tenants
 CREATE OR REPLACE FUNCTION jobforge.list_tenants()
  RETURNS TABLE(tenant_id text, queued bigint, scheduled bigint, running bigint, paused_at timestamp with time zone, max_waiting integer)
@@ -2259,6 +2423,187 @@ $function$
 alter function jobforge.promote_due owner to jobforge_owner;
 comment on function jobforge.promote_due is 'Scheduled jobs that are due become queued.';
 
+-- function jobforge.prune
+CREATE OR REPLACE FUNCTION jobforge.prune(p_limit integer DEFAULT 1000, p_anew boolean DEFAULT false)
+ RETURNS TABLE(kind text, pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_limit(p_limit);
+    return query select 'jobs', p.pruned, p.more from jobforge.prune_jobs(p_limit, coalesce(p_anew, false)) p;
+    return query select 'results', p.pruned, p.more from jobforge.prune_results(p_limit, coalesce(p_anew, false)) p;
+    return query select 'idempotency_keys', p.pruned, p.more from jobforge.prune_keys(p_limit, coalesce(p_anew, false)) p;
+end
+$function$
+;
+alter function jobforge.prune owner to jobforge_owner;
+grant execute on function jobforge.prune to jobforge_admin;
+comment on function jobforge.prune is 'Delete what was kept for long enough, in bounded steps.';
+
+-- function jobforge.prune_jobs
+CREATE OR REPLACE FUNCTION jobforge.prune_jobs(p_limit integer, p_anew boolean)
+ RETURNS TABLE(pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_gone   uuid[];
+    v_more   boolean;
+    c_look   constant integer := 5 * p_limit;  -- so many are looked at, for some are kept for longer than others
+begin
+    select * into v_walk from jobforge.begin_walk('jobs', array['succeeded', 'dead', 'canceled'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select o.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+              from jobforge.outcomes o
+              join jobforge.jobs j on j.id = o.job_id
+              left join jobforge.retention own on own.kind = o.state and own.type = j.type
+              left join jobforge.retention every on every.kind = o.state and every.type = ''
+             where o.job_id > v_walk.behind and o.job_id < v_walk.before
+             order by o.job_id limit c_look) m;
+    v_more := jobforge.end_walk('jobs', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+
+    -- what was retried and ended again meanwhile has ended after v_now
+    v_gone := array(select o.job_id from jobforge.outcomes o
+                     where o.job_id = any (v_due) and o.finished_at < v_now for update skip locked);
+    with theirs as (
+        select k.tenant_id, k.type, k.key, k.job_id
+          from jobforge.jobs j join jobforge.unique_keys k
+               on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
+         where j.id = any (v_gone)
+    ), free as (
+        select k.tenant_id, k.type, k.key, k.job_id
+          from theirs t join jobforge.unique_keys k on k.tenant_id = t.tenant_id and k.type = t.type and k.key = t.key
+         where k.job_id = t.job_id for update of k skip locked
+    ), gone as (
+        delete from jobforge.unique_keys k using free f
+         where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.key
+    )
+    select array(select g from unnest(v_gone) g
+                  where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
+    delete from jobforge.results r where r.job_id = any (v_gone);
+    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
+        select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
+    delete from jobforge.outcomes o where o.job_id = any (v_gone);
+    delete from jobforge.jobs j where j.id = any (v_gone);
+    return query select cardinality(v_gone), v_more;
+end
+$function$
+;
+alter function jobforge.prune_jobs owner to jobforge_owner;
+comment on function jobforge.prune_jobs is 'Delete ended jobs that were kept for long enough.';
+
+-- function jobforge.prune_keys
+CREATE OR REPLACE FUNCTION jobforge.prune_keys(p_limit integer, p_anew boolean)
+ RETURNS TABLE(pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_more   boolean;
+    v_pruned integer;
+    c_look   constant integer := 5 * p_limit;
+begin
+    select * into v_walk from jobforge.begin_walk('idempotency_keys', array['idempotency_key'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select k.job_id,
+                   k.created_at < v_now - case when own.kind is null then every.keep else own.keep end
+                       and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id)) as due
+              from jobforge.idempotency_keys k
+              left join jobforge.outcomes o on o.job_id = k.job_id
+              left join jobforge.retention own on own.kind = 'idempotency_key' and own.type = k.type
+              left join jobforge.retention every on every.kind = 'idempotency_key' and every.type = ''
+             where k.job_id > v_walk.behind and k.job_id < v_walk.before
+             order by k.job_id limit c_look) m;
+    v_more := jobforge.end_walk('idempotency_keys', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+    delete from jobforge.idempotency_keys d where d.ctid = any (array(
+        select k.ctid from jobforge.idempotency_keys k where k.job_id = any (v_due) for update skip locked));
+    get diagnostics v_pruned = row_count;
+    return query select v_pruned, v_more;
+end
+$function$
+;
+alter function jobforge.prune_keys owner to jobforge_owner;
+comment on function jobforge.prune_keys is 'Delete idempotency keys that were kept for long enough.';
+
+-- function jobforge.prune_results
+CREATE OR REPLACE FUNCTION jobforge.prune_results(p_limit integer, p_anew boolean)
+ RETURNS TABLE(pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_more   boolean;
+    v_pruned integer;
+    c_look   constant integer := 5 * p_limit;
+begin
+    select * into v_walk from jobforge.begin_walk('results', array['result'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select r.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+              from jobforge.results r
+              join jobforge.outcomes o on o.job_id = r.job_id
+              join jobforge.jobs j on j.id = r.job_id
+              left join jobforge.retention own on own.kind = 'result' and own.type = j.type
+              left join jobforge.retention every on every.kind = 'result' and every.type = ''
+             where r.job_id > v_walk.behind and r.job_id < v_walk.before
+             order by r.job_id limit c_look) m;
+    v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+    delete from jobforge.results d where d.ctid = any (array(
+        select r.ctid from jobforge.results r where r.job_id = any (v_due) for update skip locked));
+    get diagnostics v_pruned = row_count;
+    return query select v_pruned, v_more;
+end
+$function$
+;
+alter function jobforge.prune_results owner to jobforge_owner;
+comment on function jobforge.prune_results is 'Delete results that were kept for long enough.';
+
 -- function jobforge.purge_tenant
 CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integer DEFAULT 1000)
  RETURNS integer
@@ -2319,6 +2664,7 @@ begin
                               and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
            and not exists (select from jobforge.leases l where l.job_id = u.id)
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
+    delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
@@ -2574,6 +2920,9 @@ begin
          where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
         exit when found;
     end loop;
+    if v_run is null and not exists (select from jobforge.jobs j where j.id = v_job.id) then
+        return;  -- who was waited for has pruned or purged it
+    end if;
     if v_run is null then
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
@@ -2666,6 +3015,37 @@ grant execute on function jobforge.schema_version to jobforge_app;
 grant execute on function jobforge.schema_version to jobforge_worker;
 comment on function jobforge.schema_version is 'This schema''s revision, and the oldest code it serves.';
 
+-- function jobforge.set_retention
+CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text)
+ RETURNS SETOF jobforge.retention
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_kind is null or p_kind not in ('succeeded', 'dead', 'canceled', 'result', 'idempotency_key') then
+        raise exception 'jobforge: nothing is kept that is called %', coalesce(quote_literal(left(p_kind, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Kinds: succeeded, dead, canceled, result, idempotency_key.';
+    end if;
+    if not jobforge.check_interval(p_keep, interval '0', interval '36500 days') then
+        raise exception 'jobforge: p_keep must be between 0 and 36500 days'
+            using errcode = 'JF003', hint = 'NULL keeps it for ever.';
+    end if;
+    if length(p_type) > 100 or p_type !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$' then
+        raise exception 'jobforge: no job has the type %', quote_literal(left(p_type, 50))
+            using errcode = 'JF003', hint = 'NULL stands for every type.';
+    end if;
+    return query
+        insert into jobforge.retention (kind, type, keep) values (p_kind, coalesce(p_type, ''), p_keep)
+        on conflict (kind, type) do update set keep = excluded.keep
+        returning *;
+end
+$function$
+;
+alter function jobforge.set_retention owner to jobforge_owner;
+grant execute on function jobforge.set_retention to jobforge_admin;
+comment on function jobforge.set_retention is 'Say how long a kind is kept, of every type or of one.';
+
 -- function jobforge.settle
 CREATE OR REPLACE FUNCTION jobforge.settle(p_ended jobforge.ended_run[])
  RETURNS void
@@ -2708,10 +3088,13 @@ begin
                                        run_ms, error)
         select job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, v_now, run_ms, error from verdict
     ), finished as (
-        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at, result)
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
         select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
-               crashed, v_now, case when final_state = 'succeeded' then result end
+               crashed, v_now
           from verdict where final_state is not null
+    ), returned as (
+        insert into jobforge.results (job_id, tenant_id, value)
+        select job_id, tenant_id, result from verdict where final_state = 'succeeded' and result is not null
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
@@ -2979,13 +3362,14 @@ begin
            for update of w skip locked));
     get diagnostics v_moved = row_count;
     return query select 'forgotten', v_moved, null::json;
+    return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
 end
 $function$
 ;
 alter function jobforge.upkeep owner to jobforge_owner;
 grant execute on function jobforge.upkeep to jobforge_admin;
 grant execute on function jobforge.upkeep to jobforge_worker;
-comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers; in bounded steps.';
+comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers, pruning; in bounded steps.';
 
 -- function jobforge.use_tenancy
 CREATE OR REPLACE FUNCTION jobforge.use_tenancy(p_tenancy text)

@@ -35,6 +35,10 @@ as $$
      where o.state <> 'canceled'
        and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
     union all
+    select r.job_id, 'has a result without having succeeded' from jobforge.results r
+     where not exists (select from jobforge.outcomes o
+                        where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')
+    union all
     select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
      where not exists (select from jobforge.jobs j where j.id = c.job_id)
     union all

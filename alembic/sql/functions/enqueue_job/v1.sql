@@ -1,6 +1,6 @@
 -- Enqueues one job in the caller's transaction: it exists if and only if that commits. NULL means the default.
--- With an idempotency key, (tenant, type, key) names one job for ever: a second call gets the original's id,
--- created = false, and whether its payload differs. At READ COMMITTED that holds for racing twins too: the insert
+-- With an idempotency key, (tenant, type, key) names one job until its retention ends: a second call gets the original's
+-- id, created = false, and whether its payload differs (not, where the job itself is pruned). At READ COMMITTED that holds for racing twins too: the insert
 -- of the key waits for the twin's transaction, and the next statement sees what it committed. Above it a twin
 -- newer than the snapshot is Postgres's own 40001.
 -- With a unique key it names one job at a time instead; p_on_duplicate says what becomes of this call while there is
@@ -54,7 +54,7 @@ begin
         on conflict do nothing;
         exit when found;
         return query
-            select k.job_id, false, j.payload::jsonb is distinct from p_payload::jsonb
+            select k.job_id, false, coalesce(j.payload::jsonb <> p_payload::jsonb, false)
               from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
              where k.tenant_id = v_tenant and k.type = p_type and k.key = p_idempotency_key;
         if found then

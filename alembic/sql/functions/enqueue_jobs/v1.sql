@@ -113,7 +113,7 @@ begin
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
         return query
             select u.p, case when u.c then u.i else k.job_id end, u.c,
-                   not u.c and j.payload::jsonb is distinct from coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}')
+                   not u.c and coalesce(j.payload::jsonb <> coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}'), false)
               from unnest(v_positions, v_ids, v_created) as u (p, i, c)
               join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
               left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant

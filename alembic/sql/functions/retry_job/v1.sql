@@ -20,6 +20,9 @@ begin
          where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
         exit when found;
     end loop;
+    if v_run is null and not exists (select from jobforge.jobs j where j.id = v_job.id) then
+        return;  -- who was waited for has pruned or purged it
+    end if;
     if v_run is null then
         raise exception 'jobforge: only a dead or canceled job can be retried'
             using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';

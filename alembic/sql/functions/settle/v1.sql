@@ -44,10 +44,13 @@ begin
                                        run_ms, error)
         select job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, v_now, run_ms, error from verdict
     ), finished as (
-        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at, result)
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
         select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
-               crashed, v_now, case when final_state = 'succeeded' then result end
+               crashed, v_now
           from verdict where final_state is not null
+    ), returned as (
+        insert into jobforge.results (job_id, tenant_id, value)
+        select job_id, tenant_id, result from verdict where final_state = 'succeeded' and result is not null
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried

@@ -1,4 +1,4 @@
--- What has to be done now and then, by any worker, in bounded steps: rescue, promote, late cancels, dead workers.
+-- What has to be done now and then, by any worker, in bounded steps: rescue, promote, late cancels, dead workers, pruning.
 -- Names of what it rescued the first 20 jobs, for the log of whoever called it; the rest are counted.
 create or replace function jobforge.upkeep(p_worker_id uuid default null, p_limit integer default 1000)
 returns table (step text, moved integer, jobs json)
@@ -32,8 +32,9 @@ begin
            for update of w skip locked));
     get diagnostics v_moved = row_count;
     return query select 'forgotten', v_moved, null::json;
+    return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
 end
 $$;
 
 grant execute on function jobforge.upkeep to jobforge_worker, jobforge_admin;
-comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers; in bounded steps.';
+comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers, pruning; in bounded steps.';

@@ -1,4 +1,5 @@
--- The original job of each idempotency key. Only jobs that have a key pay for it; the primary key is the promise.
+-- The original job of each idempotency key, also when that is pruned. Only jobs that have a key pay for it; the primary
+-- key is the promise.
 create table jobforge.idempotency_keys (
     tenant_id  text collate "C" not null,
     type       text collate "C" not null,
@@ -7,6 +8,7 @@ create table jobforge.idempotency_keys (
     created_at timestamptz      not null,
     primary key (tenant_id, type, key)
 );
+create index idempotency_keys_job on jobforge.idempotency_keys (job_id);  -- their age
 
 -- as in jobs: no guess of the planner spells a name
 alter table jobforge.idempotency_keys alter tenant_id set statistics 0, alter type set statistics 0, alter key set statistics 0;

@@ -6,8 +6,7 @@ create table jobforge.outcomes (
     run         integer          not null,
     attempt     integer          not null,
     crashes     integer          not null,
-    finished_at timestamptz      not null,
-    result      json
+    finished_at timestamptz      not null
 );
 create index outcomes_state on jobforge.outcomes (tenant_id, state, job_id);
 

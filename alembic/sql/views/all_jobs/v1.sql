@@ -22,17 +22,20 @@ select * from (
       from jobforge.jobs j join jobforge.leases l on l.job_id = j.id and l.tenant_id = j.tenant_id
     union all
     select j.*, 'succeeded'::text collate "C" as state, o.run, o.attempt, o.crashes, null::timestamptz as due_at,
-           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at, o.result
+           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at,
+           (select r.value from jobforge.results r where r.job_id = o.job_id and r.tenant_id = o.tenant_id) as result
       from jobforge.jobs j join jobforge.outcomes o on o.job_id = j.id and o.tenant_id = j.tenant_id
      where o.state = 'succeeded'
     union all
     select j.*, 'dead'::text collate "C" as state, o.run, o.attempt, o.crashes, null::timestamptz as due_at,
-           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at, o.result
+           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at,
+           null::json as result
       from jobforge.jobs j join jobforge.outcomes o on o.job_id = j.id and o.tenant_id = j.tenant_id
      where o.state = 'dead'
     union all
     select j.*, 'canceled'::text collate "C" as state, o.run, o.attempt, o.crashes, null::timestamptz as due_at,
-           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at, o.result
+           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at,
+           null::json as result
       from jobforge.jobs j join jobforge.outcomes o on o.job_id = j.id and o.tenant_id = j.tenant_id
      where o.state = 'canceled'
     union all

@@ -1,0 +1,67 @@
+-- Deletes up to p_limit ended jobs that were kept for long enough, with all that belongs to them but their idempotency
+-- keys. Waits for nobody: a job whose outcome (a retry) or unique key (an enqueue) somebody holds stays until the next walk.
+create or replace function jobforge.prune_jobs(p_limit integer, p_anew boolean)
+returns table (pruned integer, more boolean)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- everything is met by key
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_gone   uuid[];
+    v_more   boolean;
+    c_look   constant integer := 5 * p_limit;  -- so many are looked at, for some are kept for longer than others
+begin
+    select * into v_walk from jobforge.begin_walk('jobs', array['succeeded', 'dead', 'canceled'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select o.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+              from jobforge.outcomes o
+              join jobforge.jobs j on j.id = o.job_id
+              left join jobforge.retention own on own.kind = o.state and own.type = j.type
+              left join jobforge.retention every on every.kind = o.state and every.type = ''
+             where o.job_id > v_walk.behind and o.job_id < v_walk.before
+             order by o.job_id limit c_look) m;
+    v_more := jobforge.end_walk('jobs', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+
+    -- what was retried and ended again meanwhile has ended after v_now
+    v_gone := array(select o.job_id from jobforge.outcomes o
+                     where o.job_id = any (v_due) and o.finished_at < v_now for update skip locked);
+    with theirs as (
+        select k.tenant_id, k.type, k.key, k.job_id
+          from jobforge.jobs j join jobforge.unique_keys k
+               on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
+         where j.id = any (v_gone)
+    ), free as (
+        select k.tenant_id, k.type, k.key, k.job_id
+          from theirs t join jobforge.unique_keys k on k.tenant_id = t.tenant_id and k.type = t.type and k.key = t.key
+         where k.job_id = t.job_id for update of k skip locked
+    ), gone as (
+        delete from jobforge.unique_keys k using free f
+         where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.key
+    )
+    select array(select g from unnest(v_gone) g
+                  where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
+    delete from jobforge.results r where r.job_id = any (v_gone);
+    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
+        select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
+    delete from jobforge.outcomes o where o.job_id = any (v_gone);
+    delete from jobforge.jobs j where j.id = any (v_gone);
+    return query select cardinality(v_gone), v_more;
+end
+$$;
+
+comment on function jobforge.prune_jobs is 'Delete ended jobs that were kept for long enough.';

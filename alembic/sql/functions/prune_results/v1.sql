@@ -1,0 +1,45 @@
+-- Deletes up to p_limit results that were kept for long enough; their jobs stay. See prune_jobs.
+create or replace function jobforge.prune_results(p_limit integer, p_anew boolean)
+returns table (pruned integer, more boolean)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_more   boolean;
+    v_pruned integer;
+    c_look   constant integer := 5 * p_limit;
+begin
+    select * into v_walk from jobforge.begin_walk('results', array['result'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select r.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+              from jobforge.results r
+              join jobforge.outcomes o on o.job_id = r.job_id
+              join jobforge.jobs j on j.id = r.job_id
+              left join jobforge.retention own on own.kind = 'result' and own.type = j.type
+              left join jobforge.retention every on every.kind = 'result' and every.type = ''
+             where r.job_id > v_walk.behind and r.job_id < v_walk.before
+             order by r.job_id limit c_look) m;
+    v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+    delete from jobforge.results d where d.ctid = any (array(
+        select r.ctid from jobforge.results r where r.job_id = any (v_due) for update skip locked));
+    get diagnostics v_pruned = row_count;
+    return query select v_pruned, v_more;
+end
+$$;
+
+comment on function jobforge.prune_results is 'Delete results that were kept for long enough.';
