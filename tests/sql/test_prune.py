@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -50,7 +51,7 @@ def pruned(sql: Sql) -> int:
     return prune(sql)["jobs"]
 
 
-def ended(sql: Sql, outcome: str = "succeeded", type_: str = "t", **options: object) -> uuid.UUID:
+def ended(sql: Sql, outcome: str = "succeeded", type_: str = "t", **options: Any) -> uuid.UUID:
     job = sql.enqueue(type_=type_, **options)
     run = sql.claim_one(types=[type_])
     assert sql.complete(run, outcome, final=True, error={"type": "X"}, result={"n": 1}) == "done"
