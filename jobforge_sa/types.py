@@ -166,6 +166,15 @@ class JobInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a job does not run, or how it came to its end: a code for programs, a sentence for people, and its facts."""
+
+    code: str
+    says: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
     """One page of jobs, newest first. Pass `cursor` to get the next; None: this was the last."""
 

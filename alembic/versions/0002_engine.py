@@ -87,6 +87,11 @@ FUNCTIONS = (
     "count_tenant",
     "export_tenant",
     "purge_tenant",
+    "moment_text",
+    "workers_of",
+    "why_queued",
+    "why_ended",
+    "why_job",
     "audit",
 )
 

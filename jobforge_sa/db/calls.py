@@ -94,7 +94,7 @@ _JOB = (
     column("finished_at", DateTime(timezone=True)),
     column("result", Text()),
 )
-_JSON = frozenset({"payload", "trace", "result"})  # fetched as text, decoded by the caller
+_JSON = frozenset({"payload", "trace", "result", "detail"})  # fetched as text, decoded by the caller
 
 
 class Call:
@@ -149,6 +149,9 @@ RESCHEDULE_JOB = Call(
     "reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval", "notify": "bool"}, _JOB
 )
 GET_JOB = Call("get_job", {"job_id": "uuid"}, _JOB)
+WHY_JOB = Call(
+    "why_job", {"job_id": "uuid"}, (column("code", Text()), column("says", Text()), column("detail", Text()))
+)
 AWAIT_JOB = Call("await_job", {"job_id": "uuid", "for": "interval"}, _JOB)
 LAST_ERROR = text(
     "select cast(a.error as pg_catalog.text) from jobforge.all_attempts a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, Unpack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -14,7 +14,7 @@ from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobOptions, NewJob, Task
 from jobforge_sa.tenant import Tenant
-from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
+from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -78,6 +78,10 @@ class AsyncJobs:
     async def get(self, job_id: uuid.UUID) -> JobInfo:
         """See `Jobs.get`."""
         return await self._run(lambda jobs: jobs.get(job_id))
+
+    async def why(self, job_id: uuid.UUID) -> Sequence[Reason]:
+        """See `Jobs.why`."""
+        return await self._run(lambda jobs: jobs.why(job_id))
 
     async def list(
         self,

@@ -24,7 +24,7 @@ from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
 from jobforge_sa.errors import ConfigurationError, InvalidJob, JobNotFound, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task
 from jobforge_sa.tenant import Named, Tenant, name_of, named
-from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
+from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
 P = TypeVar("P")
 
@@ -173,6 +173,22 @@ class Jobs:
         """
         return self._one(calls.GET_JOB, job_id)
 
+    def why(self, job_id: uuid.UUID) -> Sequence[Reason]:
+        """Why a job does not run, or how it came to its end: the answer first.
+
+        Raises:
+            JobNotFound: there is none of this tenant.
+        """
+        connection = self._begin()
+        with translated(connection):
+            rows = connection.execute(
+                calls.WHY_JOB.statement(self._tenant),
+                calls.WHY_JOB.values(self._tenant, job_id=identifier("job_id", job_id)),
+            ).all()
+        if not rows:
+            raise _unknown(job_id)
+        return [Reason(row.code, row.says, decode(row.detail)) for row in rows]
+
     def list(
         self,
         *,
@@ -315,7 +331,7 @@ class Jobs:
                 call.statement(self._tenant), call.values(self._tenant, job_id=job_id, **values)
             ).one_or_none()
         if row is None:
-            raise JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
+            raise _unknown(job_id)
         return _info(row)
 
 
@@ -336,6 +352,10 @@ def translated(connection: Connection) -> Iterator[None]:
         if better is None:
             raise
         raise better from error
+
+
+def _unknown(job_id: uuid.UUID) -> JobNotFound:
+    return JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
 
 
 def _call(connection: Connection, call: calls.Call, tenant: Named | None, **values: object) -> Any:

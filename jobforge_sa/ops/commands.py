@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -18,19 +17,16 @@ from jobforge_sa.ops import (
     database,
     doctor,
     doctor_page,
-    job_list,
-    job_page,
     logs,
     migration,
     records,
     screen,
 )
-from jobforge_sa.ops.options import TenantName, Url
-from jobforge_sa.ops.reader import reading
+from jobforge_sa.ops.job_commands import jobs, why
+from jobforge_sa.ops.options import Url
 from jobforge_sa.ops.retention_commands import prune, retention
 from jobforge_sa.ops.tenancy_commands import tenancy
 from jobforge_sa.ops.tenant_commands import tenants
-from jobforge_sa.types import JobState
 
 log = logging.getLogger("jobforge_sa.cli")
 
@@ -55,13 +51,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-jobs = typer.Typer(help="Look at jobs.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 
 app.add_typer(tenants, name="tenants")
 app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")
 app.command()(prune)
+app.command()(why)
 
 
 def _print_version(wanted: bool) -> None:
@@ -181,52 +177,3 @@ def examine(
     else:
         screen.show(screen.console(), *doctor_page.parts(report))
     raise typer.Exit(report.status(strict=strict))
-
-
-@jobs.command("list")
-def list_jobs(
-    url: Url = None,
-    tenant: TenantName = None,
-    state: Annotated[JobState | None, typer.Option(metavar="STATE", help=f"In this state only: {', '.join(JobState)}.", case_sensitive=False)] = None,  # noqa: E501
-    task_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of this type only.")] = None,
-    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="Of this queue only.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Enqueued in the last 90s, 15m, 2h, 3d, 1w; or since an ISO time with a zone.")] = None,  # noqa: E501
-    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show.")] = 50,
-    cursor: Annotated[uuid.UUID | None, typer.Option(metavar="ID", help="Go on behind this job: the last one of a page.")] = None,  # noqa: E501
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one job each.")] = False,
-) -> None:  # fmt: skip
-    """List jobs, newest first."""
-    filters = job_list.Filters(state, task_type, queue, since, limit, cursor)
-    with reading(database.engine(url), tenant) as reader:
-        page = job_list.fetch(reader, filters)
-        told = {} if as_json else job_list.histories(reader, page)
-        now = reader.now
-    if as_json:
-        for job in page.jobs:
-            typer.echo(records.line(records.job(job)))
-        return
-    if not page.jobs:
-        typer.echo("no more jobs" if cursor else "no jobs")
-        return
-    console = screen.console()
-    screen.show(console, job_list.table(page.jobs, told, now, console.width))
-    if page.cursor is not None:
-        typer.echo(f"\nmore: {filters.command(page.cursor, url=url, tenant=tenant)}")
-
-
-@jobs.command("show")
-def show_job(
-    job_id: Annotated[uuid.UUID, typer.Argument(metavar="JOB_ID", help="The job's id.")],
-    url: Url = None,
-    tenant: TenantName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, tracebacks included.")] = False,
-) -> None:
-    """Show all about one job: what was asked, where it stands, and each attempt."""
-    with reading(database.engine(url), tenant) as reader:
-        job = reader.job(job_id)
-        attempts = reader.attempts(job_id)
-        now = reader.now
-    if as_json:
-        typer.echo(records.line(records.job(job) | {"attempts": [records.attempt(one) for one in attempts]}))
-        return
-    screen.show(screen.console(), *job_page.parts(job, attempts, now))

@@ -86,6 +86,26 @@ def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
         yield Reader(session, tenant)
 
 
+@contextmanager
+def changing(target: Engine, tenant: str | None, job_id: uuid.UUID) -> Iterator[tuple[Jobs, JobInfo]]:
+    """One transaction that changes a job: its tenant's jobs, and how it is at first. Administrators need no tenant.
+
+    Raises:
+        JobNotFound: there is none. What `reading` raises.
+    """
+    options = {"isolation_level": "READ COMMITTED"}
+    with (
+        database.translated(target, "jobforge_app"),
+        Session(target.execution_options(**options)) as session,
+        session.begin(),
+    ):
+        reader = Reader(session, tenant)
+        before = reader.job(job_id)
+        if reader.sees_all:
+            session.execute(calls.ACT_FOR, {"tenant_id": before.tenant_id})
+        yield reader.jobs, before
+
+
 def _require_plain(session: Session) -> None:
     """Tell nothing found from nothing to be seen: where tenants are signed, one without a token has no jobs.
 

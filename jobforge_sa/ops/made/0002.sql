@@ -2253,6 +2253,21 @@ alter function jobforge.list_tenants owner to jobforge_owner;
 grant execute on function jobforge.list_tenants to jobforge_admin;
 comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
 
+-- function jobforge.moment_text
+CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
+$function$
+;
+alter function jobforge.moment_text owner to jobforge_owner;
+grant execute on function jobforge.moment_text to jobforge_admin;
+grant execute on function jobforge.moment_text to jobforge_app;
+comment on function jobforge.moment_text is 'A moment as people read it.';
+
 -- function jobforge.new_job_id
 CREATE OR REPLACE FUNCTION jobforge.new_job_id(p_at timestamp with time zone)
  RETURNS uuid
@@ -3408,3 +3423,176 @@ $function$
 ;
 alter function jobforge.wake owner to jobforge_owner;
 comment on function jobforge.wake is 'A hint for sleeping workers that the queue has got something.';
+
+-- function jobforge.why_ended
+CREATE OR REPLACE FUNCTION jobforge.why_ended(p_job jobforge.all_jobs, p_last jobforge.all_attempts)
+ RETURNS TABLE(code text, says text, detail json)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.code, w.says, json_build_object('finished_at', p_job.finished_at, 'run', p_last.run, 'outcome', p_last.outcome)
+      from (values
+        (p_job.state = 'succeeded', 'succeeded',
+         format('it succeeded in run %s, at attempt %s of %s', p_job.run, p_job.attempt, p_job.max_attempts)),
+        (p_job.state = 'canceled' and p_last.finished_at is distinct from p_job.finished_at,
+         'canceled_waiting', 'it was canceled while it waited'),
+        (p_job.state = 'canceled', 'canceled_running', format('it was canceled in run %s', p_job.run)),
+        (p_last.outcome = 'lost', 'crashed',
+         format('it has lost %s workers in a row, and is taken for what killed them', p_job.crashes)),
+        (p_job.attempt >= p_job.max_attempts, 'attempts_used',
+         format('all its %s attempts have failed', p_job.max_attempts)),
+        (true, 'final', format('attempt %s failed in a way that no retry can cure', p_job.attempt))
+      ) w (holds, code, says)
+     where w.holds limit 1
+$function$
+;
+alter function jobforge.why_ended owner to jobforge_owner;
+grant execute on function jobforge.why_ended to jobforge_admin;
+grant execute on function jobforge.why_ended to jobforge_app;
+comment on function jobforge.why_ended is 'How a job came to its end.';
+
+-- function jobforge.why_job
+CREATE OR REPLACE FUNCTION jobforge.why_job(p_job_id uuid)
+ RETURNS TABLE(code text, says text, detail json)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now     timestamptz := jobforge.now();
+    v_job     jobforge.all_jobs;
+    v_last    jobforge.all_attempts;
+    v_workers record;
+begin
+    select * into v_job from jobforge.get_job(p_job_id);
+    if not found then
+        return;
+    end if;
+    select * into v_last from jobforge.all_attempts a
+     where a.job_id = v_job.id and a.tenant_id = v_job.tenant_id order by a.run desc limit 1;
+    select * into v_workers from jobforge.workers_of(v_job.queue, v_job.type, v_job.worker_id);
+    if v_job.state = 'queued' then
+        return query select * from jobforge.why_queued(v_job);
+    elsif v_job.state = 'scheduled' then
+        return query
+            select case when v_job.due_at <= v_now then 'overdue' else w.code end,
+                   case when v_job.due_at <= v_now
+                        then 'it has been due since ' || jobforge.moment_text(v_job.due_at) || ': the next claim or upkeep of any worker queues it'
+                        else w.says || jobforge.moment_text(v_job.due_at) end,
+                   json_build_object('due_at', v_job.due_at)
+              from (select case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'retry'
+                                when v_last.outcome in ('snoozed', 'released') then v_last.outcome else 'delayed' end,
+                           case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'it is retried at '
+                                when v_last.outcome in ('snoozed', 'released') then 'its last run put it off until '
+                                else 'it was enqueued for ' end) w (code, says);
+        if v_workers.living = 0 then
+            return query select w.* from jobforge.why_queued(v_job) w where w.code = 'no_worker';
+        end if;
+    elsif v_job.state = 'running' then
+        return query
+            select case when v_workers.alive_until > v_now then 'running' else 'worker_lost' end,
+                   case when v_workers.alive_until > v_now
+                        then format('it is running since %s; its worker is taken for alive until %s',
+                                    jobforge.moment_text(v_job.claimed_at), jobforge.moment_text(v_workers.alive_until))
+                        else 'its worker has not been heard of' || coalesce(' since ' || jobforge.moment_text(v_workers.alive_until), '')
+                             || ': the next upkeep of any worker takes the job back' end,
+                   json_build_object('worker_id', v_job.worker_id, 'claimed_at', v_job.claimed_at,
+                                     'alive_until', v_workers.alive_until, 'deadline', v_job.deadline);
+        return query
+            select 'past_deadline', 'its lease has passed its deadline, ' || jobforge.moment_text(v_job.deadline) || ': it is taken back',
+                   json_build_object('deadline', v_job.deadline) where v_job.deadline <= v_now;
+        return query
+            select 'cancel_requested', 'it was asked to stop at ' || jobforge.moment_text(c.requested_at),
+                   json_build_object('requested_at', c.requested_at)
+              from jobforge.cancel_requests c where c.job_id = v_job.id and c.tenant_id = v_job.tenant_id;
+    else
+        return query select * from jobforge.why_ended(v_job, v_last);
+    end if;
+    return query
+        select 'last_run', format('run %s ended as %s%s', v_last.run, v_last.outcome,
+                                  coalesce(': ' || nullif(concat_ws(': ', v_last.error ->> 'type',
+                                                                    left(v_last.error ->> 'message', 500)), ''), '')),
+               json_build_object('run', v_last.run, 'outcome', v_last.outcome, 'finished_at', v_last.finished_at,
+                                 'worker_id', v_last.worker_id)
+         where v_last.run is not null and v_job.state <> 'succeeded';
+end
+$function$
+;
+alter function jobforge.why_job owner to jobforge_owner;
+grant execute on function jobforge.why_job to jobforge_admin;
+grant execute on function jobforge.why_job to jobforge_app;
+comment on function jobforge.why_job is 'Why a job does not run, or how it came to its end.';
+
+-- function jobforge.why_queued
+CREATE OR REPLACE FUNCTION jobforge.why_queued(p_job jobforge.all_jobs)
+ RETURNS TABLE(code text, says text, detail json)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_paused  timestamptz := (select t.paused_at from jobforge.tenants t where t.tenant_id = p_job.tenant_id);
+    v_suspect boolean := p_job.crashes >= 2;
+    v_workers record;
+    v_before  bigint;
+    c_look    constant integer := 10000;  -- so many before it are counted
+begin
+    select * into v_workers from jobforge.workers_of(p_job.queue, p_job.type);
+    if v_paused is not null then
+        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_paused),
+                            json_build_object('paused_at', v_paused);
+    end if;
+    if v_workers.living = 0 then
+        return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
+                                                '; the last one lived until ' || jobforge.moment_text(v_workers.last_alive)),
+                            json_build_object('last_alive', v_workers.last_alive);
+    elsif v_workers.knowing = 0 then
+        return query select 'unknown_type', format('%s live workers work on its queue, and none of them knows the type %s',
+                                                   v_workers.living, p_job.type),
+                            json_build_object('living', v_workers.living);
+    end if;
+    if v_suspect then
+        return query select 'suspect', format('it has lost its last %s workers: it runs alone, in a worker that is idle or '
+                                              'makes way for it', p_job.crashes),
+                            json_build_object('crashes', p_job.crashes);
+    end if;
+    v_before := (select count(*) from (
+        select from jobforge.ready r
+         where r.queue = p_job.queue and r.suspect = v_suspect and r.tenant_id = p_job.tenant_id
+           and (r.priority, r.job_id) < (p_job.priority, p_job.id) limit c_look) b);
+    return query
+        select case when v_before = 0 then 'next' else 'behind' end,
+               case when v_before = 0 then 'it is the next of its tenant in this queue'
+                    else format('%s of its tenant''s jobs come first in this queue',
+                                case when v_before = c_look then c_look || ' or more' else v_before::text end) end
+               || case when v_workers.knowing > 0 and v_paused is null
+                       then format('; workers that know its type: %s', v_workers.knowing) else '' end,
+               json_build_object('before', v_before, 'knowing', v_workers.knowing);
+end
+$function$
+;
+alter function jobforge.why_queued owner to jobforge_owner;
+grant execute on function jobforge.why_queued to jobforge_admin;
+grant execute on function jobforge.why_queued to jobforge_app;
+comment on function jobforge.why_queued is 'Why a queued job is not running.';
+
+-- function jobforge.workers_of
+CREATE OR REPLACE FUNCTION jobforge.workers_of(p_queue text, p_type text, p_worker_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select count(*) filter (where w.here and w.lives)::integer,
+           count(*) filter (where w.here and w.lives and (w.types is null or p_type = any (w.types)))::integer,
+           max(w.alive_until) filter (where w.here),
+           max(w.alive_until) filter (where w.worker_id = p_worker_id)
+      from (select k.*, k.queues is null or p_queue = any (k.queues) as here, k.alive_until > n.now as lives
+              from jobforge.workers k cross join (select jobforge.now() as now) n) w
+$function$
+;
+alter function jobforge.workers_of owner to jobforge_owner;
+grant execute on function jobforge.workers_of to jobforge_admin;
+grant execute on function jobforge.workers_of to jobforge_app;
+comment on function jobforge.workers_of is 'How many workers live that could run such a job.';

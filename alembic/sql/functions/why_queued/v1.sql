@@ -1,0 +1,49 @@
+-- Why a queued job is not running: what keeps it back, else how many come before it, else that nothing does.
+create or replace function jobforge.why_queued(p_job jobforge.all_jobs)
+returns table (code text, says text, detail json)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_paused  timestamptz := (select t.paused_at from jobforge.tenants t where t.tenant_id = p_job.tenant_id);
+    v_suspect boolean := p_job.crashes >= 2;
+    v_workers record;
+    v_before  bigint;
+    c_look    constant integer := 10000;  -- so many before it are counted
+begin
+    select * into v_workers from jobforge.workers_of(p_job.queue, p_job.type);
+    if v_paused is not null then
+        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_paused),
+                            json_build_object('paused_at', v_paused);
+    end if;
+    if v_workers.living = 0 then
+        return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
+                                                '; the last one lived until ' || jobforge.moment_text(v_workers.last_alive)),
+                            json_build_object('last_alive', v_workers.last_alive);
+    elsif v_workers.knowing = 0 then
+        return query select 'unknown_type', format('%s live workers work on its queue, and none of them knows the type %s',
+                                                   v_workers.living, p_job.type),
+                            json_build_object('living', v_workers.living);
+    end if;
+    if v_suspect then
+        return query select 'suspect', format('it has lost its last %s workers: it runs alone, in a worker that is idle or '
+                                              'makes way for it', p_job.crashes),
+                            json_build_object('crashes', p_job.crashes);
+    end if;
+    v_before := (select count(*) from (
+        select from jobforge.ready r
+         where r.queue = p_job.queue and r.suspect = v_suspect and r.tenant_id = p_job.tenant_id
+           and (r.priority, r.job_id) < (p_job.priority, p_job.id) limit c_look) b);
+    return query
+        select case when v_before = 0 then 'next' else 'behind' end,
+               case when v_before = 0 then 'it is the next of its tenant in this queue'
+                    else format('%s of its tenant''s jobs come first in this queue',
+                                case when v_before = c_look then c_look || ' or more' else v_before::text end) end
+               || case when v_workers.knowing > 0 and v_paused is null
+                       then format('; workers that know its type: %s', v_workers.knowing) else '' end,
+               json_build_object('before', v_before, 'knowing', v_workers.knowing);
+end
+$$;
+
+grant execute on function jobforge.why_queued to jobforge_app, jobforge_admin;
+comment on function jobforge.why_queued is 'Why a queued job is not running.';

@@ -1,0 +1,42 @@
+"""Why a job does not run, on one page: the answer, what else keeps it back, and the command that goes on from there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from jobforge_sa.ops import screen
+from jobforge_sa.types import JobInfo, Reason
+
+# what an operator does next, by code; where there is nothing to do there is none
+NEXT = {
+    "tenant_paused": "jobforge tenants resume {tenant}",
+    "no_worker": "jobforge worker MODULE:FORGE --queue {queue}",
+    "unknown_type": "jobforge worker MODULE:FORGE --queue {queue}, of an application that has the task {type}",
+    "attempts_used": "jobforge jobs retry {job}",
+    "crashed": "jobforge jobs show {job}, and when its cause is mended: jobforge jobs retry {job}",
+    "final": "jobforge jobs show {job}, and when its cause is mended: jobforge jobs retry {job}",
+    "delayed": "jobforge jobs reschedule {job}",
+    "retry": "jobforge jobs reschedule {job}",
+}
+
+
+def parts(job: JobInfo, reasons: Sequence[Reason]) -> Iterator[RenderableType]:
+    """What to print, from top to bottom."""
+    yield Text.assemble(
+        (str(job.id), "bold"), "  ", screen.coloured(job.state, screen.STATES), "  ", screen.one_line(job.type),
+        (f"  of {screen.one_line(job.tenant_id)}, queue {screen.one_line(job.queue)}\n", "bright_black"),
+    )  # fmt: skip
+    for number, reason in enumerate(reasons):
+        yield Text.assemble("  ", (screen.one_line(reason.says, 600), "bold" if number == 0 else ""))
+    commands = [NEXT[reason.code] for reason in reasons if reason.code in NEXT]
+    for command in dict.fromkeys(commands):
+        named = command.format(tenant=_quoted(job.tenant_id), queue=job.queue, type=job.type, job=job.id)
+        yield Text.assemble(("\n  next: ", "green"), named, no_wrap=True)
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(screen.one_line(text))

@@ -1,0 +1,200 @@
+"""Why a job does not run, or how it came to its end: the first row is the answer."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support import Clock, Sql, call, one_database
+
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
+    with one_database(admin_url, template) as database, Sql(database) as sql:
+        yield sql
+
+
+@pytest.fixture
+def sql(shared: Sql) -> Iterator[Sql]:
+    shared.clean()
+    yield shared
+    shared.clean()
+
+
+@pytest.fixture
+def clock(sql: Sql) -> Clock:
+    return sql.clock()
+
+
+def why(sql: Sql, job: uuid.UUID, tenant: str = "a") -> dict[str, str]:
+    return {row["code"]: row["says"] for row in sql("why_job", tenant=tenant, job_id=job)}
+
+
+def beat(sql: Sql, **options: Any) -> None:
+    sql("heartbeat_jobs", worker_id=sql.worker, **{"queues": ["default"], "types": ["t"]} | options)
+
+
+def failed(sql: Sql, outcome: str = "failed", **more: object) -> None:
+    sql.complete(sql.claim_one(), outcome, error={"type": "Boom", "message": "it broke"}, **more)
+
+
+def test_a_queued_job_without_a_live_worker_says_so_and_when_there_was_one(sql: Sql, clock: Clock) -> None:
+    job = sql.enqueue()
+    assert why(sql, job) == {
+        "no_worker": "no live worker works on the queue default",
+        "next": "it is the next of its tenant in this queue",
+    }
+    beat(sql)
+    clock.advance(minutes=1)
+    assert "the last one lived until 20" in why(sql, job)["no_worker"]
+    beat(sql, queues=["other"])
+    assert "no_worker" in why(sql, job)
+
+
+def test_a_type_that_no_live_worker_knows_is_named(sql: Sql) -> None:
+    job = sql.enqueue()
+    beat(sql, types=["other"])
+    assert why(sql, job)["unknown_type"] == "1 live workers work on its queue, and none of them knows the type t"
+    beat(sql)
+    assert why(sql, job) == {"next": "it is the next of its tenant in this queue; workers that know its type: 1"}
+
+
+def test_a_worker_that_does_not_say_what_it_works_on_might_do_anything(sql: Sql) -> None:
+    job = sql.enqueue()
+    sql("heartbeat_jobs", worker_id=sql.worker)
+    assert set(why(sql, job)) == {"next"}
+
+
+def test_what_comes_before_it_is_counted_in_its_own_order(sql: Sql) -> None:
+    beat(sql)
+    sql.fill("a", 3)
+    sql.fill("a", 2, priority=5)
+    sql.fill("b", 7)
+    sql.fill("a", 9, queue="other")
+    job = sql.enqueue(priority=4)
+    assert why(sql, job)["behind"].startswith("3 of its tenant's jobs come first in this queue; workers that know")
+    urgent = sql.enqueue(priority=-1)
+    assert "next" in why(sql, urgent)
+
+
+def test_a_paused_tenant_is_the_first_reason(sql: Sql) -> None:
+    beat(sql)
+    job = sql.enqueue()
+    sql("pause_tenant", user="jf_admin", tenant_id="a")
+    reasons = sql("why_job", tenant="a", job_id=job)
+    assert [row["code"] for row in reasons] == ["tenant_paused", "next"]
+    assert reasons[0]["detail"]["paused_at"]
+
+
+def test_a_suspect_says_that_it_runs_alone(sql: Sql, clock: Clock) -> None:
+    job = sql.enqueue()
+    for _ in range(2):
+        sql.claim_one()
+        clock.advance(minutes=2)
+        sql("upkeep")
+        clock.advance(minutes=2)
+    sql("upkeep")
+    beat(sql)
+    reasons = why(sql, job)
+    assert list(reasons) == ["suspect", "next", "last_run"]
+    assert reasons["suspect"].startswith("it has lost its last 2 workers: it runs alone")
+    assert reasons["last_run"] == "run 2 ended as lost: WorkerLost: the worker stopped sending heartbeats"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "delay", "code", "words"),
+    [
+        ("failed", 60, "retry", "it is retried at 20"),
+        ("timed_out", 60, "retry", "it is retried at 20"),
+        ("snoozed", 60, "snoozed", "its last run put it off until 20"),
+        ("released", 60, "released", "its last run put it off until 20"),
+    ],
+)
+def test_a_scheduled_job_says_what_it_waits_for(sql: Sql, outcome: str, delay: int, code: str, words: str) -> None:
+    job = sql.enqueue()
+    failed(sql, outcome, delay=delay)
+    beat(sql)
+    reasons = why(sql, job)
+    assert list(reasons) == [code, "last_run"]
+    assert reasons[code].startswith(words)
+    assert reasons["last_run"] == f"run 1 ended as {outcome}: Boom: it broke"
+
+
+def test_a_job_for_later_says_when_and_one_that_is_overdue_who_queues_it(sql: Sql, clock: Clock) -> None:
+    job = sql.enqueue(delay=HOUR)
+    assert why(sql, job)["delayed"].startswith("it was enqueued for 20")
+    assert "no_worker" in why(sql, job)
+    beat(sql)
+    assert set(why(sql, job)) == {"delayed"}
+    clock.advance(hours=2)
+    beat(sql)
+    assert list(why(sql, job)) == ["overdue"]
+
+
+def test_a_running_job_says_how_its_worker_is(sql: Sql, clock: Clock) -> None:
+    job = sql.enqueue(timeout=dt.timedelta(minutes=10))
+    sql.claim_one()
+    assert list(why(sql, job)) == ["running"]
+    sql("cancel_job", tenant="a", job_id=job)
+    assert list(why(sql, job)) == ["running", "cancel_requested"]
+    clock.advance(minutes=1)
+    assert why(sql, job)["worker_lost"].startswith("its worker has not been heard of since 20")
+    clock.advance(minutes=20)
+    assert list(why(sql, job)) == ["worker_lost", "past_deadline", "cancel_requested"]
+
+
+def test_what_has_ended_says_how(sql: Sql, clock: Clock) -> None:
+    good = sql.enqueue()
+    sql.complete(sql.claim_one())
+    assert why(sql, good) == {"succeeded": "it succeeded in run 1, at attempt 1 of 5"}
+
+    tried = sql.enqueue(max_attempts=2)
+    failed(sql, delay=0)
+    failed(sql)
+    assert why(sql, tried)["attempts_used"] == "all its 2 attempts have failed"
+    assert why(sql, tried)["last_run"] == "run 2 ended as failed: Boom: it broke"
+
+    hopeless = sql.enqueue()
+    failed(sql, final=True)
+    assert why(sql, hopeless)["final"] == "attempt 1 failed in a way that no retry can cure"
+
+    never = sql.enqueue()
+    failed(sql, delay=60)
+    clock.advance(seconds=1)
+    sql("cancel_job", tenant="a", job_id=never)
+    assert list(why(sql, never)) == ["canceled_waiting", "last_run"]
+
+    stopped = sql.enqueue()
+    run = sql.claim_one()
+    sql("cancel_job", tenant="a", job_id=stopped)
+    sql.complete(run, "failed")
+    assert why(sql, stopped)["canceled_running"] == "it was canceled in run 1"
+
+
+def test_a_killer_of_workers_is_named_as_one(sql: Sql, clock: Clock) -> None:
+    job = sql.enqueue()
+    for n in range(5):
+        assert sql.claim() or sql.suspects(), n
+        clock.advance(minutes=2)
+        sql("upkeep")
+        clock.advance(minutes=2)
+        sql("upkeep")
+    assert list(why(sql, job)) == ["crashed", "last_run"]
+    assert why(sql, job)["crashed"] == "it has lost 5 workers in a row, and is taken for what killed them"
+
+
+def test_only_who_sees_a_job_hears_why(sql: Sql) -> None:
+    job = sql.enqueue()
+    assert why(sql, job, tenant="b") == {}
+    assert why(sql, uuid.uuid4()) == {}
+    assert sql("why_job", job_id=job) == []
+    assert sql("why_job", user="jf_admin", job_id=job)
+    with sql.connect("postgres", tenant="b") as superuser:
+        assert call(superuser, "why_job", job_id=job) == []
