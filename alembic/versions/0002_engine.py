@@ -89,6 +89,7 @@ FUNCTIONS = (
     "purge_tenant",
     "moment_text",
     "workers_of",
+    "workers_of_job",
     "why_queued",
     "why_ended",
     "why_job",

@@ -1,9 +1,11 @@
-"""Look for what is wrong, or weaker than it should be: in the schema, the roles, the connection, the server.
+"""Look for what is wrong, or weaker than it should be: in the server, the schema, the roles, the work.
 
-Each check is one query in `checks/`, named after the fault that it finds; those about who is connected, and to what,
-stand in `checks/connection/`, those about all logins in `checks/logins/`, those about the application's own tables in
-`checks/application/`, those that hold where tenancy is signed in `checks/signed/`. They read the catalog only, so that
-any login may run them. `doctor_drift` finds what no check knows.
+Each check is one query in `checks/`, named after the fault that it finds; those about the server stand in
+`checks/server/`, those about who is connected, and to what, in `checks/connection/`, those about all logins in
+`checks/logins/`, those about the application's own tables in `checks/application/`, those that hold where tenancy is
+signed in `checks/signed/`. They read the catalog only, so that any login may run them. How the work goes,
+`checks/work/`, is asked as an administrator, where the login may; so is the auditor. `doctor_drift` finds what no check
+knows.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, column, func, select
+from sqlalchemy import Connection, DateTime, Engine, column, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -28,11 +30,13 @@ from jobforge_sa.ops.reader import become_admin
 _HERE = Path(__file__).parent
 _MANY = 20  # jobs that the auditor complains of; the rest is of the same kind
 _OLD = dt.timedelta(days=365)  # for a key of tenancy
-_PATIENCE = "60s"  # for the auditor, who reads all jobs
+_PATIENCE = "60s"  # for one statement: the auditor reads all jobs
+_SKEW = dt.timedelta(seconds=5)
 _NAMING = "how tenants are named, and what signed tenancy needs"
 _ENTERS = "jobforge_app, with the right to use the schema,"
 _AUDITED = "whether each job stands in exactly one place"
-_GROUPS = ("connection", "logins", "", "application", "signed")
+_GROUPS = ("server", "connection", "logins", "", "application", "signed")
+_WORK = "how the work goes: queues without workers, late jobs, leases that nobody takes back"
 _DRIFT = (
     "This is not what the revision made, which was reviewed and tested. A replaced body or a policy that says something"
     " else looks like ours and keeps nobody apart; a lost index makes the queue slow, or takes a job twice."
@@ -99,7 +103,7 @@ class Report:
 
 @cache
 def checks(group: str = "") -> tuple[Check, ...]:
-    """The checks of the schema, or those of a group: "connection", "logins", "application", "signed"."""
+    """The checks of the schema, or those of a group, which is a folder."""
     return tuple(_read(file) for file in sorted((_HERE / "checks" / group).glob("*.sql")))
 
 
@@ -123,7 +127,7 @@ def pin(connection: Connection) -> None:
 
 def why(name: str) -> str:
     """What the fault allows, or nothing for one that is found by no check."""
-    known = {check.name: check.why for group in _GROUPS for check in checks(group)}
+    known = {check.name: check.why for group in (*_GROUPS, "work") for check in checks(group)}
     return (known | {"drift": _DRIFT}).get(name, "")
 
 
@@ -151,10 +155,11 @@ def examine(target: Engine) -> Report:
         if not asked["sees_sessions"]:
             found.append(_unseen("old_snapshot", "sessions of other logins", "pg_read_all_stats"))
         found += _old_key(connection)
+        found += _skew(connection)
         if "jobforge_admin" not in asked["roles"]:
-            found.append(_unseen("audit", _AUDITED, "jobforge_admin"))
+            found += [_unseen("work", _WORK, "jobforge_admin"), _unseen("audit", _AUDITED, "jobforge_admin")]
         elif revision is not None:
-            found += _audit(session)
+            found += _as_admin(session)
     found.sort(key=lambda one: (list(Level).index(one.level), one.name, one.object))
     return Report(_subject(asked, revision, tenants), tuple(found))
 
@@ -242,13 +247,36 @@ def _old_key(connection: Connection) -> list[Finding]:
     ]
 
 
+def _as_admin(session: Session) -> list[Finding]:
+    """Look at the work and ask the auditor, as the admin; for no longer than an operator waits."""
+    become_admin(session)
+    connection = session.connection()
+    connection.execute(select(func.pg_catalog.set_config("statement_timeout", _PATIENCE, True)))
+    return [one for check in checks("work") for one in _tried(connection, check, signed=False)] + _audit(session)
+
+
+def _skew(connection: Connection) -> list[Finding]:
+    """Compare this machine's clock with the database's, which alone decides."""
+    before = dt.datetime.now(dt.UTC)
+    theirs = connection.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()
+    after = dt.datetime.now(dt.UTC)
+    skew = theirs - before if theirs < before else max(theirs - after, dt.timedelta(0))
+    if abs(skew) < _SKEW:
+        return []
+    ahead = "behind" if skew > dt.timedelta(0) else "ahead of"
+    detail = (
+        f"it is {times.span(abs(skew))} {ahead} the database's; tokens of signed tenancy end by it, jobs do not mind"
+    )
+    return [
+        Finding("clock_skew", Level.NOTE, "the clock of this machine", detail, "keep it by NTP: timedatectl status")
+    ]
+
+
 def _audit(session: Session) -> list[Finding]:
-    """Ask the auditor, as the admin."""
+    """Ask the auditor."""
     faults = func.jobforge.audit().table_valued(column("job_id"), column("fault"))
     try:
         with session.begin_nested():
-            become_admin(session)
-            session.execute(select(func.pg_catalog.set_config("statement_timeout", _PATIENCE, True)))
             rows = session.execute(select(faults).limit(_MANY)).all()
     except DBAPIError as error:
         return [Finding("audit", Level.UNSEEN, _AUDITED, _said(error), "")]

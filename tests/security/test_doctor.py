@@ -80,7 +80,7 @@ def test_what_a_login_cannot_look_at_is_said(closed: Database, user: str) -> Non
     unseen = said.partition("not looked at\n")[2]
     assert "each job stands in exactly one place: a login that is a member of jobforge_admin can" in unseen
     assert "sessions of other logins: a login that is a member of pg_read_all_stats can" in unseen
-    assert {one["name"] for one in lines(closed, user)} == {"audit", "old_snapshot"}
+    assert {one["name"] for one in lines(closed, user)} == {"audit", "old_snapshot", "work"}
 
 
 def test_a_stranger_may_ask_and_hears_what_is_hidden_from_it(closed: Database) -> None:
@@ -96,6 +96,7 @@ def test_a_stranger_may_ask_and_hears_what_is_hidden_from_it(closed: Database) -
         "tenancy",
         "audit",
         "old_snapshot",
+        "work",
     }
 
 
@@ -252,7 +253,7 @@ def test_json_has_the_same_names_in_each_line(closed: Database) -> None:
     dba(closed, "alter table jobforge.jobs no force row level security")
     found = list(lines(closed, "jf_app", status=1))
 
-    assert [one["level"] for one in found] == ["error", "error", "unseen", "unseen"]
+    assert [one["level"] for one in found] == ["error", "error", "unseen", "unseen", "unseen"]
     assert all(list(one) == ["name", "level", "object", "detail", "remedy"] for one in found)
     assert [one["object"] for one in found[:2]] == ["table jobforge.jobs", "jobforge.jobs"]
     assert found[1]["remedy"].startswith("alter table jobforge.jobs enable row level security;")

@@ -3471,7 +3471,7 @@ begin
     end if;
     select * into v_last from jobforge.all_attempts a
      where a.job_id = v_job.id and a.tenant_id = v_job.tenant_id order by a.run desc limit 1;
-    select * into v_workers from jobforge.workers_of(v_job.queue, v_job.type, v_job.worker_id);
+    select * into v_workers from jobforge.workers_of_job(v_job.id);
     if v_job.state = 'queued' then
         return query select * from jobforge.why_queued(v_job);
     elsif v_job.state = 'scheduled' then
@@ -3538,7 +3538,7 @@ declare
     v_before  bigint;
     c_look    constant integer := 10000;  -- so many before it are counted
 begin
-    select * into v_workers from jobforge.workers_of(p_job.queue, p_job.type);
+    select * into v_workers from jobforge.workers_of_job(p_job.id);
     if v_paused is not null then
         return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_paused),
                             json_build_object('paused_at', v_paused);
@@ -3594,5 +3594,25 @@ $function$
 ;
 alter function jobforge.workers_of owner to jobforge_owner;
 grant execute on function jobforge.workers_of to jobforge_admin;
-grant execute on function jobforge.workers_of to jobforge_app;
 comment on function jobforge.workers_of is 'How many workers live that could run such a job.';
+
+-- function jobforge.workers_of_job
+CREATE OR REPLACE FUNCTION jobforge.workers_of_job(p_job_id uuid)
+ RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.living, w.knowing, w.last_alive, w.alive_until
+      from jobforge.jobs j
+      left join jobforge.leases l on l.job_id = j.id
+     cross join lateral jobforge.workers_of(j.queue, j.type, l.worker_id) w
+     where j.id = p_job_id
+       and (j.tenant_id = (select jobforge.current_tenant())
+            or pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member'))
+$function$
+;
+alter function jobforge.workers_of_job owner to jobforge_owner;
+grant execute on function jobforge.workers_of_job to jobforge_admin;
+grant execute on function jobforge.workers_of_job to jobforge_app;
+comment on function jobforge.workers_of_job is 'How many workers live that could run this job.';

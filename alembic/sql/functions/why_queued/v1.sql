@@ -11,7 +11,7 @@ declare
     v_before  bigint;
     c_look    constant integer := 10000;  -- so many before it are counted
 begin
-    select * into v_workers from jobforge.workers_of(p_job.queue, p_job.type);
+    select * into v_workers from jobforge.workers_of_job(p_job.id);
     if v_paused is not null then
         return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_paused),
                             json_build_object('paused_at', v_paused);

@@ -1,6 +1,6 @@
 -- Who could run a job of this queue and type: how many workers of the queue live, how many of those know the type, and when
--- one of the queue was last taken for alive, in the past or ahead; and until when a certain worker is. Numbers and times only:
--- tenants may ask, and worker's names are not theirs. One that does not say what it works on might do anything.
+-- one of the queue was last taken for alive, in the past or ahead; and until when a certain worker is. One that does not say
+-- what it works on might do anything.
 create or replace function jobforge.workers_of(p_queue text, p_type text, p_worker_id uuid default null)
 returns table (living integer, knowing integer, last_alive timestamptz, alive_until timestamptz)
 language sql stable security definer
@@ -14,5 +14,5 @@ as $$
               from jobforge.workers k cross join (select jobforge.now() as now) n) w
 $$;
 
-grant execute on function jobforge.workers_of to jobforge_app, jobforge_admin;
+grant execute on function jobforge.workers_of to jobforge_admin;
 comment on function jobforge.workers_of is 'How many workers live that could run such a job.';
