@@ -33,9 +33,11 @@ def parts(job: JobInfo, reasons: Sequence[Reason]) -> Iterator[RenderableType]:
     for number, reason in enumerate(reasons):
         yield Text.assemble("  ", (screen.one_line(reason.says, 600), "bold" if number == 0 else ""))
     commands = [NEXT[reason.code] for reason in reasons if reason.code in NEXT]
+    if commands:
+        yield ""
     for command in dict.fromkeys(commands):
         named = command.format(tenant=_quoted(job.tenant_id), queue=job.queue, type=job.type, job=job.id)
-        yield Text.assemble(("\n  next: ", "green"), named, no_wrap=True)
+        yield Text.assemble(("  next: ", "green"), named, no_wrap=True)
 
 
 def _quoted(text: str) -> str:

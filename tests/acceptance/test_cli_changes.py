@@ -78,7 +78,7 @@ def test_why_answers_first_then_says_what_else_and_what_to_do(database: Database
     assert empty == ""
     assert lines[0].startswith("  its tenant is paused since 20")
     assert lines[1] == "  no live worker works on the queue mail"
-    assert lines[2] == "  1 of its tenant's jobs come first in this queue"
+    assert lines[2] == "  one job of its tenant comes first in this queue"
     assert [line for line in lines if "next:" in line] == [
         "  next: jobforge tenants resume acme",
         "  next: jobforge worker MODULE:FORGE --queue mail",

@@ -84,7 +84,7 @@ def test_a_type_that_no_worker_knows(sql: Sql, clock: Clock) -> None:
     beat(sql)
     fault = found(sql, "unknown_type")
     assert (fault.level, fault.object) == (Level.ERROR, "type renamed")
-    assert "of its 1 live workers none knows it" in fault.detail
+    assert "of its live workers (1) none knows it" in fault.detail
     assert fault.remedy.startswith("start a worker whose application has the task renamed")
     beat(sql, types=["t", "renamed"])
     assert findings(sql, "unknown_type") == []

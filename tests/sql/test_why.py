@@ -61,7 +61,7 @@ def test_a_queued_job_without_a_live_worker_says_so_and_when_there_was_one(sql: 
 def test_a_type_that_no_live_worker_knows_is_named(sql: Sql) -> None:
     job = sql.enqueue()
     beat(sql, types=["other"])
-    assert why(sql, job)["unknown_type"] == "1 live workers work on its queue, and none of them knows the type t"
+    assert why(sql, job)["unknown_type"] == "of the live workers of its queue (1) none knows the type t"
     beat(sql)
     assert why(sql, job) == {"next": "it is the next of its tenant in this queue; workers that know its type: 1"}
 
@@ -79,7 +79,7 @@ def test_what_comes_before_it_is_counted_in_its_own_order(sql: Sql) -> None:
     sql.fill("b", 7)
     sql.fill("a", 9, queue="other")
     job = sql.enqueue(priority=4)
-    assert why(sql, job)["behind"].startswith("3 of its tenant's jobs come first in this queue; workers that know")
+    assert why(sql, job)["behind"].startswith("3 jobs of its tenant come first in this queue; workers that know")
     urgent = sql.enqueue(priority=-1)
     assert "next" in why(sql, urgent)
 

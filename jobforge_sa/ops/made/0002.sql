@@ -3441,7 +3441,8 @@ AS $function$
         (p_last.outcome = 'lost', 'crashed',
          format('it has lost %s workers in a row, and is taken for what killed them', p_job.crashes)),
         (p_job.attempt >= p_job.max_attempts, 'attempts_used',
-         format('all its %s attempts have failed', p_job.max_attempts)),
+         case p_job.max_attempts when 1 then 'its only attempt has failed'
+                                 else format('all its %s attempts have failed', p_job.max_attempts) end),
         (true, 'final', format('attempt %s failed in a way that no retry can cure', p_job.attempt))
       ) w (holds, code, says)
      where w.holds limit 1
@@ -3548,7 +3549,7 @@ begin
                                                 '; the last one lived until ' || jobforge.moment_text(v_workers.last_alive)),
                             json_build_object('last_alive', v_workers.last_alive);
     elsif v_workers.knowing = 0 then
-        return query select 'unknown_type', format('%s live workers work on its queue, and none of them knows the type %s',
+        return query select 'unknown_type', format('of the live workers of its queue (%s) none knows the type %s',
                                                    v_workers.living, p_job.type),
                             json_build_object('living', v_workers.living);
     end if;
@@ -3564,7 +3565,8 @@ begin
     return query
         select case when v_before = 0 then 'next' else 'behind' end,
                case when v_before = 0 then 'it is the next of its tenant in this queue'
-                    else format('%s of its tenant''s jobs come first in this queue',
+                    when v_before = 1 then 'one job of its tenant comes first in this queue'
+                    else format('%s jobs of its tenant come first in this queue',
                                 case when v_before = c_look then c_look || ' or more' else v_before::text end) end
                || case when v_workers.knowing > 0 and v_paused is null
                        then format('; workers that know its type: %s', v_workers.knowing) else '' end,

@@ -14,7 +14,8 @@ as $$
         (p_last.outcome = 'lost', 'crashed',
          format('it has lost %s workers in a row, and is taken for what killed them', p_job.crashes)),
         (p_job.attempt >= p_job.max_attempts, 'attempts_used',
-         format('all its %s attempts have failed', p_job.max_attempts)),
+         case p_job.max_attempts when 1 then 'its only attempt has failed'
+                                 else format('all its %s attempts have failed', p_job.max_attempts) end),
         (true, 'final', format('attempt %s failed in a way that no retry can cure', p_job.attempt))
       ) w (holds, code, says)
      where w.holds limit 1

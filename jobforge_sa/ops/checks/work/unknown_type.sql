@@ -12,7 +12,7 @@ with recursive head (queue, tenant_id, job_id, type, n) as (
      where h.n < 1000
 )
 select 'error' as level, format('type %s', h.type) as object,
-       format('jobs of it wait in the queue %s, the first since %s, and of its %s live workers none knows it',
+       format('jobs of it wait in the queue %s, the first since %s, and of its live workers (%s) none knows it',
               h.queue, jobforge.moment_text(min(j.run_at)), served.living) as detail,
        format('start a worker whose application has the task %s; or cancel them: jobforge jobs list --type %s', h.type, h.type)
            as remedy
