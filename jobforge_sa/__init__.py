@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobforge_sa.enqueue.row import Row
     from jobforge_sa.enqueue.rows import HasJobs
     from jobforge_sa.enqueue.tenant import bind_tenant
+    from jobforge_sa.queues import Queues
     from jobforge_sa.results.aio import AsyncResults
     from jobforge_sa.results.results import Results
     from jobforge_sa.retention import Retention
@@ -43,6 +44,7 @@ __all__ = [
     "JobState",
     "Jobs",
     "PendingJob",
+    "Queues",
     "Results",
     "Retention",
     "Retry",
@@ -67,6 +69,7 @@ _HOME = {
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
     "jobforge_sa.results.aio": ("AsyncResults",),
     "jobforge_sa.results.results": ("Results",),
+    "jobforge_sa.queues": ("Queues",),
     "jobforge_sa.retention": ("Retention",),
     "jobforge_sa.tasks": ("JobForge", "Task"),
     "jobforge_sa.tenant": ("TenantKey",),

@@ -87,6 +87,8 @@ FUNCTIONS = (
     "count_tenant",
     "export_tenant",
     "purge_tenant",
+    "list_queues",
+    "list_workers",
     "moment_text",
     "workers_of",
     "workers_of_job",

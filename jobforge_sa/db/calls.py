@@ -25,7 +25,7 @@ from sqlalchemy import (
     column,
     text,
 )
-from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL, JSONB
 from sqlalchemy.sql.selectable import TextualSelect
 
 from jobforge_sa.db import tenant
@@ -196,6 +196,33 @@ EXPORT_TENANT = Call(
     (column("job_id", Uuid()), column("record", Text())),
 )
 PURGE_TENANT = Call("purge_tenant", {"tenant_id": "text", "limit": "int4"}, (column("r", Integer()),))
+LIST_QUEUES = Call(
+    "list_queues",
+    {"count": "int4"},
+    (
+        column("queue", Text()),
+        column("queued", BigInteger()),
+        column("oldest", DateTime(timezone=True)),
+        column("suspects", BigInteger()),
+        column("scheduled", BigInteger()),
+        column("next_due", DateTime(timezone=True)),
+        column("running", BigInteger()),
+        column("workers", BigInteger()),
+    ),
+)
+LIST_WORKERS = Call(
+    "list_workers",
+    {},
+    (
+        column("worker_id", Uuid()),
+        column("name", Text()),
+        column("started_at", DateTime(timezone=True)),
+        column("alive_until", DateTime(timezone=True)),
+        column("queues", ARRAY(Text())),
+        column("types", ARRAY(Text())),
+        column("running", BigInteger()),
+    ),
+)
 _KEPT = (column("kind", Text()), column("type", Text()), column("keep", INTERVAL()))
 LIST_RETENTION = Call("list_retention", {}, _KEPT)
 SET_RETENTION = Call("set_retention", {"kind": "text", "keep": "interval", "type": "text"}, _KEPT)

@@ -24,6 +24,7 @@ from jobforge_sa.ops import (
 )
 from jobforge_sa.ops.job_commands import jobs, why
 from jobforge_sa.ops.options import Url
+from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.retention_commands import prune, retention
 from jobforge_sa.ops.tenancy_commands import tenancy
 from jobforge_sa.ops.tenant_commands import tenants
@@ -58,6 +59,8 @@ app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")
 app.command()(prune)
 app.command()(why)
+app.command("queues")(queues)
+app.command("workers")(workers)
 
 
 def _print_version(wanted: bool) -> None:

@@ -131,7 +131,7 @@ def _change(
         except JobForgeError as error:
             if len(job_ids) == 1:
                 raise
-            screen.refuse(error)
+            screen.refuse(JobForgeError(f"job {job_id}: {error.message}", cure=error.cure))
             refused += 1
             continue
         typer.echo(records.line(records.job(after)) if as_json else _told(before, after))

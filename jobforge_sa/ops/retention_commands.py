@@ -112,7 +112,7 @@ def run(engine: Engine, report: Callable[[Pruned], None]) -> Pruned:
 
 
 def _counted(done: Pruned) -> str:
-    return f"{done.jobs:,} jobs, {done.results:,} results of others, {done.idempotency_keys:,} idempotency keys"
+    return f"{done.jobs:,} jobs, {done.results:,} results of jobs that stay, {done.idempotency_keys:,} idempotency keys"
 
 
 def _time(keep: dt.timedelta | None, kind: str) -> str:

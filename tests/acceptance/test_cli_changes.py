@@ -48,7 +48,7 @@ def test_of_several_jobs_one_that_cannot_be_changed_stops_no_other(database: Dat
         inside(database.url("jf_admin"), "jobs", "cancel", str(job))
     done = inside(database.url("jf_admin"), "jobs", "retry", str(first), str(waiting), str(last), status=2)
     assert done.stdout == f"{first}  canceled -> queued\n{last}  canceled -> queued\n"
-    assert "only a dead or canceled job can be retried" in done.stderr
+    assert f"error: job {waiting}: only a dead or canceled job can be retried" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry", "reschedule"])

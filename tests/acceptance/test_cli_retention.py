@@ -44,7 +44,7 @@ def test_what_is_kept_is_shown_changed_and_pruned(database: Database) -> None:
         ends = [{"job_id": str(r.job_id), "lease_token": str(r.lease_token), "outcome": "succeeded"} for r in runs]
         connection.execute(sa.text("select from jobforge.complete_jobs(cast(:e as json))"), {"e": json.dumps(ends)})
     pruned = jobforge(admin, "prune")
-    assert pruned.stdout == "deleted 2,500 jobs, 0 results of others, 0 idempotency keys\n"
+    assert pruned.stdout == "deleted 2,500 jobs, 0 results of jobs that stay, 0 idempotency keys\n"
     assert json.loads(inside(admin, "prune", "--json").stdout) == {"jobs": 0, "results": 0, "idempotency_keys": 0}
 
     assert inside(admin, "retention", "drop", "succeeded", "--type", "send").stdout == (

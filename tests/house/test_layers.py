@@ -28,6 +28,7 @@ LAYERS = (
     "admin",
     "tenants",
     "retention",
+    "queues",
     "worker",
     "results",
     "ops",

@@ -2209,6 +2209,65 @@ grant execute on function jobforge.list_jobs to jobforge_admin;
 grant execute on function jobforge.list_jobs to jobforge_app;
 comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; newest first, in pages.';
 
+-- function jobforge.list_queues
+CREATE OR REPLACE FUNCTION jobforge.list_queues(p_count integer DEFAULT 100000)
+ RETURNS TABLE(queue text, queued bigint, oldest timestamp with time zone, suspects bigint, scheduled bigint, next_due timestamp with time zone, running bigint, workers bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+    if p_count is null or p_count not between 1 and 100000000 then
+        raise exception 'jobforge: p_count must be between 1 and 100000000'
+            using errcode = 'JF003', hint = 'Leave it out to count up to 100,000 jobs of each queue.';
+    end if;
+    return query
+        with recursive waiting (queue) as (
+            (select r.queue from jobforge.ready r order by r.queue limit 1)
+            union all
+            select (select r.queue from jobforge.ready r where r.queue > w.queue order by r.queue limit 1)
+              from waiting w where w.queue is not null
+        ), later as (
+            select s.queue, count(*) as scheduled, min(s.run_at) as next_due
+              from (select s.queue, s.run_at from jobforge.scheduled s order by s.run_at limit p_count) s group by s.queue
+        ), held as (
+            select j.queue, count(*) as running from jobforge.leases l join jobforge.jobs j on j.id = l.job_id group by j.queue
+        ), served as (
+            select q.queue, count(*) as workers
+              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
+        ), known as (
+            select w.queue from waiting w where w.queue is not null
+            union select l.queue from later l union select h.queue from held h union select s.queue from served s
+        )
+        select k.queue,
+               (select count(*) from (select from jobforge.ready r
+                                       where r.queue = k.queue and not r.suspect limit p_count) c),
+               (with recursive head (tenant_id, job_id, n) as (
+                    (select r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = k.queue and not r.suspect
+                      order by r.tenant_id, r.priority, r.job_id limit 1)
+                    union all
+                    select next.tenant_id, next.job_id, h.n + 1 from head h cross join lateral (
+                        select r.tenant_id, r.job_id from jobforge.ready r
+                         where r.queue = k.queue and not r.suspect and r.tenant_id > h.tenant_id
+                         order by r.tenant_id, r.priority, r.job_id limit 1) next
+                     where h.n < 1000)
+                select min(j.run_at) from head h join jobforge.jobs j on j.id = h.job_id),
+               (select count(*) from (select from jobforge.ready r where r.queue = k.queue and r.suspect limit p_count) c),
+               coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0)
+          from known k
+          left join later l on l.queue = k.queue
+          left join held h on h.queue = k.queue
+          left join served s on s.queue = k.queue
+         order by k.queue;
+end
+$function$
+;
+alter function jobforge.list_queues owner to jobforge_owner;
+grant execute on function jobforge.list_queues to jobforge_admin;
+comment on function jobforge.list_queues is 'The queues: what waits, what runs, who works on them.';
+
 -- function jobforge.list_retention
 CREATE OR REPLACE FUNCTION jobforge.list_retention()
  RETURNS SETOF jobforge.retention
@@ -2252,6 +2311,24 @@ $function$
 alter function jobforge.list_tenants owner to jobforge_owner;
 grant execute on function jobforge.list_tenants to jobforge_admin;
 comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
+
+-- function jobforge.list_workers
+CREATE OR REPLACE FUNCTION jobforge.list_workers()
+ RETURNS TABLE(worker_id uuid, name text, started_at timestamp with time zone, alive_until timestamp with time zone, queues text[], types text[], running bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.worker_id, w.name, w.started_at, w.alive_until, w.queues, w.types, coalesce(h.running, 0)
+      from jobforge.workers w
+      left join (select l.worker_id, count(*) as running from jobforge.leases l group by l.worker_id) h
+             on h.worker_id = w.worker_id
+     order by w.started_at, w.worker_id
+$function$
+;
+alter function jobforge.list_workers owner to jobforge_owner;
+grant execute on function jobforge.list_workers to jobforge_admin;
+comment on function jobforge.list_workers is 'The workers that live, or were lost without taking leave.';
 
 -- function jobforge.moment_text
 CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)

@@ -1,0 +1,107 @@
+"""The commands `jobforge queues` and `jobforge workers`: for administrators."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.orm import Session
+
+from jobforge_sa.ops import database, records, screen, times
+from jobforge_sa.ops.options import Url
+from jobforge_sa.ops.reader import become_admin, moment
+from jobforge_sa.queues import COUNTED, QueueInfo, Queues, WorkerInfo
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+LATE = dt.timedelta(minutes=5)
+SHOWN = 4  # names in a cell
+
+
+def queues(url: Url = None, as_json: Json = False) -> None:
+    """List the queues: what waits, what runs, who works on them."""
+    found, now = _asked(url, Queues.list)
+    if as_json:
+        for one in found:
+            typer.echo(records.line(dataclasses.asdict(one)))
+    elif not found:
+        typer.echo("nothing waits or runs, and no worker lives")
+    else:
+        screen.show(screen.console(), queue_table(found, now))
+
+
+def workers(url: Url = None, as_json: Json = False) -> None:
+    """List the workers that live, and those of the last hour that were lost."""
+    found, now = _asked(url, Queues.workers)
+    if as_json:
+        for one in found:
+            typer.echo(records.line(dataclasses.asdict(one)))
+    elif not found:
+        typer.echo("no worker lives; start one: jobforge worker MODULE:FORGE")
+    else:
+        screen.show(screen.console(), worker_table(found, now))
+
+
+def queue_table(found: Sequence[QueueInfo], now: dt.datetime) -> Table:
+    """One row each; what needs a hand is red."""
+    made = _table(("QUEUE", False), ("QUEUED", True), ("OLDEST", True), ("SCHEDULED", True), ("NEXT", True),
+                  ("RUNNING", True), ("WORKERS", True))  # fmt: skip
+    for one in found:
+        left = one.queued + one.suspects
+        late = one.oldest is not None and now - one.oldest > LATE
+        made.add_row(
+            Text(screen.one_line(one.name)), _number(left, screen.STATES["queued"]),
+            Text(times.span(now - one.oldest) if one.oldest else "", "bold red" if late else ""),
+            _number(one.scheduled, screen.STATES["scheduled"]),
+            Text(times.ago(one.next_due, now) if one.next_due else ""), _number(one.running, screen.STATES["running"]),
+            Text(f"{one.workers:,}", "bold red" if left and not one.workers else ""),
+        )  # fmt: skip
+    return made
+
+
+def worker_table(found: Sequence[WorkerInfo], now: dt.datetime) -> Table:
+    """One row each; who is dead is red."""
+    made = _table(
+        ("WORKER", False), ("UP", True), ("ALIVE", False), ("RUNNING", True), ("QUEUES", False), ("TASKS", False)
+    )
+    for one in found:
+        lives = one.alive_until > now
+        alive = Text("yes", "green") if lives else Text(f"lost {times.ago(one.alive_until, now)}", "bold red")
+        made.add_row(
+            Text(screen.one_line(one.name or str(one.id))), Text(times.span(now - one.started_at)), alive,
+            _number(one.running, screen.STATES["running"]), Text(_names(one.queues)), Text(_names(one.types)),
+        )  # fmt: skip
+    return made
+
+
+def _asked(url: str | None, what: Callable[[Queues], Sequence[T]]) -> tuple[Sequence[T], dt.datetime]:
+    engine = database.engine(url)
+    with database.translated(engine, "jobforge_admin"), Session(engine) as session:
+        become_admin(session)
+        return what(Queues(session)), moment(session)
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, number in columns:
+        made.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return made
+
+
+def _number(value: int, style: str) -> Text:
+    if not value:
+        return Text("-", "bright_black")
+    return Text(f"{value:,}{'+' if value >= COUNTED else ''}", style)
+
+
+def _names(names: Sequence[str] | None) -> str:
+    if names is None:
+        return "not said"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(screen.one_line(name) for name in sorted(names)[:SHOWN]) + more
