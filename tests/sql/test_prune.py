@@ -251,6 +251,23 @@ def test_a_retry_under_way_keeps_its_job_and_one_that_comes_later_finds_none(sql
     assert sql("get_job", tenant="a", job_id=other) == []
 
 
+def test_a_cancel_that_commits_behind_a_prune_is_taken_away_by_upkeep(sql: Sql, clock: Clock) -> None:
+    keep(sql, "succeeded", dt.timedelta(0))
+    job = sql.enqueue()
+    run = sql.claim_one()
+    with sql.connect(tenant="a") as app:
+        call(app, "cancel_job", job_id=job)
+        assert sql.complete(run) == "done"
+        clock.advance(seconds=1)
+        assert pruned(sql) == 1
+        app.commit()
+    assert sql("audit") == [{"job_id": job, "fault": "has a cancel request without a job"}]
+
+    steps = {row["step"]: row["moved"] for row in sql("upkeep", worker_id=sql.worker)}
+    assert steps["canceled"] == 1
+    assert rows(sql) == dict.fromkeys(TABLES, 0)
+
+
 def test_an_enqueue_that_holds_the_unique_key_keeps_the_job_for_the_next_walk(sql: Sql, clock: Clock) -> None:
     old = ended(sql, unique_key="u")
     clock.advance(days=8)
