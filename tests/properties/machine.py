@@ -780,10 +780,14 @@ class Machine(RuleBasedStateMachine):
         tenant=st.sampled_from(TENANTS),
         late=st.booleans(),
         retries=st.booleans(),
+        again=st.booleans(),
         commits=st.booleans(),
     )
-    def prune_meets(self, tenant: str, late: bool, retries: bool, commits: bool) -> None:
-        """A prune and an application's transaction want the same: an ended job, or its unique key."""
+    def prune_meets(self, tenant: str, late: bool, retries: bool, again: bool, commits: bool) -> None:
+        """A prune and an application's transaction want the same, an ended job or its unique key; who is late waits.
+
+        Or a second look finds what became of it.
+        """
         session, place = self.real.tenants[tenant], self.closed(self.real.handlers)[0]
         self._enqueue(session, BARE, commits, "u")
         holder = self.model.see(Work(), "unique", tenant, "u")
@@ -799,6 +803,9 @@ class Machine(RuleBasedStateMachine):
             self._enqueue(place, BARE, commits, "u")
         if not late:
             self._prune(AT_ONCE)
+            if again and place.work:
+                place.end(self.model, commits)
+                self._prune(AT_ONCE)
 
     @action(1, lambda self: self.model.gone, commits=st.booleans())
     def meet_gone(self, commits: bool) -> None:
