@@ -472,7 +472,7 @@ class Machine(RuleBasedStateMachine):
             place.connection.execute("insert into public.effects values (%s, %s)", [job.id, job.lease.token])
             assert place.work is not None
             place.work.changes["effect", job.lease.token] = job.id
-            (answer,) = self._complete(place, [Item(job.id, job.lease.token, outcome)], commits)
+            (answer,) = self._complete(place, [Item(job.id, job.lease.token, outcome, result=1)], commits)
             if answer == "done":
                 place.release()
             else:
@@ -636,13 +636,13 @@ class Machine(RuleBasedStateMachine):
         1,
         lambda self: self.running() and self.closed(self.real.handlers),
         outcome=st.sampled_from(["released", "released", "failed", "succeeded"]),
-        pruned=st.booleans(),
+        pruned=st.sampled_from(["", "before", "behind"]),
         held=st.booleans(),
     )
-    def cancel_late(self, outcome: str, pruned: bool, held: bool) -> None:
+    def cancel_late(self, outcome: str, pruned: str, held: bool) -> None:
         """The cancel of a running job commits after the run has ended; at the upkeep another may have the job.
 
-        Or it is pruned already.
+        Or it is pruned, before the cancel commits or behind it.
         """
         place = self.closed(self.real.handlers)[0]
         job = self.draw(self.running(), "job")
@@ -650,12 +650,12 @@ class Machine(RuleBasedStateMachine):
         place.begin(job.tenant, self.model)
         self._cancel(place, job.id, commits=True)
         self._complete(self.real.worker, [Item(job.id, job.lease.token, outcome)], commits=True)
-        if pruned and not self.real.pruner.work:
-            self.move(TICK)
-            self._prune(AT_ONCE)
-            self._commit(self.real.pruner)
+        if pruned == "before":
+            self._prune_and_commit()
         if place.work is not None:
             place.end(self.model, commits=True)
+        if pruned == "behind":
+            self._prune_and_commit()
         ended = self.model.committed.get(("job", job.id))
         if ended is None:
             self.check()
@@ -763,6 +763,12 @@ class Machine(RuleBasedStateMachine):
             said = self.model.prune(work, keep, limit, anew=anew)
         self._keep(KEPT)
         assert [(row["kind"], row["pruned"], row["more"]) for row in rows] == said
+
+    def _prune_and_commit(self) -> None:
+        if not self.real.pruner.work:
+            self.move(TICK)
+            self._prune(AT_ONCE)
+            self._commit(self.real.pruner)
 
     def _keep(self, keep: Keep) -> None:
         self.real.pruner.connection.execute(

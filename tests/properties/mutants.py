@@ -222,12 +222,6 @@ FINE = (
         "where false for update skip locked",
     ),
     Mutant(
-        "a prune waits for who prunes a result",
-        "prune_results",
-        "join jobforge.outcomes o on o.job_id = r.job_id\n         where r.job_id = any (v_due)",
-        "where r.job_id = any (v_due)",
-    ),
-    Mutant(
         "an idempotency key leaves while its job waits",
         "prune_keys",
         "and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id))",
