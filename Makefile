@@ -80,7 +80,7 @@ test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
 	[ "$$oldest" = "$$newest" ] || run oldest "$$oldest" "$(ONCE)" || status=$$?; \
 	exit $$status
 
-# The suite runs 70 examples and shrinks none; here a test may take as long as it likes.
+# The suite runs 50 examples and shrinks none; here a test may take as long as it likes.
 properties: $(STAMP) ## let hypothesis look for a sequence that breaks the protocol of leases; minutes
 	@JOBFORGE_PROPERTIES=$${JOBFORGE_PROPERTIES:-1000} $(PY) -m pytest tests/properties -o faulthandler_timeout=0 $(PYTEST_ARGS)
 

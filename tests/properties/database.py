@@ -17,8 +17,8 @@ TENANTS = ("a", "b", "c")
 PATIENCE = "10s"  # who waits although the model says that nobody does fails after this
 
 FACTS = """
-select 'job', id, tenant_id, max_attempts, priority::integer, null::integer, created_at, run_at, null::uuid, null::uuid,
-       queue from jobforge.jobs
+select 'job', id, tenant_id, max_attempts, priority::integer, (payload ->> 'n')::integer, created_at, run_at,
+       null::uuid, null::uuid, queue from jobforge.jobs
 union all
 select 'queued', job_id, tenant_id, run, attempt, crashes, null, null, null, null, queue from jobforge.ready
 union all
@@ -37,7 +37,15 @@ select 'request', job_id, tenant_id, null, null, null, requested_at, null, null,
 union all
 select 'worker', null, null, null, null, null, alive_until, null, null, worker_id, null from jobforge.workers
 union all
-select 'key', job_id, tenant_id, null, null, null, null, null, null, null, key from jobforge.idempotency_keys
+select 'key', job_id, tenant_id, null, null, null, created_at, null, null, null, key from jobforge.idempotency_keys
+union all
+select 'unique', job_id, tenant_id, null, null, null, null, null, null, null, key from jobforge.unique_keys
+union all
+select 'result', job_id, tenant_id, (value #>> '{}')::integer, null, null, null, null, null, null, null
+  from jobforge.results
+union all
+select 'walk', behind, null, null, null, null, nullif(began_at, '-infinity'), null, null, null, walk
+  from jobforge.pruning
 union all
 select 'effect', job_id, null, null, null, null, null, null, token, null, null from public.effects
 """
@@ -53,7 +61,8 @@ CLEAN = """
 delete from jobforge.jobs; delete from jobforge.idempotency_keys; delete from jobforge.ready;
 delete from jobforge.scheduled; delete from jobforge.leases; delete from jobforge.workers;
 delete from jobforge.cancel_requests; delete from jobforge.attempts; delete from jobforge.outcomes;
-delete from jobforge.tenants; delete from public.effects
+delete from jobforge.tenants; delete from jobforge.unique_keys; delete from jobforge.results;
+delete from public.effects; update jobforge.pruning set behind = default, began_at = '-infinity'
 """
 
 
@@ -84,9 +93,9 @@ class Place:
             self._set_tenant()
             return call(self.connection, function, **arguments)
 
-    def begin(self, tenant: str | None, model: Model) -> None:
+    def begin(self, tenant: str | None, model: Model, isolation: str = "read committed") -> None:
         self.tenant = tenant
-        self.connection.execute("begin")
+        self.connection.execute(f"begin isolation level {isolation}".encode())
         self._set_tenant()
         self.work = model.begin()
 
@@ -161,10 +170,12 @@ class Real:
         self.admins = {name: Place("admin", self.admin.connection, name) for name in TENANTS}
         self.handlers = [Place(f"handler {n}", self._open("jf_app")) for n in (1, 2)]
         self.engines = [Place("engine", self._open("jf_worker"))]
+        self.pruner = Place("pruner", self._open("jf_admin"))
+        self.reader = Place("reader", self._open("jf_app"))  # at REPEATABLE READ; it locks nothing
 
     @property
     def transactions(self) -> list[Place]:
-        return [*self.handlers, *self.engines]
+        return [*self.handlers, *self.engines, self.pruner]
 
     def _open(self, user: str) -> Connection:
         connection = self.sql.connect(user)
@@ -177,7 +188,7 @@ class Real:
 
     def clean(self) -> None:
         """Take away what the last example left, also when it failed halfway."""
-        for place in (*self.transactions, *self.tenants.values()):
+        for place in (*self.transactions, self.reader, *self.tenants.values()):
             place.connection.rollback()
             place.work = None
         self._root.execute(CLEAN)
@@ -194,8 +205,8 @@ class Real:
         with self._root.cursor(row_factory=_tuples) as cursor:
             return Counter(cursor.execute(FACTS).fetchall())
 
-    def audit(self) -> list[Row]:
-        return call(self.admin.connection, "audit")
+    def audit(self) -> list[tuple[uuid.UUID, str]]:
+        return [(row["job_id"], row["fault"]) for row in call(self.admin.connection, "audit")]
 
     def waits(self, place: Place, work: Callable[[], list[Row]]) -> Any:
         return self.sql.waits(place.connection, work)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+import pytest
 from hypothesis import event, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -26,10 +27,12 @@ from tests.properties.model import (
     CRASHES_TO_DEATH,
     ENDED,
     FAILURES,
+    KEPT,
     SECOND,
     WAITING,
     Item,
     Job,
+    Keep,
     Key,
     Model,
     Work,
@@ -49,8 +52,13 @@ options = st.fixed_dictionaries(
         "timeout": st.sampled_from([None, None, 10]),
         "delay": st.sampled_from([None] * 6 + [1, 40]),
         "key": st.sampled_from([None] * 6 + ["k1", "k2"]),
+        "payload": st.sampled_from([0, 0, 1]),
     }
 )
+BARE = {"queue": QUEUES[0], "priority": 0, "max_attempts": 1, "timeout": None, "delay": None, "key": None, "payload": 0}
+AT_ONCE: Keep = dict.fromkeys(KEPT, dt.timedelta(0))
+uniques = st.sampled_from([None] * 3 + ["u"])
+spans = st.sampled_from([dt.timedelta(0), dt.timedelta(0), 20 * SECOND, 3600 * SECOND, None])
 RARELY = [False] * 7 + [True]
 rarely = st.sampled_from(RARELY)
 OFTEN = [True] * 3 + [False]
@@ -99,6 +107,7 @@ class Machine(RuleBasedStateMachine):
         self.model = Model(BEGINNING, self._reach)
         self.runs: list[tuple[uuid.UUID, Row]] = []  # worker and row of each claim whose answer arrived
         self.told: list[Item] = []  # completions that were sent
+        self.snapshot: dict[uuid.UUID, str] = {}  # what the reader saw at first
         self.sound = True
         self.counting = True
 
@@ -140,10 +149,8 @@ class Machine(RuleBasedStateMachine):
         rows: list[Row] = future.result(30)
         return rows
 
-    def refused(
-        self, place: Place, ask: Callable[[], list[Row]], own: Callable[[], Job | None]
-    ) -> tuple[list[Row] | None, Job | None]:
-        """The answer, or None for JF008, and the job before it; JF008 undoes what is open up to its last savepoint."""
+    def refused(self, place: Place, ask: Callable[[], list[Row]], own: Callable[[], T]) -> tuple[list[Row] | None, T]:
+        """The answer, or None for JF008, and what was before it; JF008 undoes what is open up to its last savepoint."""
         try:
             rows: list[Row] | None = ask()
         except psycopg.Error as error:
@@ -160,8 +167,7 @@ class Machine(RuleBasedStateMachine):
         """Jobs to begin with, and runs, for most examples are too short to come so far by themselves."""
         self._reach("rule: stock")
         for n, place in enumerate([*self.real.tenants.values()] * 3 if stocked else []):
-            option = {"queue": QUEUES[n % 2], "priority": 0, "max_attempts": 1 + n % 3, "timeout": None, "delay": None}
-            self._enqueue(place, option | {"key": None}, commits=True)
+            self._enqueue(place, BARE | {"queue": QUEUES[n % 2], "max_attempts": 1 + n % 3}, commits=True)
             self.move(TICK)
         if stocked:
             self._claim(self.real.worker, WORKERS[0], limit=3)
@@ -170,12 +176,14 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
         self._draw = data.draw
+        self.sound = False
         name = self.draw(
             [name for name, one in ACTIONS.items() if one.possible(self) for _ in range(one.weight)], "next"
         )
         self._reach(f"rule: {name}")
         given = ACTIONS[name].given
         ACTIONS[name].function(self, **{word: data.draw(strategy, label=word) for word, strategy in given.items()})
+        self.sound = True
 
     def draw(self, choices: Sequence[T], label: str) -> T:
         drawn: T = self._draw(st.sampled_from(choices), label=label)
@@ -192,6 +200,9 @@ class Machine(RuleBasedStateMachine):
 
     def opened(self) -> list[Place]:
         return [place for place in self.real.transactions if place.work]
+
+    def holders(self) -> list[Place]:
+        return [place for place in self.opened() if place is not self.real.pruner]  # administrators may not
 
     def closed(self, places: Sequence[Place]) -> list[Place]:
         return [place for place in places if not place.work]
@@ -246,35 +257,39 @@ class Machine(RuleBasedStateMachine):
 
     # -- enqueue -----------------------------------------------------------------------------------
 
-    def _new(self, place: Place, option: dict[str, Any], job_id: uuid.UUID) -> Job:
+    def _new(self, place: Place, option: dict[str, Any], job_id: uuid.UUID, unique: str | None = None) -> Job:
         delay, timeout = option["delay"] or 0, option["timeout"]
         return Job(
             job_id, str(place.tenant), option["queue"], option["priority"], option["max_attempts"],
             None if timeout is None else timeout * SECOND, self.model.now, self.model.now + delay * SECOND,
+            payload=option["payload"], unique=unique,
         )  # fmt: skip
 
-    @action(2, option=options, commits=st.booleans())
-    def enqueue(self, option: dict[str, Any], commits: bool) -> None:
-        self._enqueue(self.draw(self.applications(), "at"), option, commits)
+    @action(2, option=options, unique=uniques, commits=st.booleans())
+    def enqueue(self, option: dict[str, Any], unique: str | None, commits: bool) -> None:
+        place = self.draw(self.applications(), "at")
+        self._enqueue(place, option if unique is None else option | {"key": None}, commits, unique)
 
-    def _enqueue(self, place: Place, option: dict[str, Any], commits: bool) -> None:
+    def _enqueue(self, place: Place, option: dict[str, Any], commits: bool, unique: str | None = None) -> None:
         key = option["key"]
-        intervals = {name: option[name] and option[name] * SECOND for name in ("delay", "timeout")}
-        given = option | intervals | {"type": "t", "idempotency_key": key}
+        given = option | {name: option[name] and option[name] * SECOND for name in ("delay", "timeout")}
+        given |= {"type": "t", "idempotency_key": key, "unique_key": unique, "payload": Json({"n": option["payload"]})}
         del given["key"]
         function = "enqueue_job"
         if place in self.real.admins.values():
             function, given["tenant_id"] = "enqueue_job_for", place.tenant
+        keys: list[Key] = [("key", place.tenant, key), ("unique", place.tenant, unique)]
         with self.at(place) as work:
-            (row,) = self.act(place, work, function, lambda: [("key", place.tenant, key)], commits, **given)
-            said = self.model.enqueue(work, self._new(place, option, row["id"]), key)
-        assert (row["id"], row["created"]) == said
+            (row,) = self.act(place, work, function, lambda: keys, commits, **given)
+            said = self.model.enqueue(work, self._new(place, option, row["id"], unique), key)
+        answer = (row["id"], row["created"], row["payload_differs"])
+        assert answer == said, f"{answer} instead of {said}"
 
     @action(1, many=st.lists(options, min_size=1, max_size=4), commits=st.booleans())
     def enqueue_many(self, many: list[dict[str, Any]], commits: bool) -> None:
         place = self.draw(self.applications(), "at")
         jobs = [
-            {"type": "t", "idempotency_key": option["key"]}
+            {"type": "t", "idempotency_key": option["key"], "payload": {"n": option["payload"]}}
             | {name: option[name] for name in ("queue", "priority", "max_attempts")}
             | {name: option[name] and f"{option[name]} seconds" for name in ("delay", "timeout")}
             for option in many
@@ -284,7 +299,7 @@ class Machine(RuleBasedStateMachine):
             rows = self.act(place, work, "enqueue_jobs", lambda: keys, commits, jobs=Json(jobs))
             new = [self._new(place, option, row["id"]) for option, row in zip(many, rows, strict=True)]
             said = [self.model.enqueue(work, job, option["key"]) for job, option in zip(new, many, strict=True)]
-        assert [(row["id"], row["created"]) for row in rows] == said
+        assert [(row["id"], row["created"], row["payload_differs"]) for row in rows] == said
 
     # -- claim -------------------------------------------------------------------------------------
 
@@ -370,6 +385,7 @@ class Machine(RuleBasedStateMachine):
         results = [
             {"job_id": str(item.job), "lease_token": str(item.token), "outcome": item.outcome, "final": item.final}
             | ({} if item.delay is None else {"delay": item.delay})
+            | ({} if item.result is None else {"result": item.result})
             for item in items
         ]
         with self.at(place) as work:
@@ -392,9 +408,10 @@ class Machine(RuleBasedStateMachine):
         outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=3),
         final=rarely,
         delay=st.sampled_from([None, None, 0, 20]),
+        result=st.sampled_from([None, 5]),
         commits=st.booleans(),
     )
-    def complete(self, outcomes: list[str], final: bool, delay: int | None, commits: bool) -> None:
+    def complete(self, outcomes: list[str], final: bool, delay: int | None, result: int | None, commits: bool) -> None:
         place = self.draw([*self.workers(), *self.workers(), *self.applications()], "at")
         if place in self.real.admins.values():
             place = self.real.worker  # administrators may not
@@ -405,7 +422,7 @@ class Machine(RuleBasedStateMachine):
                 assert job.lease is not None
                 if place.tenant not in (None, job.tenant):
                     self._reach("token: of another tenant's job")
-                items.append(Item(job.id, job.lease.token, outcome, final and outcome in FAILURES, delay))
+                items.append(Item(job.id, job.lease.token, outcome, final and outcome in FAILURES, delay, result))
         if items:
             self._complete(place, items, commits)
 
@@ -455,7 +472,7 @@ class Machine(RuleBasedStateMachine):
             place.connection.execute("insert into public.effects values (%s, %s)", [job.id, job.lease.token])
             assert place.work is not None
             place.work.changes["effect", job.lease.token] = job.id
-            (answer,) = self._complete(place, [Item(job.id, job.lease.token, outcome)], commits)
+            (answer,) = self._complete(place, [Item(job.id, job.lease.token, outcome, result=1)], commits)
             if answer == "done":
                 place.release()
             else:
@@ -499,10 +516,10 @@ class Machine(RuleBasedStateMachine):
             assert self.real.worker.call("heartbeat_jobs", worker_id=worker, alive=dt.timedelta(0)) == []
             self.model.leave(work, worker)
 
-    @action(2, lambda self: self.running() and self.opened(), commits=st.booleans())
+    @action(2, lambda self: self.running() and self.holders(), commits=st.booleans())
     def hold(self, commits: bool) -> None:
         """A handler that commits in steps asks whether its lease stands, and keeps it."""
-        place = self.draw(self.opened(), "at")
+        place = self.draw(self.holders(), "at")
         if job := self.pick(place, self.running(), lambda job: place.tenant in (None, job.tenant)):
             assert job.lease is not None
             asked = Item(job.id, job.lease.token, "")
@@ -528,7 +545,7 @@ class Machine(RuleBasedStateMachine):
         self.model.now += by
         self.real.set_now(self.model.now)
 
-    @action(2, seconds=st.sampled_from([1, 5, 16, 31, 31, 75, 3700]))
+    @action(2, seconds=st.sampled_from([1, 5, 16, 31, 31, 75, 3700, 8 * 86400]))
     def advance(self, seconds: int) -> None:
         self.move(seconds * SECOND)
 
@@ -619,20 +636,31 @@ class Machine(RuleBasedStateMachine):
         1,
         lambda self: self.running() and self.closed(self.real.handlers),
         outcome=st.sampled_from(["released", "released", "failed", "succeeded"]),
+        pruned=st.sampled_from(["", "before", "behind"]),
         held=st.booleans(),
     )
-    def cancel_late(self, outcome: str, held: bool) -> None:
-        """The cancel of a running job commits after the run has ended; at the upkeep another may have the job."""
+    def cancel_late(self, outcome: str, pruned: str, held: bool) -> None:
+        """The cancel of a running job commits after the run has ended; at the upkeep another may have the job.
+
+        Or it is pruned, before the cancel commits or behind it.
+        """
         place = self.closed(self.real.handlers)[0]
         job = self.draw(self.running(), "job")
         assert job.lease is not None
         place.begin(job.tenant, self.model)
         self._cancel(place, job.id, commits=True)
         self._complete(self.real.worker, [Item(job.id, job.lease.token, outcome)], commits=True)
+        if pruned == "before":
+            self._prune_and_commit()
         if place.work is not None:
             place.end(self.model, commits=True)
-        ended = self.model.committed["job", job.id]
-        if held and ended.state in WAITING and self.model.free(Work(), ended):
+        if pruned == "behind":
+            self._prune_and_commit()
+        ended = self.model.committed.get(("job", job.id))
+        if ended is None:
+            self.check()
+            self._upkeep(self.real.worker, WORKERS[0])
+        elif held and ended.state in WAITING and self.model.free(Work(), ended):
             place.begin(job.tenant, self.model)
             self._reschedule(place, job.id, 10, commits=True)
             self._upkeep(self.real.worker, WORKERS[0])
@@ -650,19 +678,24 @@ class Machine(RuleBasedStateMachine):
             def own() -> Job | None:
                 return self.model.own(work, job_id, str(place.tenant))
 
+            def kept() -> tuple[Job | None, bool]:
+                return (job := own()), job is not None and self.model.keeper(work, job) is not None
+
             def keys() -> list[Key]:
-                job = own()
+                job, is_kept = kept()
                 if job is None or job.state not in {"dead", "canceled"}:
                     return []
-                return [("job", job_id), *([("request", job_id)] if self.model.see(work, "request", job_id) else [])]
+                wanted = [] if is_kept or not self.model.see(work, "request", job_id) else [("request", job_id)]
+                return [("job", job_id), ("unique", job.tenant, job.unique), *wanted]
 
-            rows, job = self.refused(
-                place, lambda: self.act(place, work, "retry_job", keys, commits, job_id=job_id), own
+            rows, (job, is_kept) = self.refused(
+                place, lambda: self.act(place, work, "retry_job", keys, commits, job_id=job_id), kept
             )
             if rows is None:
                 assert job is not None
-                assert job.state not in {"dead", "canceled"}
-                self._reach("retry: refused")
+                ended = job.state in {"dead", "canceled"}
+                assert is_kept or not ended
+                self._reach(f"retry: refused{', its unique key is kept' if ended else ''}")
                 return
             if job is not None:
                 assert self.model.retry(work, job)
@@ -709,6 +742,115 @@ class Machine(RuleBasedStateMachine):
         if bool(before) != paused:
             self._reach("tenant: paused" if paused else "tenant: resumed")
 
+    # -- pruning -----------------------------------------------------------------------------------
+
+    @action(2, keep=st.fixed_dictionaries(dict.fromkeys(KEPT, spans)), limit=st.sampled_from([1, 2, 1000, 1000]),
+            anew=often, commits=often)  # fmt: skip
+    def prune(self, keep: Keep, limit: int, anew: bool, commits: bool) -> None:
+        # half a millisecond between what leaves and what stays, for an id at the limit is on either side by chance
+        self._prune({kind: time and time + TICK / 2 for kind, time in keep.items()}, limit, anew)
+        if commits:
+            self._commit(self.real.pruner)
+
+    def _prune(self, keep: Keep, limit: int = 1000, anew: bool = True) -> None:
+        """Another retention, of which nobody else ever hears, in a transaction that stays open."""
+        place = self.real.pruner
+        if place.work is None:
+            place.begin(None, self.model)
+        self._keep(keep)
+        with self.at(place) as work:
+            rows = self.act(place, work, "prune", list, True, limit=limit, anew=anew)
+            said = self.model.prune(work, keep, limit, anew=anew)
+        self._keep(KEPT)
+        assert [(row["kind"], row["pruned"], row["more"]) for row in rows] == said
+
+    def _prune_and_commit(self) -> None:
+        if not self.real.pruner.work:
+            self.move(TICK)
+            self._prune(AT_ONCE)
+            self._commit(self.real.pruner)
+
+    def _keep(self, keep: Keep) -> None:
+        self.real.pruner.connection.execute(
+            "select jobforge.set_retention(k, t) from unnest(%s::text[], %s::interval[]) u (k, t)",
+            [list(keep), list(keep.values())],
+        )
+
+    def _commit(self, place: Place) -> None:
+        assert place.work is not None
+        place.end(self.model, commits=True)
+
+    @action(
+        2,
+        lambda self: self.closed(self.real.handlers) and not self.real.pruner.work,
+        tenant=st.sampled_from(TENANTS),
+        late=st.booleans(),
+        retries=st.booleans(),
+        again=st.booleans(),
+        commits=st.booleans(),
+    )
+    def prune_meets(self, tenant: str, late: bool, retries: bool, again: bool, commits: bool) -> None:
+        """A prune and an application's transaction want the same, an ended job or its unique key; who is late waits.
+
+        Or a second look finds what became of it.
+        """
+        session, place = self.real.tenants[tenant], self.closed(self.real.handlers)[0]
+        self._enqueue(session, BARE, commits, "u")
+        holder = self.model.see(Work(), "unique", tenant, "u")
+        self._cancel(session, holder, commits)
+        self.check()
+        self.move(TICK)
+        if late:
+            self._prune(AT_ONCE)
+        place.begin(tenant, self.model)
+        if retries:
+            self._retry(place, holder, commits)
+        else:
+            self._enqueue(place, BARE, commits, "u")
+        if not late:
+            self._prune(AT_ONCE)
+            if again and place.work:
+                place.end(self.model, commits)
+                self._prune(AT_ONCE)
+
+    @action(1, lambda self: self.model.gone, commits=st.booleans())
+    def meet_gone(self, commits: bool) -> None:
+        """All that can be asked of what was pruned: it is as if it had never been, but for its idempotency key."""
+        place = self.draw(self.applications(), "at")
+        job_id = self.draw(self.model.gone, "job")
+        assert place.call("get_job", job_id=job_id) == []
+        self._cancel(place, job_id, commits)
+        self._retry(place, job_id, commits)
+        self._reschedule(place, job_id, None, commits)
+        if items := [item for item in self.told if item.job == job_id]:
+            assert self._complete(self.real.worker, items[:1], commits) == ["lost"]
+        left = [
+            key
+            for (_, tenant, key), (named, _) in self.model.every(Work(), "key")
+            if tenant == place.tenant and named in self.model.gone
+        ]
+        if left:
+            self._enqueue(place, BARE | {"key": left[0], "payload": 1}, commits)
+        self._reach("job: it is pruned")
+
+    @action(1, lambda self: not self.real.reader.work, tenant=st.sampled_from(TENANTS))
+    def open_reader(self, tenant: str) -> None:
+        self.real.reader.begin(tenant, self.model, "repeatable read")
+        self.snapshot = self.real.reader.jobs()
+
+    @action(2, lambda self: self.real.reader.work)
+    def end_reader(self) -> None:
+        """It still sees what is pruned; but it cannot bring that back."""
+        gone = [job_id for job_id in self.snapshot if ("job", job_id) not in self.model.committed]
+        if gone:
+            job_id = self.draw(gone, "job")
+            state = "40001" if self.snapshot[job_id] in {"dead", "canceled"} else "JF008"
+            with pytest.raises(psycopg.Error) as caught:
+                self.real.reader.call("retry_job", job_id=job_id)
+            self._reach(f"job: pruned behind a snapshot, {caught.value.sqlstate}")
+            assert caught.value.sqlstate == state
+        self.real.reader.end(self.model, commits=False)
+
     # -- what always holds ---------------------------------------------------------------------------
 
     @invariant()
@@ -724,7 +866,12 @@ class Machine(RuleBasedStateMachine):
         self.model.narrow(found)
         wanted = self.model.facts()
         assert found == wanted, f"not in the model: {found - wanted}; not in the database: {wanted - found}"
-        assert self.real.audit() == []
+        # such a request the next upkeep takes away
+        requests = [key[1] for key, _ in self.model.every(Work(), "request")]
+        late = {job_id for job_id in requests if self.model.job(Work(), job_id) is None}
+        assert set(self.real.audit()) == {(job_id, "has a cancel request without a job") for job_id in late}
+        if self.real.reader.work:
+            assert self.real.reader.jobs() == self.snapshot
         for place in (*self.real.tenants.values(), *(place for place in self.real.handlers if place.work)):
             own = {job.id: job.state for job in self.seen(place) if job.tenant == place.tenant}
             assert place.jobs() == own, f"{place} sees other jobs than its own"
@@ -738,8 +885,9 @@ class Machine(RuleBasedStateMachine):
             assert sum(ended.outcome == "succeeded" for ended in job.record) <= 1
         effects = {token: job_id for (kind, token, *_), job_id in self.model.committed.items() if kind == "effect"}
         for token, job_id in effects.items():
-            record = self.model.committed["job", job_id].record
-            assert sum(ended.lease.token == token for ended in record) == 1, "an effect without its completion"
+            done = self.model.job(Work(), job_id)
+            ends = done and sum(ended.lease.token == token for ended in done.record)
+            assert ends in {None, 1}, "an effect without its completion"
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -748,8 +896,8 @@ class Machine(RuleBasedStateMachine):
         if not self.sound:
             return
         self.counting = False
-        for place in self.opened():
-            place.end(self.model, commits=True)
+        for ending in [*self.opened(), *([self.real.reader] if self.real.reader.work else [])]:
+            ending.end(self.model, commits=True)
         for tenant in TENANTS:
             self._pause(tenant, False)
         for _ in range(3):

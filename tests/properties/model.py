@@ -1,9 +1,9 @@
 """The lease protocol in plain Python: what each function of the schema does to a job, and for whom it waits.
 
-Facts are keyed: ("job", id), ("key", tenant, key), ("request", id), ("worker", id), ("pause", tenant),
-("effect", token). What an open transaction has changed hides behind it until it commits, and holds up or turns away
-whoever wants the same key: that is all there is of locks. ("hold", id) is a lease that a handler keeps standing with
-heartbeat_job.
+Facts are keyed: ("job", id), ("result", id), ("key", tenant, key), ("unique", tenant, key), ("request", id),
+("worker", id), ("pause", tenant), ("walk", name), ("effect", token). What an open transaction has changed hides behind
+it until it commits, and holds up or turns away whoever wants the same key: that is all there is of locks. One that it
+has only locked it has changed to what it was. ("hold", id) is a lease that a handler keeps standing with heartbeat_job.
 """
 
 from __future__ import annotations
@@ -21,6 +21,19 @@ ALIVE = 30 * SECOND  # p_alive's default
 MARGIN = 60 * SECOND  # between a run's timeout and its deadline
 UNLIMITED = 3600 * SECOND  # the timeout of a job without one
 FORGOTTEN = 3600 * SECOND  # so long upkeep remembers a dead worker
+DAY = dt.timedelta(days=1)
+Keep = dict[str, dt.timedelta | None]
+KEPT: Keep = {  # the retention at first
+    "succeeded": 7 * DAY,
+    "canceled": 7 * DAY,
+    "dead": 90 * DAY,
+    "result": None,
+    "idempotency_key": 90 * DAY,
+}
+WALKS = ("jobs", "results", "idempotency_keys")
+RESTS = 60 * SECOND  # between the beginnings of a walk, as a rule
+LOOKS = 5  # a walk looks at so many times what it may delete
+START = uuid.UUID(int=0)  # where a walk is that is over
 
 CRASHES_TO_DEATH = 5
 CRASHES_OF_A_SUSPECT = 2  # from so many on claim_jobs passes a job over, and claim_suspect has it
@@ -73,6 +86,8 @@ class Job:
     since: tuple[dt.datetime, dt.datetime] | None = None  # finished then, or due between
     lease: Lease | None = None
     record: tuple[Attempt, ...] = ()
+    payload: int = 0
+    unique: str | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +114,16 @@ class Item:
     outcome: str
     final: bool = False
     delay: int | None = None
+    result: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One that a walk has met: of which job, whether it may leave, and what it is."""
+
+    job: uuid.UUID
+    due: bool
+    key: Key
 
 
 def is_suspect(job: Job) -> bool:
@@ -110,7 +135,8 @@ class Model:
 
     def __init__(self, now: dt.datetime, reached: Callable[[str], None]) -> None:
         self.now = now
-        self.committed: dict[Key, Any] = {}
+        self.committed: dict[Key, Any] = {("walk", walk): (START, None) for walk in WALKS}
+        self.gone: list[uuid.UUID] = []  # jobs that were pruned
         self.open: list[Work] = []
         self.reached = reached  # told of each transition, by name
 
@@ -126,6 +152,8 @@ class Model:
         for key, fact in work.changes.items():
             if fact is None or key[0] == "hold":
                 self.committed.pop(key, None)
+                if key[0] == "job":
+                    self.gone.append(key[1])
             else:
                 self.committed[key] = fact
 
@@ -151,8 +179,12 @@ class Model:
         return found
 
     def jobs(self, work: Work) -> list[Job]:
+        return sorted((job for _, job in self.every(work, "job")), key=lambda job: job.id)
+
+    def every(self, work: Work, kind: str) -> list[tuple[Key, Any]]:
+        """All facts of this kind that are seen there."""
         seen = self.committed | work.changes
-        return sorted((job for key, job in seen.items() if key[0] == "job"), key=lambda job: job.id)
+        return [(key, fact) for key, fact in seen.items() if key[0] == kind and fact is not None]
 
     def others(self, work: Work, *keys: Key) -> list[Work]:
         """The other transactions that have one of these under way."""
@@ -167,18 +199,36 @@ class Model:
 
     # -- enqueue ---------------------------------------------------------------------------------
 
-    def enqueue(self, work: Work, job: Job, key: str | None) -> tuple[uuid.UUID, bool]:
-        """Give the id and whether it is new; `job` has the id that the database gave."""
+    def enqueue(self, work: Work, job: Job, key: str | None) -> tuple[uuid.UUID, bool, bool]:
+        """Give the id, whether it is new, and whether payloads differ; `job` has the id that the database gave."""
+        if keeper := self.take_unique(work, job):
+            self.reached("enqueue: an active job keeps its unique key")
+            return keeper.id, False, keeper.payload != job.payload
         if key is not None:
-            if original := self.see(work, "key", job.tenant, key):
-                self.reached("enqueue: the original")
-                return original, False
-            work.changes["key", job.tenant, key] = job.id
+            if named := self.see(work, "key", job.tenant, key):
+                original = self.job(work, named[0])
+                self.reached(f"enqueue: the original{'' if original else ', which is pruned'}")
+                return named[0], False, original is not None and original.payload != job.payload
+            work.changes["key", job.tenant, key] = (job.id, self.now)
         later = job.run_at > self.now
         since = (job.run_at, job.run_at) if later else None
         self.put(work, replace(job, state="scheduled" if later else "queued", since=since))
         self.reached(f"enqueue: {'scheduled' if later else 'queued'}")
-        return job.id, True
+        return job.id, True, False
+
+    def keeper(self, work: Work, job: Job) -> Job | None:
+        """The job that waits or runs and has this one's unique key."""
+        holder = self.see(work, "unique", job.tenant, job.unique)
+        found = self.job(work, holder) if holder else None
+        return found if found and found.state not in ENDED else None
+
+    def take_unique(self, work: Work, job: Job) -> Job | None:
+        """Give the job its unique key, unless another keeps it: that one then. Either way the key is locked."""
+        if job.unique is None:
+            return None
+        keeper = self.keeper(work, job)
+        work.changes["unique", job.tenant, job.unique] = (keeper or job).id
+        return keeper
 
     # -- claim -----------------------------------------------------------------------------------
 
@@ -287,6 +337,8 @@ class Model:
         for place, item in enumerate(items):
             if job := self.ends(work, item, tenant):
                 self.settle(work, job, item.outcome, final=item.final, delay=item.delay)
+                if item.outcome == "succeeded" and item.result is not None:
+                    work.changes["result", job.id] = (job.tenant, item.result)
                 answers[place] = "done"
         return [answers.get(place) or self._late(work, item, tenant) for place, item in enumerate(items)]
 
@@ -395,7 +447,8 @@ class Model:
         for key in dead:
             work.changes[key] = None
             self.reached("upkeep: a worker is forgotten")
-        return moved | {"forgotten": len(dead), "pruned": 0}
+        pruned = self.prune(work, KEPT, 1000, anew=False)
+        return moved | {"forgotten": len(dead), "pruned": sum(gone for _, gone, _ in pruned)}
 
     def _settle_cancels(self, work: Work) -> int:
         settled = 0
@@ -403,18 +456,107 @@ class Model:
             key for key, fact in (self.committed | work.changes).items() if key[0] == "request" and fact
         ]:
             job = self.job(work, job_id)
-            assert job is not None
-            if job.lease or self.others(work, (kind, job_id)):
+            if (job and job.lease) or self.others(work, (kind, job_id)):
                 continue
-            if job.state in WAITING:
+            if job and job.state in WAITING:
                 if not self.free(work, job):
                     self.reached("upkeep: a late cancel whose job another holds")
                     continue
                 self.put(work, replace(job, state="canceled", since=(self.now, self.now)))
             work.changes[kind, job_id] = None
-            self.reached(f"upkeep: a late cancel of what {'waits' if job.state in WAITING else 'has ended'}")
+            where = "is pruned" if job is None else "waits" if job.state in WAITING else "has ended"
+            self.reached(f"upkeep: a late cancel of what {where}")
             settled += 1
         return settled
+
+    # -- pruning ---------------------------------------------------------------------------------
+
+    def prune(self, work: Work, keep: Keep, limit: int, *, anew: bool) -> list[tuple[str, int, bool]]:
+        """Of each walk its name, how many left, and whether there may be more."""
+        return [(walk, *self._walk(work, walk, keep, limit, anew)) for walk in WALKS]
+
+    def _walk(self, work: Work, walk: str, keep: Keep, limit: int, anew: bool) -> tuple[int, bool]:
+        behind, began = self.see(work, "walk", walk)
+        if not anew and behind == START and began is not None and began >= self.now - RESTS:
+            return 0, False
+        if self.others(work, ("walk", walk)):
+            self.reached("prune: another walks")
+            return 0, anew
+        if anew or behind == START:
+            behind, began = START, self.now
+        find, take = {
+            "jobs": (self._old_jobs, self._prune_job),
+            "results": (self._old_results, self._prune_result),
+            "idempotency_keys": (self._old_keys, self._prune_key),
+        }[walk]
+        met = sorted((one for one in find(work, keep) if one.job > behind), key=lambda one: one.job)[: LOOKS * limit]
+        due = [one for one in met if one.due]
+        last = due[limit - 1] if len(due) >= limit else met[-1] if len(met) >= LOOKS * limit else None
+        work.changes["walk", walk] = (last.job if last else START, began)
+        return sum(take(work, one) for one in due[:limit]), last is not None
+
+    def _past(self, at: dt.datetime, time: dt.timedelta | None) -> bool:
+        return time is not None and at < self.now - time
+
+    def _old_jobs(self, work: Work, keep: Keep) -> list[Due]:
+        least = min((time for state in ENDED if (time := keep[state]) is not None), default=None)
+        return [
+            Due(job.id, self._past(job.since[0], keep[job.state]), ("job", job.id))
+            for job in self.jobs(work)
+            if job.state in ENDED and job.since and self._past(job.created_at, least)
+        ]
+
+    def _old_results(self, work: Work, keep: Keep) -> list[Due]:
+        return [
+            Due(job.id, self._past(job.since[0], keep["result"]), key)
+            for key, _ in self.every(work, "result")
+            if (job := self.job(work, key[1])) and job.since and self._past(job.created_at, keep["result"])
+        ]
+
+    def _old_keys(self, work: Work, keep: Keep) -> list[Due]:
+        found = []
+        for key, (job_id, created_at) in self.every(work, "key"):
+            job = self.job(work, job_id)
+            if self._past(created_at, keep["idempotency_key"]):
+                found.append(Due(job_id, job is None or job.state in ENDED, key))
+        return found
+
+    def _prune_job(self, work: Work, one: Due) -> bool:
+        job = self.job(work, one.job)
+        assert job is not None
+        if not self.free(work, job):
+            self.reached("prune: passes over what another holds")
+            return False
+        self.put(work, job)  # locked from now on, also where it stays
+        unique = ("unique", job.tenant, job.unique)
+        if job.unique is not None and self.see(work, *unique) == job.id:
+            if self.others(work, unique):
+                self.reached("prune: passes over a job whose unique key another holds")
+                return False
+            work.changes[unique] = None
+        work.changes["job", job.id] = None
+        for key in (("result", job.id), ("request", job.id)):
+            if self.see(work, *key) and not self.others(work, key):
+                work.changes[key] = None
+        self.reached(f"prune: {job.state}")
+        return True
+
+    def _prune_result(self, work: Work, one: Due) -> bool:
+        job = self.job(work, one.job)
+        assert job is not None
+        if not self.free(work, job):
+            return False
+        self.put(work, job)  # locked, so that nobody else prunes it with its result meanwhile
+        work.changes[one.key] = None
+        self.reached("prune: a result")
+        return True
+
+    def _prune_key(self, work: Work, one: Due) -> bool:
+        if self.others(work, one.key):
+            return False
+        work.changes[one.key] = None
+        self.reached("prune: an idempotency key")
+        return True
 
     # -- a tenant's hand ---------------------------------------------------------------------------
 
@@ -424,18 +566,18 @@ class Model:
 
     def cancel(self, work: Work, job: Job, told: bool) -> None:
         """`told`: the run was seen going on before a wait for another's request, so that its end is too late."""
-        if job.state in WAITING:
-            self.put(work, replace(job, state="canceled", since=(self.now, self.now)))
-            self.reached(f"cancel: {job.state}")
-        elif job.lease or told:
+        if job.lease or told:
             if self.see(work, "request", job.id) is None:
                 work.changes["request", job.id] = (job.tenant, self.now)
             self.reached("cancel: running" if job.lease else "cancel: the run ended meanwhile")
+        elif job.state in WAITING:
+            self.put(work, replace(job, state="canceled", since=(self.now, self.now)))
+            self.reached(f"cancel: {job.state}")
         else:
             self.reached("cancel: ended")
 
     def retry(self, work: Work, job: Job) -> bool:
-        if job.state not in {"dead", "canceled"}:
+        if job.state not in {"dead", "canceled"} or self.take_unique(work, job):
             return False
         self.put(work, replace(job, state="queued", attempt=0, crashes=0, since=None))
         if self.see(work, "request", job.id):
@@ -472,7 +614,16 @@ def _facts(key: Key, fact: Any) -> Iterator[Fact]:
     if kind == "job":
         yield from _job_facts(fact)
     elif kind == "key":
-        yield ("key", fact, name, None, None, None, None, None, None, None, rest[0])
+        job_id, at = fact
+        yield ("key", job_id, name, None, None, None, at, None, None, None, rest[0])
+    elif kind == "unique":
+        yield ("unique", fact, name, None, None, None, None, None, None, None, rest[0])
+    elif kind == "result":
+        tenant, value = fact
+        yield ("result", name, tenant, value, None, None, None, None, None, None, None)
+    elif kind == "walk":
+        behind, at = fact
+        yield ("walk", behind, None, None, None, None, at, None, None, None, name)
     elif kind == "request":
         tenant, at = fact
         yield ("request", name, tenant, None, None, None, at, None, None, None, None)
@@ -483,7 +634,7 @@ def _facts(key: Key, fact: Any) -> Iterator[Fact]:
 
 
 def _job_facts(job: Job) -> Iterator[Fact]:
-    fixed = (job.max_attempts, job.priority, None, job.created_at, job.run_at, None, None, job.queue)
+    fixed = (job.max_attempts, job.priority, job.payload, job.created_at, job.run_at, None, None, job.queue)
     yield ("job", job.id, job.tenant, *fixed)
     at, until, token, worker = (job.since or (None,))[0], None, None, None
     if job.lease:

@@ -50,6 +50,12 @@ COARSE = (
         "e.attempt >= e.max_attempts",
         "e.attempt > e.max_attempts",
     ),
+    Mutant(
+        "a prune does not ask how long a job was kept",
+        "prune_jobs",
+        "o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due",
+        "true as due",
+    ),
 )
 # found within a minute or two, by `make properties`
 FINE = (
@@ -172,6 +178,84 @@ FINE = (
         "heartbeat_job",
         "       for share;",
         ";",
+    ),
+    Mutant(
+        "a prune waits for a retry",
+        "prune_jobs",
+        "o.finished_at < v_now for update skip locked",
+        "o.finished_at < v_now for update",
+    ),
+    Mutant(
+        "a prune waits for an enqueue",
+        "prune_jobs",
+        "for update of k skip locked",
+        "for update of k",
+    ),
+    Mutant(
+        "a prune takes a job whose unique key an enqueue holds",
+        "prune_jobs",
+        "g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)",
+        "true",
+    ),
+    Mutant(
+        "a prune takes the unique key of a younger job",
+        "prune_jobs",
+        "k.key = j.unique_key and k.job_id = j.id",
+        "k.key = j.unique_key",
+    ),
+    Mutant(
+        "a unique key outlives its job",
+        "prune_jobs",
+        "where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.key",
+        "where false",
+    ),
+    Mutant(
+        "a result outlives its job",
+        "prune_jobs",
+        "delete from jobforge.results r where r.job_id = any (v_gone);",
+        "",
+    ),
+    Mutant(
+        "a late cancel outlives its job",
+        "prune_jobs",
+        "where c.job_id = any (v_gone) for update skip locked",
+        "where false for update skip locked",
+    ),
+    Mutant(
+        "an idempotency key leaves while its job waits",
+        "prune_keys",
+        "and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id))",
+        "",
+    ),
+    Mutant(
+        "the idempotency key of a pruned job stays for ever",
+        "prune_keys",
+        "(o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id))",
+        "o.job_id is not null",
+    ),
+    Mutant(
+        "a walk waits for another's",
+        "begin_walk",
+        "for update skip locked",
+        "for update",
+    ),
+    Mutant(
+        "a walk goes on behind what it has not taken",
+        "end_walk",
+        "then p_due[p_limit]",
+        "then p_met[cardinality(p_met)]",
+    ),
+    Mutant(
+        "a retry of a pruned job is refused",
+        "retry_job",
+        "if v_run is null and not exists (select from jobforge.jobs j where j.id = v_job.id) then",
+        "if false then",
+    ),
+    Mutant(
+        "a retry takes a unique key that another has",
+        "retry_job",
+        "        if found then\n            raise exception 'jobforge: another job",
+        "        if false then\n            raise exception 'jobforge: another job",
     ),
 )
 

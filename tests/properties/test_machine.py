@@ -28,7 +28,7 @@ EXAMPLES = int(os.environ.get("JOBFORGE_PROPERTIES", "0"))
 BASE = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
 # always the same examples, and none is shrunk: that takes minutes, and `make properties` does it
 BRIEF = settings(
-    BASE, max_examples=70, stateful_step_count=50, derandomize=True, database=None, phases=[Phase.generate]
+    BASE, max_examples=50, stateful_step_count=50, derandomize=True, database=None, phases=[Phase.generate]
 )
 LONG = settings(BASE, max_examples=max(EXAMPLES, 1), stateful_step_count=80)
 HUNT = settings(BRIEF, max_examples=300, report_multiple_bugs=False)
@@ -38,6 +38,7 @@ HUNT = settings(BRIEF, max_examples=300, report_multiple_bugs=False)
 REACHED_IN_BRIEF = {
     "claim: running", "promote: queued", "succeeded: succeeded", "lost: queued", "lost: scheduled", "complete: lost",
     "complete: already_done", "cancel: queued", "cancel: running", "handler: done", "transaction: committed",
+    "prune: succeeded", "prune: canceled",
 }  # fmt: skip
 BESIDE = (
     "rule",

@@ -214,6 +214,22 @@ def test_two_who_prune_do_not_wait_for_each_other_and_take_nothing_twice(sql: Sq
     assert prune(sql, anew=False)["jobs"] == 1
 
 
+def test_a_job_whose_result_another_prunes_stays_and_nobody_waits(sql: Sql, clock: Clock) -> None:
+    """Two can meet there: the walk through the results may go on while that through the jobs rests, or is another's."""
+    job, walk = ended(sql), "select from jobforge.pruning where walk = 'jobs' for update"
+    clock.advance(days=8)
+    keep(sql, "result", DAY)
+    with sql.connect("postgres") as rival, sql.connect("jf_admin") as admin:
+        rival.execute(walk)
+        assert {row["kind"]: row["pruned"] for row in call(admin, "prune", anew=True)}["results"] == 1
+        rival.rollback()
+        assert pruned(sql) == 0
+        admin.rollback()
+    assert sql.job(job)["result"] == {"n": 1}
+    assert pruned(sql) == 1
+    assert rows(sql) == dict.fromkeys(TABLES, 0)
+
+
 def test_a_retry_under_way_keeps_its_job_and_one_that_comes_later_finds_none(sql: Sql, clock: Clock) -> None:
     keep(sql, "dead", DAY)
     job, other = ended(sql, "failed"), ended(sql, "failed")
@@ -233,6 +249,23 @@ def test_a_retry_under_way_keeps_its_job_and_one_that_comes_later_finds_none(sql
         admin.commit()
         assert waiting.result(10) == []
     assert sql("get_job", tenant="a", job_id=other) == []
+
+
+def test_a_cancel_that_commits_behind_a_prune_is_taken_away_by_upkeep(sql: Sql, clock: Clock) -> None:
+    keep(sql, "succeeded", dt.timedelta(0))
+    job = sql.enqueue()
+    run = sql.claim_one()
+    with sql.connect(tenant="a") as app:
+        call(app, "cancel_job", job_id=job)
+        assert sql.complete(run) == "done"
+        clock.advance(seconds=1)
+        assert pruned(sql) == 1
+        app.commit()
+    assert sql("audit") == [{"job_id": job, "fault": "has a cancel request without a job"}]
+
+    steps = {row["step"]: row["moved"] for row in sql("upkeep", worker_id=sql.worker)}
+    assert steps["canceled"] == 1
+    assert rows(sql) == dict.fromkeys(TABLES, 0)
 
 
 def test_an_enqueue_that_holds_the_unique_key_keeps_the_job_for_the_next_walk(sql: Sql, clock: Clock) -> None:

@@ -2687,7 +2687,9 @@ begin
     v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
     v_due := v_due[:p_limit];
     delete from jobforge.results d where d.ctid = any (array(
-        select r.ctid from jobforge.results r where r.job_id = any (v_due) for update skip locked));
+        -- its job's outcome too: prune_jobs passes over that, for it would have to wait for the result
+        select r.ctid from jobforge.results r join jobforge.outcomes o on o.job_id = r.job_id
+         where r.job_id = any (v_due) for update skip locked));
     get diagnostics v_pruned = row_count;
     return query select v_pruned, v_more;
 end
