@@ -152,7 +152,11 @@ class Worker:
         with self._stopping:  # who comes second waits, and hears the same
             if self._running:
                 self._running = False
-                self._clean = self._stop(timeout)
+                try:
+                    self._clean = self._stop(timeout)
+                except BaseException:  # a second Ctrl-C: nobody is waited for any longer, and everything given back
+                    self._clean = self._stop(0)
+                    raise
             return self._clean
 
     def stats(self) -> dict[str, int]:
@@ -312,9 +316,12 @@ class Worker:
     def _forked(self) -> None:
         self._running, self._stopping = False, threading.RLock()
         self._pool.forget_all()
-        self.id = uuid.uuid4()  # the old one is the parent's
-        for engine in {self._engine, self._sessions.engine}:
-            engine.dispose(close=False)
+        self.id = (
+            uuid.uuid4()
+        )  # the old one is the parent's, and so are its numbers, whose lock another thread may hold
+        self._incidents = Incidents(Counters())
+        self._engine.dispose(close=False)
+        self._sessions.forget()
 
     def _ended(self, run: Run, outcome: str) -> None:
         if outcome == "lost":
