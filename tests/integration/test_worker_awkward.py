@@ -7,10 +7,12 @@ import signal
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from jobforge_sa import AsyncContext, Context, Worker
 from tests.fix_postgres import Database
 from tests.integration.test_worker import SOON, Number, Shop
+from tests.support import wait_for
 
 
 @pytest.fixture
@@ -53,3 +55,52 @@ def test_a_second_interrupt_while_a_worker_stops_gives_everything_back(shop: Sho
     assert shop.get(job).state == "queued"
     assert shop.outcomes(job) == ["released"]
     assert worker.stop() is False
+
+
+FAILS = """
+create sequence once;
+grant usage on once to public;
+create function fail() returns trigger language plpgsql as $$
+begin
+    if nextval('public.once') = 1 then
+        raise exception 'cache lookup failed for function 4711' using errcode = 'XX000';
+    end if;
+    return new;
+end $$;
+create trigger fail before insert on jobforge.attempts for each row execute function fail()"""
+
+
+def test_an_error_that_is_no_fault_of_the_job_does_not_make_a_success_a_failure(shop: Shop) -> None:
+    """As when a migration replaces a function that a completion is just about to call."""
+
+    @shop.task()
+    def good(ctx: Context, payload: Number) -> None: ...
+
+    with shop.admin.begin() as c:
+        c.execute(sa.text(FAILS))
+    job = shop.enqueue(good)
+    with shop.working():
+        shop.ended(job, "succeeded", 15)
+    assert shop.outcomes(job) == ["succeeded"]
+
+
+def test_ends_wait_until_a_right_that_was_taken_away_is_back(shop: Shop) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    @shop.task()
+    def good(ctx: Context, payload: Number) -> None:
+        begun.set()
+        gate.wait(10)
+
+    job = shop.enqueue(good)
+    right = "execute on function jobforge.complete_jobs {} jobforge_app, jobforge_worker"
+    with shop.working() as worker:
+        assert begun.wait(10)
+        with shop.admin.begin() as c:
+            c.execute(sa.text("revoke " + right.format("from")))
+        gate.set()
+        wait_for(lambda: worker._reporter.outage._failures > 1, what="the reporter to have failed twice")
+        with shop.admin.begin() as c:
+            c.execute(sa.text("grant " + right.format("to")))
+        shop.ended(job, "succeeded", 15)
+    assert shop.outcomes(job) == ["succeeded"]
