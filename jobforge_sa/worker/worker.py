@@ -274,6 +274,7 @@ class Worker:
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
             release=lambda run: self._reporter.report(run, endings.RELEASED), signed=self._sessions.seal,
+            loop_late=lambda: self._loop.late,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=process_name(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import signal
 import threading
 
@@ -104,3 +105,35 @@ def test_ends_wait_until_a_right_that_was_taken_away_is_back(shop: Shop) -> None
             c.execute(sa.text("grant " + right.format("to")))
         shop.ended(job, "succeeded", 15)
     assert shop.outcomes(job) == ["succeeded"]
+
+
+def test_a_handler_that_blocks_the_event_loop_holds_up_no_plain_ones_and_charges_nobody(shop: Shop) -> None:
+    """Nothing can begin behind it: what was claimed is given back for another worker, and slots are free."""
+    gate, begun = threading.Event(), threading.Event()
+
+    @shop.task(timeout=dt.timedelta(milliseconds=100), max_attempts=1)
+    async def blocks(ctx: AsyncContext, payload: Number) -> None:
+        begun.set()
+        gate.wait(60)
+
+    @shop.task()
+    async def waits(ctx: AsyncContext, payload: Number) -> None: ...
+
+    @shop.task()
+    def plain(ctx: Context, payload: Number) -> None: ...
+
+    blocked = shop.enqueue(blocks)
+    with shop.working(queues={"default": 3}) as worker:
+        assert begun.wait(10)
+        behind = [shop.enqueue(waits) for _ in range(5)]
+        wait_for(lambda: len(worker._runs) == 3, what="all slots to be taken")
+        last = shop.enqueue(plain)
+        try:
+            shop.ended(last, "succeeded", 15)
+            shop.ended(blocked, "dead")
+            assert [shop.get(job).state for job in behind] == ["queued"] * 5
+        finally:
+            gate.set()
+        for job in behind:
+            shop.ended(job, "succeeded")
+            assert shop.get(job).attempt == 1
