@@ -24,7 +24,7 @@ LAST = 6.0  # seconds after which a stop waits for no more locks
 ASIDE = 5.0  # seconds until a lease that somebody held is tried again
 LOCKED = "55P03"  # lock_not_available
 # SQLSTATEs that begin so are nobody's completion: a right or a function is missing for a while, as during a migration
-EVERYBODYS = ("0A", "25", "42")
+EVERYBODYS = ("0A", "25", "26", "42")
 LATER = (
     LOCKED,
     "XX",
