@@ -19,6 +19,7 @@ from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.tasks import Task
 from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, Lookout, nap
+from jobforge_sa.worker.deadlines import PATIENCE
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
 from jobforge_sa.worker.service import Service
@@ -36,7 +37,7 @@ class Claimer(Service):
     def __init__(
         self, engine: Engine, runs: Runs, lanes: list[Lane], tasks: Mapping[str, Task[Any, Any]], *,
         worker_id: uuid.UUID, lease: dt.timedelta, poll: dt.timedelta, unreported: Callable[[], int],
-        release: Callable[[Run], None], signed: Callable[[], None],
+        release: Callable[[Run], None], signed: Callable[[], None], loop_late: Callable[[], float],
     ) -> None:  # fmt: skip
         super().__init__(engine)
         self._runs = runs
@@ -46,6 +47,7 @@ class Claimer(Service):
         self._unreported = unreported
         self._release = release
         self._signed = signed
+        self._loop_late = loop_late
         self._values = {"worker_id": worker_id, "types": list(tasks), "alive": lease}
         self._cursors: dict[str, str] = {}
         self._idle = 0
@@ -133,7 +135,7 @@ class Claimer(Service):
         """Claim one and start it; nothing is held now."""
         queues = [lane.queue for lane in self._lanes]
         random.shuffle(queues)  # they are looked through in this order
-        values = {**self._values, "queues": queues}
+        values = {**self._values, "types": self._types(), "queues": queues}
         self.in_doubt = time.monotonic()
         jobs = self.link.run(lambda connection: self._fetch(connection, calls.CLAIM_SUSPECT, values))
         self.in_doubt = 0.0
@@ -142,6 +144,11 @@ class Claimer(Service):
             self._alone = job.lease_token
         self._hand_out(jobs)
         return bool(jobs)
+
+    def _types(self) -> list[str]:
+        """What can be run now: no async task while a handler blocks the loop. They were just given back for that."""
+        blocked = self._loop_late() > PATIENCE
+        return [name for name, task in self._tasks.items() if not (blocked and task.is_async)]
 
     def settled(self) -> None:
         """The database knows of the end of a run: whoever waited for that goes on."""
@@ -164,6 +171,7 @@ class Claimer(Service):
     def _claim(self, connection: psycopg.Connection[Any], wanted: dict[str, int]) -> list[ClaimedJob]:
         values = {
             **self._values,
+            "types": self._types(),
             "queues": list(wanted),
             "limit": min(sum(wanted.values()), MAX_CLAIM),
             "queue_limits": list(wanted.values()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Engine
@@ -40,6 +41,8 @@ class Deadlines(Service):
         """Look at all runs, and sleep."""
         for run in self._runs.all():
             self._look_at_transaction(run)
+            if run.spawned and not run.started and time.monotonic() - run.spawned > PATIENCE:
+                self._give_back(run)
             left = run.left
             if left is None or left > 0:
                 continue
@@ -58,6 +61,17 @@ class Deadlines(Service):
         elif idle > self._idle_warning and not run.idle_told:
             run.idle_told = True
             self._runs.incidents.idle(run, idle, ended=False)
+
+    def _give_back(self, run: Run) -> None:
+        """Nothing begins on a loop that is blocked: the job waits for another worker, its slot serves others."""
+        lane = self._lanes[run.job.queue]
+        behind = lane.take_back()
+        if not run.told and lane.abandon(run):
+            self._runs.incidents.blocked(run)
+            self._report(run, endings.RELEASED)
+            run.interrupt("stopping")  # should it begin at this moment
+        for other in behind:  # they would have their turn one after the other, five seconds each
+            self._report(other, endings.RELEASED)
 
     def _abandon(self, run: Run) -> None:
         if (run.told and not self._runs.is_behind(run)) or not self._lanes[run.job.queue].abandon(run):

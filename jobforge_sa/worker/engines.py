@@ -78,6 +78,13 @@ class SessionEngines:
             self._async = made
         return self._async
 
+    def forget(self) -> None:
+        """This process was forked: the connections are its parent's, those of async handlers too."""
+        others = () if self._async is None else (self._async.sync_engine,)
+        for engine in (self.engine, *others):
+            engine.dispose(close=False)
+        self._async = self._given
+
     async def close_async(self) -> None:
         """Close the connections of async handlers' sessions."""
         if self._async is not None:

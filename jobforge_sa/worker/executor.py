@@ -110,8 +110,10 @@ class Executor:
         ending = endings.RELEASED
         try:
             ending = await self._turns_async(run)
-        except asyncio.CancelledError:
-            ending = told(run)
+        except asyncio.CancelledError as error:
+            # where we did not ask for it, it leaked out of something that the handler waited for: an attempt that is
+            # charged, for one that is given back would run again at once, for ever
+            ending = told(run) if run.signals.any else failed(run, error)
         except BaseException as error:
             ending = failed(run, error)
         finally:

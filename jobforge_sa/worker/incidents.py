@@ -36,6 +36,10 @@ class Incidents:
         """Its handler ignores that it should stop, and cannot be killed."""
         self._count("abandoned", run.job, "ignores its timeout, its thread is left behind")
 
+    def blocked(self, run: Run) -> None:
+        """Its async handler could not begin."""
+        self._warn(run.job, "is given back: another async handler blocks the event loop, and this one could not begin")
+
     def idle(self, run: Run, seconds: float, *, ended: bool) -> None:
         """Its handler's transaction is open and nothing is done with it: it holds its locks, and vacuum back."""
         what = f"its transaction has been open for {seconds:.1f} s without a statement"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,12 +22,21 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: dict[asyncio.Task[None], Run] = {}
+        self._waiting: set[Run] = set()  # handed over, and not begun
         self._lock = threading.Lock()
 
     def spawn(self, run: Run, ended: Callable[[], None]) -> None:
         """Run an async handler; call back when it has ended."""
         loop = self._running()
+        run.spawned = time.monotonic()
+        self._waiting.add(run)
         loop.call_soon_threadsafe(self._start, run, ended)
+
+    @property
+    def late(self) -> float:
+        """For how many seconds a handler has been waiting to begin: none can while another one blocks the loop."""
+        now = time.monotonic()
+        return max((now - run.spawned for run in self._waiting.copy()), default=0.0)
 
     def stop(self, finish: Callable[[], Coroutine[Any, Any, None]], timeout: float | None) -> None:
         """Run a last coroutine (closing what belongs to the loop), and end the loop."""
@@ -78,6 +88,10 @@ class Loop:
             loop.close()
 
     def _start(self, run: Run, ended: Callable[[], None]) -> None:
+        self._waiting.discard(run)
+        if run.told:  # it was given back meanwhile
+            ended()
+            return
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._handle(run), name=f"{run.job.type} {run.job.id}")
         run.cancel = lambda: loop.call_soon_threadsafe(task.cancel)

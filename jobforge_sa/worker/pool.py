@@ -68,8 +68,8 @@ class ProcessPool(Service):
         ending = endings.RELEASED
         try:
             ending = self._serve(run)
-        except BaseException as error:
-            ending = executor.failed(run, error)
+        except BaseException as error:  # the worker's own: what a handler raises its child has put into words
+            ending = endings.RELEASED if self._killing else executor.failed(run, error)
         finally:
             self._report(run, ending)
 

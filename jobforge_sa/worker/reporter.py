@@ -23,6 +23,12 @@ BATCH = 500
 LAST = 6.0  # seconds after which a stop waits for no more locks
 ASIDE = 5.0  # seconds until a lease that somebody held is tried again
 LOCKED = "55P03"  # lock_not_available
+# SQLSTATEs that begin so are nobody's completion: a right or a function is missing for a while, as during a migration
+EVERYBODYS = ("0A", "25", "26", "42")
+LATER = (
+    LOCKED,
+    "XX",
+)  # nor are these; but "cache lookup failed" is over in a moment, and a broken page hits one job only
 
 
 class Reporter(Service):
@@ -88,7 +94,7 @@ class Reporter(Service):
                 if last:
                     self._give_up(self._left(), error)
         if self._aside:
-            self._give_up(self._aside, "somebody holds their leases")
+            self._give_up(self._aside, "somebody holds their leases, or the database failed")
 
     def _left(self) -> list[tuple[Run, Ending]]:
         """What is not told, the queue's as well."""
@@ -118,10 +124,10 @@ class Reporter(Service):
         try:
             answers = self._tell(self._batch)
         except (LinkDown, psycopg.Error) as error:
-            locked = failures.sqlstate(error.__cause__ or error) == LOCKED
-            if isinstance(error, LinkDown) and not locked:
+            state = failures.sqlstate(error.__cause__ or error) or ""
+            if (isinstance(error, LinkDown) and state != LOCKED) or state.startswith(EVERYBODYS):
                 raise
-            self._tell_apart(error, locked)
+            self._tell_apart(error, later=state.startswith(LATER))
             return
         batch, self._batch = self._batch, []
         for item, answer, reason in answers:
@@ -132,12 +138,13 @@ class Reporter(Service):
         document = "[" + ",".join(ending.item(run) for run, ending in batch) + "]"
         return self.link.run(lambda c: c.execute(calls.COMPLETE_JOBS, {"results": document}).fetchall())
 
-    def _tell_apart(self, error: Exception, locked: bool) -> None:
+    def _tell_apart(self, error: Exception, *, later: bool) -> None:
         """The database raised for the whole: one by one, so that whoever is to blame harms nobody else."""
         if len(self._batch) == 1:
             run, ending = self._batch.pop()
-            if locked:
-                log.info("job %s: somebody holds the lease of run %s; its end is told later", run.job.id, run.job.run)
+            if later:
+                why = str(error).partition("\n")[0]
+                log.info("job %s: the end of run %s is told later: %s", run.job.id, run.job.run, why)
                 self._aside.append((run, ending))
                 self._again = time.monotonic() + ASIDE
                 return
@@ -151,7 +158,7 @@ class Reporter(Service):
             self._batch = [entry]
             try:
                 self._send()
-            except LinkDown:
+            except (LinkDown, psycopg.Error):
                 self._batch = whole[position:]
                 raise
 

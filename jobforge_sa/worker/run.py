@@ -29,6 +29,7 @@ class Run:
         "missed",
         "overstayed",
         "signals",
+        "spawned",
         "started",
         "task",
         "thread",
@@ -39,6 +40,7 @@ class Run:
         self.job = job
         self.task = task
         self.signals = Signals()
+        self.spawned = 0.0  # monotonic: an async one was handed to the loop; 0: not yet
         self.started = 0.0  # monotonic; 0: not yet
         self.told = False  # its end is on its way to the database: a second one would contradict it
         self.ended = False  # the handler has returned

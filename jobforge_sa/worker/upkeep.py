@@ -54,8 +54,12 @@ class Upkeep(Service):
         moved = {step: count for step, count, _ in rows if count}
         if moved.get("rescued"):
             self._incidents.rescued(moved["rescued"], [job for _, _, jobs in rows for job in jobs or ()])
-        if max(moved.values(), default=0) >= FULL:
-            self._stopping.wait(0.05)  # ten thousand after an outage are a second's work, and none of it waits
+        # in a transaction of its own: what cannot be deleted, or takes long, keeps nobody from being rescued
+        ((pruned,),) = self.link.run(lambda c: c.execute(calls.PRUNE_STEP).fetchall())
+        if pruned or max(moved.values(), default=0) >= FULL:
+            # ten thousand after an outage are a second's work, and none of it waits; and where few of many may go, a
+            # step of 5,000 in ten seconds would never catch up
+            self._stopping.wait(0.05)
             return
         self._asked_now.clear()
         self.sleep(self._pause * random.uniform(0.7, 1.3))  # so that many workers do not all come at once

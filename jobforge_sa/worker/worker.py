@@ -152,7 +152,11 @@ class Worker:
         with self._stopping:  # who comes second waits, and hears the same
             if self._running:
                 self._running = False
-                self._clean = self._stop(timeout)
+                try:
+                    self._clean = self._stop(timeout)
+                except BaseException:  # a second Ctrl-C: nobody is waited for any longer, and everything given back
+                    self._clean = self._stop(0)
+                    raise
             return self._clean
 
     def stats(self) -> dict[str, int]:
@@ -270,6 +274,7 @@ class Worker:
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
             release=lambda run: self._reporter.report(run, endings.RELEASED), signed=self._sessions.seal,
+            loop_late=lambda: self._loop.late,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=process_name(),
@@ -312,9 +317,12 @@ class Worker:
     def _forked(self) -> None:
         self._running, self._stopping = False, threading.RLock()
         self._pool.forget_all()
-        self.id = uuid.uuid4()  # the old one is the parent's
-        for engine in {self._engine, self._sessions.engine}:
-            engine.dispose(close=False)
+        self.id = (
+            uuid.uuid4()
+        )  # the old one is the parent's, and so are its numbers, whose lock another thread may hold
+        self._incidents = Incidents(Counters())
+        self._engine.dispose(close=False)
+        self._sessions.forget()
 
     def _ended(self, run: Run, outcome: str) -> None:
         if outcome == "lost":

@@ -57,6 +57,36 @@ worker.stop()
 print(dict(worker.outcomes))
 """
 )
+FORKS_ASYNC = (
+    APPLICATION
+    + """
+import asyncio
+from jobforge_sa import AsyncContext
+
+@forge.task()
+async def asks(ctx: AsyncContext, payload: dict[str, int]) -> list[int]:
+    await asyncio.sleep(0.05)
+    return [os.getpid(), await ctx.session.scalar(sa.text("select pg_backend_pid()"))]
+
+def enqueue(count):
+    with Session(engine) as session, session.begin():
+        Jobs(session).enqueue_many([asks.new({})] * count)
+
+worker = Worker(engine, forge, concurrency=2).start()
+enqueue(2)
+assert worker.drain(10)
+child = os.fork()
+if child == 0:
+    worker.start()
+enqueue(20)
+assert worker.drain(20)
+if child == 0:
+    worker.stop()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+worker.stop()
+"""
+)
 
 forge = JobForge(tenant="a")
 
@@ -95,3 +125,13 @@ def test_fault_040_the_end_of_the_interpreter_stops_the_worker_and_running_jobs_
 def test_fault_039_a_fork_has_no_worker_and_harms_its_parents_in_nothing(database: Database, tmp_path: Path) -> None:
     assert run(database, FORKS, tmp_path, 500) == "{'succeeded': 2}\n"
     assert left(database) == ["succeeded"] * 2
+
+
+def test_fault_039_a_fork_that_works_shares_no_connection_of_async_handlers(database: Database, tmp_path: Path) -> None:
+    run(database, FORKS_ASYNC, tmp_path, 0)
+    with database.engine().connect() as connection:
+        connection.execute(sa.text("set local role jobforge_admin"))
+        found = connection.scalars(sa.text("select result from jobforge.all_jobs where type = 'asks'")).all()
+    owners = {backend: process for process, backend in found}
+    assert len(set(owners.values())) == 2, "both processes ran some"
+    assert {(process, backend) for process, backend in found} == {(p, b) for b, p in owners.items()}

@@ -92,6 +92,14 @@ def test_a_process_that_was_given_up_just_when_it_was_through_gets_no_other_job(
     assert (children._idle, children._duties, ended) == ([], {}, ["end", "close"])
 
 
+def test_a_run_that_gets_no_process_because_the_worker_stops_is_given_back_uncharged() -> None:
+    children, told = pool(), list[endings.Ending]()
+    children._report = lambda _run, ending: told.append(ending)
+    children.kill()  # a second signal, while a lane's thread begins a run
+    children.run(claimed())
+    assert told == [endings.RELEASED]
+
+
 def test_a_lane_that_is_closed_takes_nothing_and_starts_nothing() -> None:
     ran: list[Run] = []
     lane = Lane("default", 1, ran.append, lambda *_: None)

@@ -2532,6 +2532,7 @@ $function$
 ;
 alter function jobforge.prune owner to jobforge_owner;
 grant execute on function jobforge.prune to jobforge_admin;
+grant execute on function jobforge.prune to jobforge_worker;
 comment on function jobforge.prune is 'Delete what was kept for long enough, in bounded steps.';
 
 -- function jobforge.prune_jobs
@@ -2540,8 +2541,11 @@ CREATE OR REPLACE FUNCTION jobforge.prune_jobs(p_limit integer, p_anew boolean)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
  SET jit TO 'off'
 AS $function$
 declare
@@ -2553,6 +2557,12 @@ declare
     v_more   boolean;
     c_look   constant integer := 5 * p_limit;  -- so many are looked at, for some are kept for longer than others
 begin
+    -- results that another call has deleted and not committed would have to be waited for
+    perform from jobforge.pruning p where p.walk = 'results' for update skip locked;
+    if not found then
+        return query select 0, p_anew;
+        return;
+    end if;
     select * into v_walk from jobforge.begin_walk('jobs', array['succeeded', 'dead', 'canceled'], p_anew);
     if not found then
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
@@ -2608,8 +2618,11 @@ CREATE OR REPLACE FUNCTION jobforge.prune_keys(p_limit integer, p_anew boolean)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
  SET jit TO 'off'
 AS $function$
 declare
@@ -2655,8 +2668,11 @@ CREATE OR REPLACE FUNCTION jobforge.prune_results(p_limit integer, p_anew boolea
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
  SET jit TO 'off'
 AS $function$
 declare
@@ -3423,7 +3439,7 @@ alter function jobforge.token_tenant owner to jobforge_owner;
 comment on function jobforge.token_tenant is 'The tenant that a token names; raises JF006 for a bad one.';
 
 -- function jobforge.upkeep
-CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
+CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000, p_prune boolean DEFAULT true)
  RETURNS TABLE(step text, moved integer, jobs json)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3456,7 +3472,9 @@ begin
            for update of w skip locked));
     get diagnostics v_moved = row_count;
     return query select 'forgotten', v_moved, null::json;
-    return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
+    if p_prune is not false then
+        return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
+    end if;
 end
 $function$
 ;

@@ -13,5 +13,5 @@ begin
 end
 $$;
 
-grant execute on function jobforge.prune to jobforge_admin;
+grant execute on function jobforge.prune to jobforge_worker, jobforge_admin;
 comment on function jobforge.prune is 'Delete what was kept for long enough, in bounded steps.';

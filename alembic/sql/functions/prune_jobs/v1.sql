@@ -4,9 +4,14 @@ create or replace function jobforge.prune_jobs(p_limit integer, p_anew boolean)
 returns table (pruned integer, more boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off  -- everything is met by key
+-- everything is met by key, in its order: where there are no statistics yet (a restored database) a bitmap of all that is
+-- old enough was sorted for the 5,000 that are looked at, 2,600,000 pages and 3 seconds of 1,000,000 jobs
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set max_parallel_workers_per_gather = 0
 set jit = off
 as $$
 declare

@@ -4,8 +4,11 @@ returns table (pruned integer, more boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set max_parallel_workers_per_gather = 0
 set jit = off
 as $$
 declare

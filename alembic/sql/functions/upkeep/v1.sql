@@ -1,6 +1,10 @@
 -- What has to be done now and then, by any worker, in bounded steps: rescue, promote, late cancels, dead workers, pruning.
 -- Names of what it rescued the first 20 jobs, for the log of whoever called it; the rest are counted.
-create or replace function jobforge.upkeep(p_worker_id uuid default null, p_limit integer default 1000)
+--   p_prune  false: the caller prunes in a transaction of its own. A delete that takes seconds (1,000 jobs of 256 kB), or
+--            raises (a foreign key of the application's), then delays nobody's rescue
+create or replace function jobforge.upkeep(
+    p_worker_id uuid default null, p_limit integer default 1000, p_prune boolean default true
+)
 returns table (step text, moved integer, jobs json)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -32,7 +36,9 @@ begin
            for update of w skip locked));
     get diagnostics v_moved = row_count;
     return query select 'forgotten', v_moved, null::json;
-    return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
+    if p_prune is not false then
+        return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
+    end if;
 end
 $$;
 
