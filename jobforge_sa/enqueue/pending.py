@@ -78,9 +78,13 @@ def add(session: Session, job: PendingJob) -> None:
 
 
 def of_flush(session: Session) -> list[PendingJob]:
-    """The jobs that the flush under way will send; who takes one out of the list takes it back."""
-    jobs: list[PendingJob] = session.info.get(FLUSHING, [])
-    return jobs
+    """The jobs that the flush under way will send."""
+    return [*session.info.get(FLUSHING, [])]
+
+
+def take_back(session: Session, job: PendingJob) -> None:
+    """Let the flush under way not send one of its jobs."""
+    session.info[FLUSHING].remove(job)
 
 
 @event.listens_for(Session, "before_flush")

@@ -332,11 +332,14 @@ def test_who_rolls_back_or_fails_is_not_told_what_is_plain(engine: sa.Engine, sq
 
 
 def test_who_drops_a_session_or_forgets_it_while_he_handles_an_error_is_told(engine: sa.Engine, sql: Sql) -> None:
-    session = Session(engine)
-    Jobs(session, tenant="a").add(ship, Ship(order_id=1))
-    del session
-    with pytest.warns(JobsDroppedWarning, match=r"1 \(ship\)"):
+    def drop() -> None:
+        session = Session(engine)
+        Jobs(session, tenant="a").add(ship, Ship(order_id=1))
+        del session
         gc.collect()
+
+    with pytest.warns(JobsDroppedWarning, match=r"1 \(ship\)"):
+        drop()
     try:
         raise ZeroDivisionError
     except ZeroDivisionError:
