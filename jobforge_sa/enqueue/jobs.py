@@ -21,8 +21,8 @@ from jobforge_sa.enqueue import fit, pending, subject, unique
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
-from jobforge_sa.errors import ConfigurationError, InvalidJob, JobNotFound, TenantConflict
-from jobforge_sa.tasks import JobOptions, NewJob, Task
+from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
+from jobforge_sa.tasks import JobOptions, NewJob, Task, checked
 from jobforge_sa.tenant import Named, Tenant, name_of, named
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState
 
@@ -93,7 +93,7 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
-        values = resolve(_task(task).options, options)
+        values = resolve(checked(task).options, options)
         connection = self._begin(strict=task.forge.strict_rls, tenant=self._tenant_for(task))
         return self._enqueue_one(connection, task, values, _dump(task, payload))
 
@@ -110,7 +110,7 @@ class Jobs:
         """
         if not isinstance(self._session, Session):
             raise ConfigurationError("a Connection has no flush", cure="use enqueue, or a Session")
-        values = resolve(_task(task).options, options)
+        values = resolve(checked(task).options, options)
         text = "" if callable(payload) else _dump(task, payload)  # at this line, where it can be mended
         if text:
             values = unique.named(task, values, text)
@@ -369,15 +369,6 @@ def _may_notify(connection: Connection) -> bool:
 
 def _dump(task: Task[Any, Any], payload: object) -> str:
     return task.dump(payload() if callable(payload) else payload)
-
-
-def _task(task: Task[P, Any]) -> Task[P, Any]:
-    if not isinstance(task, Task):
-        raise InvalidJob(
-            f"{str(task)[:100]!r} is no task",
-            cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
-        )
-    return task
 
 
 def _subject(values: Mapping[str, Any]) -> str | None:
