@@ -13,14 +13,14 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import finalize
 
 from sqlalchemy import Column, MetaData, Table, Uuid, event
 from sqlalchemy.orm import Session, SessionTransaction, make_transient_to_detached, registry
 from sqlalchemy.orm.attributes import flag_dirty
 
-from jobforge_sa.errors import JobsDroppedWarning
+from jobforge_sa.errors import ConfigurationError, JobsDroppedWarning
 
 if TYPE_CHECKING:
     from jobforge_sa.tasks import Task
@@ -66,6 +66,13 @@ class PendingJob:
 
 
 registry().map_imperatively(PendingJob, Table("pending_job", MetaData(), Column("key", Uuid, primary_key=True)))
+
+
+@event.listens_for(PendingJob, "before_delete")
+def _refuse_to_delete(_mapper: object, _connection: object, job: PendingJob) -> NoReturn:
+    raise ConfigurationError(
+        f"{job!r} is no row that could be deleted", cure="cancel the job: Jobs(session).cancel(job.id)"
+    )
 
 
 def add(session: Session, job: PendingJob) -> None:

@@ -258,6 +258,15 @@ def test_one_that_is_expunged_is_taken_out(session: Session, sql: Sql) -> None:
     assert jobs_of(sql) == [("ship", 2)]
 
 
+def test_one_that_is_deleted_is_told_how_a_job_is_canceled(session: Session) -> None:
+    handle = Jobs(session).add(ship, Ship(order_id=1))
+    session.flush()
+    session.delete(handle)
+    with pytest.raises(ConfigurationError, match=r"cancel\(job\.id\)"):
+        session.flush()
+    session.rollback()
+
+
 @pytest.mark.parametrize("moment", ["before_flush", "after_flush"])
 @pytest.mark.parametrize("first", [True, False], ids=["before ours", "behind ours"])
 def test_a_listener_may_add_jobs_while_the_session_flushes(
