@@ -22,13 +22,18 @@ class AdminCalls:
     """
 
     def __init__(self, session: Session | scoped_session[Any] | Connection) -> None:
-        self._session = session() if isinstance(session, scoped_session) else session
+        self._given = session
         name = type(self).__name__
         if not isinstance(self._session, Session | Connection):
             raise ConfigurationError(
                 f"{name} takes a Session or a Connection, not {type(session).__name__}",
                 cure=f"for an AsyncSession: await session.run_sync(lambda sync: {name}(sync)...)",
             )
+
+    @property
+    def _session(self) -> Session | Connection:
+        """The caller's; of a scope the one that it has now, in this thread."""
+        return self._given() if isinstance(self._given, scoped_session) else self._given
 
     def _rows(self, call: calls.Call, **values: object) -> Sequence[Any]:
         with self._translated() as connection:

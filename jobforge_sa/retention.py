@@ -59,6 +59,8 @@ class Retention(AdminCalls):
 
         Holds for what is there already, too, from the next minute on.
         """
+        if keep is not None and not isinstance(keep, dt.timedelta):
+            raise ConfigurationError(f"keep is a {_called(keep)}", cure="pass a timedelta, or None: for ever")
         if keep is not None and not dt.timedelta(0) <= keep <= LONGEST:
             raise ConfigurationError(
                 f"{kind} can be kept for 0 to {LONGEST.days:,} days, not for {keep}", cure="for ever is None"
@@ -75,15 +77,21 @@ class Retention(AdminCalls):
 
         For who cannot wait for the workers: `anew` at first, then without as long as there is more.
         """
-        if not 1 <= limit <= 100_000:
-            raise ConfigurationError(f"a batch is 1 to 100,000 jobs, not {limit}", cure="leave the limit out")
+        if not isinstance(limit, int) or not 1 <= limit <= 100_000:
+            raise ConfigurationError(f"a batch is 1 to 100,000 jobs, not {limit!r}", cure="leave the limit out")
         rows = self._rows(calls.PRUNE, limit=limit, anew=anew)
         counts = {row.kind: row.pruned for row in rows}
         return Pruned(**counts, more=any(row.more for row in rows))
 
 
 def _name(type_: str | Task[Any, Any] | None) -> str | None:
+    if not isinstance(type_, str | Task | None):
+        raise ConfigurationError(f"type is a {_called(type_)}", cure="pass a task, or its name")
     return type_.name if isinstance(type_, Task) else type_
+
+
+def _called(value: object) -> str:
+    return type(value).__name__
 
 
 def _kept(row: Any) -> Kept:

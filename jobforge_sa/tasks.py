@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypedDict, TypeVar, Unpack,
 import pydantic
 
 from jobforge_sa.context import AsyncContext, Context
-from jobforge_sa.errors import ConfigurationError, InvalidPayload
+from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload
 from jobforge_sa.tenant import Tenant
 from jobforge_sa.types import OnDuplicate, Outcome, RetryPolicy
 
@@ -247,6 +247,20 @@ class JobForge:
             if task.name in self._tasks:
                 raise ConfigurationError(f"there is a task {task.name!r} already", cure="rename one of them")
         self._tasks |= other.tasks
+
+
+def checked(task: Task[P, R]) -> Task[P, R]:
+    """A task.
+
+    Raises:
+        InvalidJob: it is none.
+    """
+    if not isinstance(task, Task):
+        raise InvalidJob(
+            f"{str(task)[:100]!r} is no task",
+            cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
+        )
+    return task
 
 
 def faults(error: pydantic.ValidationError) -> str:

@@ -17,7 +17,7 @@ from examples.orders.tasks import InvoiceFor, find_order, mail_summary, write_in
 from jobforge_sa import Jobs, bind_tenant
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.errors import QuotaExceeded
-from jobforge_sa.models import Attempt, Job
+from jobforge_sa.models import Attempt, Job, Result
 
 STRAY = "stray"  # the number of orders that are never stored
 
@@ -137,7 +137,7 @@ def _of_waiting(session: Session, ledger: Ledger) -> Iterator[Promise]:
 
 
 def _of_handlers(session: Session, ledger: Ledger) -> Iterator[Promise]:
-    found = session.execute(select(Job.id, Job.result).where(Job.id.in_(ledger.looks)))
+    found = session.execute(select(Result.job_id, Result.value).where(Result.job_id.in_(ledger.looks)))
     yield Promise(
         f"{len(ledger.looks)} handlers looked for an order: only those of its own shop found it",
         {job: shop is owner for job, (shop, owner) in ledger.looks.items()},

@@ -30,13 +30,12 @@ class AsyncJobs:
         tenant: Tenant | None = None,
         strict_rls: bool = False,
     ) -> None:
-        inner = session() if isinstance(session, async_scoped_session) else session
-        if not isinstance(inner, AsyncSession | AsyncConnection):
+        self._given = session
+        if not isinstance(self._session, AsyncSession | AsyncConnection):
             raise ConfigurationError(
                 f"AsyncJobs takes an AsyncSession or an AsyncConnection, not {type(session).__name__}",
                 cure="for a Session use Jobs",
             )
-        self._session: AsyncSession | AsyncConnection = inner
         self._tenant = tenant
         self._strict = strict_rls
 
@@ -100,6 +99,11 @@ class AsyncJobs:
                 state=state, type=type, queue=queue, since=since, until=until, limit=limit, cursor=cursor
             )
         )
+
+    @property
+    def _session(self) -> AsyncSession | AsyncConnection:
+        """The caller's; of a scope the one that it has now, in this task."""
+        return self._given() if isinstance(self._given, async_scoped_session) else self._given
 
     async def _run(self, call: Callable[[Jobs], T]) -> T:
         return await self._session.run_sync(lambda sync: call(Jobs(sync, tenant=self._tenant, strict_rls=self._strict)))

@@ -21,8 +21,8 @@ from jobforge_sa.enqueue import fit, pending, subject, unique
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
-from jobforge_sa.errors import ConfigurationError, InvalidJob, JobNotFound, TenantConflict
-from jobforge_sa.tasks import JobOptions, NewJob, Task
+from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
+from jobforge_sa.tasks import JobOptions, NewJob, Task, checked
 from jobforge_sa.tenant import Named, Tenant, name_of, named
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
@@ -77,17 +77,15 @@ class Jobs:
         tenant: Tenant | None = None,
         strict_rls: bool = False,
     ) -> None:
-        self._session = session() if isinstance(session, scoped_session) else session
+        self._given = session
         if not isinstance(self._session, Session | Connection):
             raise ConfigurationError(
                 f"Jobs takes a Session or a Connection, not {type(session).__name__}",
                 cure="for an AsyncSession use AsyncJobs",
             )
-        bound = bound_tenant(self._session) if isinstance(self._session, Session) else None
-        self._tenant = bound if bound is not None or tenant is None else named(tenant)
+        self._asked = None if tenant is None else named(tenant)
         self._strict = strict_rls
-        if bound is not None and tenant is not None and name_of(bound) != name_of(tenant):
-            raise TenantConflict(f"this session is bound to the tenant {name_of(bound)!r}, not {name_of(tenant)!r}")
+        _ = self._tenant  # a conflict is said here
 
     def enqueue(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> Enqueued:
         """Enqueue one job.
@@ -95,7 +93,7 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
-        values = resolve(_task(task).options, options)
+        values = resolve(checked(task).options, options)
         connection = self._begin(strict=task.forge.strict_rls, tenant=self._tenant_for(task))
         return self._enqueue_one(connection, task, values, _dump(task, payload))
 
@@ -112,11 +110,15 @@ class Jobs:
         """
         if not isinstance(self._session, Session):
             raise ConfigurationError("a Connection has no flush", cure="use enqueue, or a Session")
-        values = resolve(_task(task).options, options)
+        values = resolve(checked(task).options, options)
         text = "" if callable(payload) else _dump(task, payload)  # at this line, where it can be mended
         if text:
             values = unique.named(task, values, text)
-        job = PendingJob(task, values, lambda: text or _dump(task, payload), self._send_added)
+        mine = (
+            self if self._given is self._session else Jobs(self._session, tenant=self._asked, strict_rls=self._strict)
+        )
+        together = (self._asked, self._strict)
+        job = PendingJob(task, values, lambda: text or _dump(task, payload), mine._send_added, together)
         pending.add(self._session, job)
         return job
 
@@ -225,11 +227,26 @@ class Jobs:
 
     # -- how ---------------------------------------------------------------------------
 
+    @property
+    def _session(self) -> Session | Connection:
+        """The caller's; of a scope the one that it has now, in this thread."""
+        return self._given() if isinstance(self._given, scoped_session) else self._given
+
+    @property
+    def _tenant(self) -> Named | None:
+        session, asked = self._session, self._asked
+        bound = bound_tenant(session) if isinstance(session, Session) else None
+        if bound is not None and asked is not None and name_of(bound) != name_of(asked):
+            raise TenantConflict(f"this session is bound to the tenant {name_of(bound)!r}, not {name_of(asked)!r}")
+        return asked if bound is None else bound
+
     def _begin(self, *, strict: bool = False, tenant: Named | None = None) -> Connection:
         """The caller's connection, everything pending flushed; at an engine's first time its database is looked at."""
         if isinstance(self._session, Session):
-            # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0
-            self._session.flush()
+            # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0. The private attribute is all that
+            # tells a listener of a mapper's events that its flush is under way
+            if not getattr(self._session, "_flushing", False):
+                self._session.flush()
             return self._looked_at(_writer(self._session), strict=strict, tenant=tenant)
         return self._looked_at(self._session, strict=strict, tenant=tenant)
 
@@ -372,15 +389,6 @@ def _may_notify(connection: Connection) -> bool:
 
 def _dump(task: Task[Any, Any], payload: object) -> str:
     return task.dump(payload() if callable(payload) else payload)
-
-
-def _task(task: Task[P, Any]) -> Task[P, Any]:
-    if not isinstance(task, Task):
-        raise InvalidJob(
-            f"{str(task)[:100]!r} is no task",
-            cure="pass the function that @forge.task() decorates; from its registry: forge.tasks[name]",
-        )
-    return task
 
 
 def _subject(values: Mapping[str, Any]) -> str | None:

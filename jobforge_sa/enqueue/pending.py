@@ -12,23 +12,24 @@ import itertools
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import finalize
 
 from sqlalchemy import Column, MetaData, Table, Uuid, event
 from sqlalchemy.orm import Session, SessionTransaction, make_transient_to_detached, registry
 from sqlalchemy.orm.attributes import flag_dirty
 
-from jobforge_sa.errors import JobsDroppedWarning
+from jobforge_sa.errors import ConfigurationError, JobsDroppedWarning
 
 if TYPE_CHECKING:
     from jobforge_sa.tasks import Task
     from jobforge_sa.types import Enqueued
 
 USED = "jobforge.pending"  # keys in Session.info: the session has had a handle
-FLUSHING = "jobforge.flushing"  # a flush has begun and has not sent its jobs yet
+FLUSHING = "jobforge.flushing"  # the jobs of a flush that has begun and has not sent them yet
 ROLLING = "jobforge.rolling"  # a rollback has begun and has not ended yet
-DROPPED = "jobforge.dropped"  # names of jobs that left the session before a flush
+DROPPED = "jobforge.dropped"  # jobs that left the session before a flush
 
 _numbers = itertools.count()
 
@@ -42,7 +43,7 @@ class PendingJob:
 
     def __init__(
         self, task: Task[Any, Any], values: dict[str, Any], payload: Callable[[], str],
-        send: Callable[[Sequence[PendingJob]], None],
+        send: Callable[[Sequence[PendingJob]], None], together: Hashable,
     ) -> None:  # fmt: skip
         self.key = uuid.uuid4()
         self.number = next(_numbers)  # the session keeps no order
@@ -50,7 +51,10 @@ class PendingJob:
         self.values = values
         self.payload = payload
         self.send = send
+        self.together = together  # those of a flush that have the same are sent by one of them
         self.enqueued: Enqueued | None = None
+        self.loss: finalize[..., Any] | None = None  # tells of its end together with its session's
+        self.amid = id(sys.exc_info()[1])  # the error that was being handled when it was added
 
     @property
     def id(self) -> uuid.UUID | None:
@@ -64,17 +68,35 @@ class PendingJob:
 registry().map_imperatively(PendingJob, Table("pending_job", MetaData(), Column("key", Uuid, primary_key=True)))
 
 
+@event.listens_for(PendingJob, "before_delete")
+def _refuse_to_delete(_mapper: object, _connection: object, job: PendingJob) -> NoReturn:
+    raise ConfigurationError(
+        f"{job!r} is no row that could be deleted", cure="cancel the job: Jobs(session).cancel(job.id)"
+    )
+
+
 def add(session: Session, job: PendingJob) -> None:
     """Let the session's next flush enqueue a job."""
     session.info[USED] = True
     session.add(job)
-    if session.info.get(FLUSHING):  # by a listener of before_flush behind ours
+    job.loss = finalize(job, _tell, [job.task.name])
+    if FLUSHING in session.info:  # by a listener of before_flush behind ours
         _take(session, job)
+
+
+def of_flush(session: Session) -> list[PendingJob]:
+    """The jobs that the flush under way will send."""
+    return [*session.info.get(FLUSHING, [])]
+
+
+def take_back(session: Session, job: PendingJob) -> None:
+    """Let the flush under way not send one of its jobs."""
+    session.info[FLUSHING].remove(job)
 
 
 @event.listens_for(Session, "before_flush")
 def _take_all(session: Session, _context: object, _instances: object) -> None:
-    session.info[FLUSHING] = True
+    session.info.setdefault(FLUSHING, [])
     if USED in session.info:
         for job in [one for one in session.new if isinstance(one, PendingJob)]:
             _take(session, job)
@@ -87,15 +109,16 @@ def _take(session: Session, job: PendingJob) -> None:
     make_transient_to_detached(job)
     session.add(job)
     flag_dirty(job)
+    session.info[FLUSHING].append(job)
 
 
 @event.listens_for(Session, "after_flush")
 def _send(session: Session, _context: object) -> None:
-    session.info.pop(FLUSHING, None)
-    if USED in session.info:
-        waiting = sorted((one for one in session.dirty if isinstance(one, PendingJob)), key=lambda one: one.number)
-        for send in dict.fromkeys(job.send for job in waiting):  # one for each `Jobs`, and so for each tenant
-            send([job for job in waiting if job.send == send])
+    groups: dict[Hashable, list[PendingJob]] = {}
+    for job in sorted(session.info.pop(FLUSHING, []), key=lambda one: one.number):
+        groups.setdefault(job.together, []).append(job)
+    for jobs in groups.values():
+        jobs[0].send(jobs)
 
 
 @event.listens_for(Session, "after_flush_postexec")
@@ -110,8 +133,11 @@ def _release(session: Session, _context: object) -> None:
 
 @event.listens_for(Session, "pending_to_transient")
 def _note(session: Session, instance: object) -> None:
-    if isinstance(instance, PendingJob) and session.info.get(USED) is not instance and ROLLING not in session.info:
-        session.info.setdefault(DROPPED, []).append(instance.task.name)
+    if isinstance(instance, PendingJob):
+        if instance.loss is not None:
+            instance.loss.detach()
+        if session.info.get(USED) is not instance and ROLLING not in session.info:
+            session.info.setdefault(DROPPED, []).append(instance)
 
 
 @event.listens_for(Session, "after_rollback")  # before its pending rows leave the session
@@ -133,6 +159,14 @@ def _forgive(session: Session) -> None:
 
 @event.listens_for(Session, "after_transaction_end")
 def _warn(session: Session, transaction: SessionTransaction) -> None:
-    dropped = session.info.pop(DROPPED, None) if transaction.parent is None else None
-    if dropped and sys.exc_info()[0] is None:  # who leaves by an exception knows that nothing was committed
-        warnings.warn(JobsDroppedWarning(dropped), stacklevel=2)
+    if transaction.parent is not None:
+        return
+    # a flush that a listener has stopped, or that found nothing to do, has sent none of its jobs
+    left = [*session.info.pop(DROPPED, []), *session.info.pop(FLUSHING, [])]
+    error = sys.exc_info()[1]  # who leaves by an exception knows that nothing was committed
+    if dropped := [job.task.name for job in left if error is None or id(error) == job.amid]:
+        _tell(dropped)
+
+
+def _tell(dropped: list[str]) -> None:
+    warnings.warn(JobsDroppedWarning(dropped), stacklevel=3)

@@ -10,6 +10,7 @@ import pydantic
 from pydantic_core import core_schema
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.types import TypeDecorator
 
 from jobforge_sa.enqueue.subject import table_of
 from jobforge_sa.types import Discard
@@ -85,8 +86,8 @@ class Row(Generic[T]):
 
         Args:
             session: The handler's: it sees what the job's tenant sees.
-            missing: What a row that is gone means: "discard" ends the job without a failure, "fail" is an attempt that
-                failed.
+            missing: What a row that is gone means: with "discard" the job is dead at once, "fail" is an attempt that
+                failed, and may be repeated.
             stale: What a row of another version means; "run" takes it as it is. Needs a `version_id_col`.
 
         Raises:
@@ -111,7 +112,9 @@ class Row(Generic[T]):
             raise TypeError("write Row[Order], with the mapped class")
 
         def validate(value: object) -> Row[Any]:
-            return value if isinstance(value, Row) and value.entity is entity else _row(entity, value)
+            if isinstance(value, Row) and issubclass(value.entity, entity):
+                return Row(entity, value.key, value.version)
+            return _row(entity, value)
 
         def serialize(row: Row[Any]) -> dict[str, Any]:
             stored = {"table": table_of(_mapper(entity)), "key": [*row.key]}
@@ -144,12 +147,23 @@ def _row(entity: type[T], value: object) -> Row[T]:
     key = value.get("key")
     if not isinstance(key, list | tuple) or len(key) != len(mapper.primary_key):
         raise ValueError(f"the key of a {entity.__name__} has {len(mapper.primary_key)} parts")
-    parts = (_part(column.type.python_type, part) for column, part in zip(mapper.primary_key, key, strict=True))
-    return Row(entity, tuple(parts), value.get("version"))
+    parts = (_part(column, part) for column, part in zip(mapper.primary_key, key, strict=True))
+    version, column = value.get("version"), mapper.version_id_col
+    return Row(entity, tuple(parts), version if version is None or column is None else _part(column, version))
 
 
-def _part(kind: type, part: object) -> Any:
-    return pydantic.TypeAdapter(kind).validate_python(part, strict=False)  # JSON has no UUIDs and no dates
+def _part(column: Any, part: object) -> Any:
+    return pydantic.TypeAdapter(_kind(column.type)).validate_python(part, strict=False)  # JSON has no UUIDs, no dates
+
+
+def _kind(type_: Any) -> Any:
+    try:
+        kind = type_.python_type
+    except NotImplementedError:
+        kind = object
+    if kind is object:  # it does not say
+        return _kind(type_.impl_instance) if isinstance(type_, TypeDecorator) else Any
+    return kind
 
 
 def _version(instance: object) -> object:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, String, Text, Uuid, cast, inspect, literal
+from sqlalchemy import CHAR, ColumnElement, Enum, Integer, String, Text, Uuid, cast, func, inspect, literal
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper
+from sqlalchemy.types import TypeDecorator
 
 from jobforge_sa.errors import ConfigurationError, InvalidJob
 from jobforge_sa.tenant import is_text
 
 MAX_LENGTH = 300
+_DIALECT = postgresql.dialect()
 
 
 def name_of(subject: object) -> str:
@@ -33,7 +36,8 @@ def name_of(subject: object) -> str:
             )
         if not all(isinstance(part, str | int | uuid.UUID) and not isinstance(part, bool) for part in key):
             raise _unfit(mapper)
-        text = f"{table_of(mapper)}:{','.join(map(str, key))}"
+        parts = map(str, key) if len(key) == 1 else (_escaped(str(part)) for part in key)
+        text = f"{table_of(mapper)}:{','.join(parts)}"
     if not 1 <= len(text) <= MAX_LENGTH or "\x00" in text or not is_text(text):
         raise InvalidJob(
             f"the subject {text[:40]!r} cannot be one",
@@ -49,17 +53,40 @@ def expression(mapper: Mapper[Any]) -> ColumnElement[str]:
         ConfigurationError: its key is not made of numbers, texts and UUIDs.
     """
     columns = mapper.primary_key
-    if not all(isinstance(column.type, Integer | String | Uuid) for column in columns):
+    if not all(_is_fit(column) for column in columns):
         raise _unfit(mapper)
     text: ColumnElement[str] = literal(f"{table_of(mapper)}:")
     for position, column in enumerate(columns):
-        text = text + "," + cast(column, Text) if position else text + cast(column, Text)
+        part: ColumnElement[str] = cast(column, Text)
+        if len(columns) > 1:
+            part = func.replace(func.replace(part, "\\", "\\\\"), ",", "\\,")
+        text = text + "," + part if position else text + part
     return text.collate("C")
+
+
+def _escaped(part: str) -> str:
+    """Where a key has several parts: `a,b` and `c` are not `a` and `b,c`."""
+    return part.replace("\\", "\\\\").replace(",", "\\,")
+
+
+def _is_fit(column: ColumnElement[Any]) -> bool:
+    """Whether Postgres writes the value as Python does. It pads a CHAR, and knows an Enum by its name."""
+    kind: Any = column.type
+    if isinstance(kind, TypeDecorator):
+        plain = type(kind).process_bind_param is TypeDecorator.process_bind_param
+        kind = kind.load_dialect_impl(_DIALECT)
+        if not plain and not isinstance(kind, Uuid):  # it may store something else; a UUID has one text only
+            return False
+    if isinstance(kind, Uuid):
+        return bool(kind.native_uuid)
+    return isinstance(kind, Integer | String) and not isinstance(kind, CHAR | Enum)
 
 
 def table_of(mapper: Mapper[Any]) -> str:
     """The table that a class is stored in; of a hierarchy the first one, so that its key is one everywhere."""
-    table: Any = mapper.base_mapper.local_table
+    while mapper.inherits is not None and not mapper.concrete:  # a concrete one has its keys for itself
+        mapper = mapper.inherits
+    table: Any = mapper.local_table
     return str(getattr(table, "fullname", table.name))
 
 
@@ -76,6 +103,6 @@ def _mapper(instance: object) -> Mapper[Any]:
 
 def _unfit(mapper: Mapper[Any]) -> ConfigurationError:
     return ConfigurationError(
-        f"the key of {mapper.class_.__name__} is not made of numbers, texts and UUIDs",
-        cure="name the subject yourself: subject='orders:2026-11'",
+        f"the key of {mapper.class_.__name__} is not made of numbers, texts and UUIDs, each with one text only",
+        cure="leave HasJobs out, and name the subject of its jobs yourself: subject='orders:2026-11'",
     )

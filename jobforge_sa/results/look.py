@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from jobforge_sa.db import calls
 from jobforge_sa.enqueue.jobs import translated
 from jobforge_sa.enqueue.options import identifier
-from jobforge_sa.errors import InvalidResult, JobCanceled, JobDead, JobNotFound, ResultTimeout
-from jobforge_sa.tasks import Task, faults
+from jobforge_sa.errors import ConfigurationError, InvalidResult, JobCanceled, JobDead, JobNotFound, ResultTimeout
+from jobforge_sa.tasks import Task, checked, faults
 from jobforge_sa.tenant import Named, Tenant, named
 from jobforge_sa.types import Enqueued
 
@@ -26,6 +26,7 @@ R = TypeVar("R")
 FIRST, LONGEST = 0.05, 1.0  # seconds between two looks: so a hint that is lost costs a second at most
 # a wait is written: above READ COMMITTED two for one job, or one and its handler, would be a 40001
 OPTIONS: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
+AS_JSON = "read it as JSON: Jobs(session).get(id).result"
 REGISTERED = 30.0  # seconds for which the database is asked to tell of the end
 
 
@@ -33,11 +34,13 @@ class Waiting(Generic[R]):
     """A wait for one job: when to look again, and until when.
 
     Raises:
-        InvalidJob: `job` is not the id of one.
+        InvalidJob: `task` is none, or `job` is not the id of one. ConfigurationError: the timeout is no number.
     """
 
     def __init__(self, task: Task[Any, R], job: Enqueued | uuid.UUID, tenant: Tenant | None, timeout: float | None):
-        self.task = task
+        self.task = checked(task)
+        if timeout is not None and (not isinstance(timeout, int | float) or math.isnan(timeout)):
+            raise ConfigurationError(f"timeout is {timeout!r}", cure="pass seconds, or None: as long as it takes")
         self.id = identifier("job", job.id if isinstance(job, Enqueued) else job)
         chosen = tenant if tenant is not None else task.forge.tenant
         self.tenant: Named | None = None if chosen is None else named(chosen)
@@ -98,5 +101,10 @@ class Waiting(Generic[R]):
         except pydantic.ValidationError as error:
             raise InvalidResult(
                 f"the result of {self.task.name} is not what its annotation says: {faults(error)}",
-                cure="read it as JSON: Jobs(session).get(id).result",
+                cure=AS_JSON,
+            ) from error
+        except pydantic.errors.PydanticUserError as error:
+            said = error.message.splitlines()[0]
+            raise InvalidResult(
+                f"{self.task.name} is annotated to return what no JSON is: {said}", cure=AS_JSON
             ) from error

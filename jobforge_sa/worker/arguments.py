@@ -24,6 +24,8 @@ def queues_of(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None,
     Raises:
         ConfigurationError: that cannot work.
     """
+    if not isinstance(forge, JobForge):
+        raise ConfigurationError(f"a worker takes a JobForge, not {type(forge).__name__}", cure="pass your registry")
     if not len(forge.tasks):
         raise ConfigurationError("the registry has no tasks", cure="import the modules that define them first")
     if isinstance(queues, str):
@@ -31,7 +33,7 @@ def queues_of(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None,
     if queues is None:
         queues = sorted({task.queue for task in forge})
     chosen = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, concurrency)
-    if not chosen or any(n < 1 for n in chosen.values()):
+    if not chosen or not all(isinstance(n, int) and n >= 1 for n in chosen.values()):
         raise ConfigurationError("each queue needs at least one slot", cure="pass queues={'default': 10}")
     known = {task.queue for task in forge}
     for queue in chosen.keys() - known:
@@ -45,7 +47,7 @@ def at_least(value: dt.timedelta, seconds: float, name: str) -> dt.timedelta:
     Raises:
         ConfigurationError: it is not.
     """
-    if value.total_seconds() < seconds:
+    if not isinstance(value, dt.timedelta) or value.total_seconds() < seconds:
         raise ConfigurationError(f"{name} is {value!r}", cure=f"pass a timedelta of at least {seconds} s")
     return value
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, failures
 from jobforge_sa.enqueue import fit
+from jobforge_sa.enqueue.tenant import autocommits
 from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError
 from jobforge_sa.worker.link import Link, LinkDown
 from jobforge_sa.worker.voice import log
@@ -41,10 +42,20 @@ def look_at_sessions(engine: Engine, database: str, *, strict: bool) -> None:
 
     Raises:
         ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: each names its cure.
-        ConfigurationError: it is another database than the one that jobs are claimed from.
+        ConfigurationError: it is no engine, or one of another database than that of the jobs.
     """
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"session_engine is a {type(engine).__name__}",
+            cure="pass an Engine; one of async handlers is async_session_engine",
+        )
     try:
         with engine.connect() as connection:
+            if autocommits(connection):
+                log.warning(
+                    "handlers' sessions are in AUTOCOMMIT: those that use ctx.session will fail, for what they write "
+                    "could not commit together with the completion; pass session_engine=, another engine"
+                )
             fit.look(connection, strict=strict)
             there, fit_for_it, login = connection.execute(calls.SESSIONS).one()
     except DBAPIError as error:

@@ -63,6 +63,11 @@ def _complete_or_hold(session: Session) -> None:
         if answer == "refused":
             raise CompletionRefused(reason)
         held = answer == "done"
+    if tenant is None:
+        raise TenantConflict(
+            "the transaction of the handler's session was ended beneath it: what came before may be committed",
+            cure="commit by ctx.session.commit() alone, and leave jobforge.tenant_id as it is in a handler",
+        )
     if tenant != run.job.tenant_id:
         raise TenantConflict(
             f"the handler's session ends under the tenant {tenant!r}, its job is {run.job.tenant_id!r}'s; "

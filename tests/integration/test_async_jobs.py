@@ -155,9 +155,18 @@ def test_an_async_scoped_session_works_the_same(sql: Sql, driver: str) -> None:
         await AsyncJobs(scope).enqueue(ship, Ship(order_id=1))
         await scope.commit()
         await scope.remove()
+        kept = AsyncJobs(scope, tenant="a")  # one for the whole application
+
+        async def request() -> None:
+            await kept.enqueue(ship, Ship(order_id=2))
+            kept.add(ship, Ship(order_id=2))
+            await scope.commit()
+            await scope.remove()
+
+        await asyncio.create_task(request())
 
     run(sql, driver, work)
-    assert len(ids(sql)) == 1
+    assert len(ids(sql)) == 3
 
 
 def test_ten_thousand_jobs_go_in_one_call_in_their_order(sql: Sql, driver: str) -> None:

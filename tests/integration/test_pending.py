@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from jobforge_sa import AsyncJobs, Context, JobForge, Jobs, PendingJob, Worker, bind_tenant
 from jobforge_sa.errors import (
@@ -256,6 +258,15 @@ def test_one_that_is_expunged_is_taken_out(session: Session, sql: Sql) -> None:
     assert jobs_of(sql) == [("ship", 2)]
 
 
+def test_one_that_is_deleted_is_told_how_a_job_is_canceled(session: Session) -> None:
+    handle = Jobs(session).add(ship, Ship(order_id=1))
+    session.flush()
+    session.delete(handle)
+    with pytest.raises(ConfigurationError, match=r"cancel\(job\.id\)"):
+        session.flush()
+    session.rollback()
+
+
 @pytest.mark.parametrize("moment", ["before_flush", "after_flush"])
 @pytest.mark.parametrize("first", [True, False], ids=["before ours", "behind ours"])
 def test_a_listener_may_add_jobs_while_the_session_flushes(
@@ -327,6 +338,101 @@ def test_who_rolls_back_or_fails_is_not_told_what_is_plain(engine: sa.Engine, sq
         with pytest.raises(ZeroDivisionError):
             fail(begin)
     assert jobs_of(sql) == []
+
+
+def test_who_drops_a_session_or_forgets_it_while_he_handles_an_error_is_told(engine: sa.Engine, sql: Sql) -> None:
+    def drop() -> None:
+        session = Session(engine)
+        Jobs(session, tenant="a").add(ship, Ship(order_id=1))
+        del session
+        gc.collect()
+
+    with pytest.warns(JobsDroppedWarning, match=r"1 \(ship\)"):
+        drop()
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        with pytest.warns(JobsDroppedWarning), Session(engine) as session:
+            Jobs(session, tenant="a").add(ship, Ship(order_id=1))
+    assert jobs_of(sql) == []
+
+
+def test_a_flush_that_a_listener_stops_loses_no_job_without_a_word(engine: sa.Engine, sql: Sql) -> None:
+    def stop(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with Session(engine) as session:
+        bind_tenant(session, "a")
+        jobs = Jobs(session)
+        jobs.add(ship, Ship(order_id=1))
+        sa.event.listen(session, "before_flush", stop)
+        with pytest.raises(ZeroDivisionError):
+            session.flush()
+        sa.event.remove(session, "before_flush", stop)
+        jobs.add(ship, Ship(order_id=2))
+        session.commit()
+        jobs.add(ship, Ship(order_id=3))
+        sa.event.listen(session, "before_flush", stop)
+        with pytest.raises(ZeroDivisionError):
+            session.flush()
+        with pytest.warns(JobsDroppedWarning, match=r"1 \(ship\)"):
+            session.close()
+    assert jobs_of(sql) == [("ship", 1), ("ship", 2)]
+
+
+def test_jobs_that_were_made_one_by_one_are_one_call_as_well(session: Session, engine: sa.Engine, sql: Sql) -> None:
+    seen = statements(engine)
+    for n in range(9):
+        Jobs(session).add(ship, Ship(order_id=n))
+    session.commit()
+    assert len([one for one in seen if "enqueue_job" in one]) == 1
+    assert jobs_of(sql) == [("ship", n) for n in range(9)]
+
+
+def test_a_mapper_event_may_enqueue_while_the_session_flushes(session: Session, sql: Sql) -> None:
+    def enqueue(_mapper: object, _connection: object, order: Order) -> None:
+        Jobs(session).enqueue(ship, Ship(order_id=order.id))
+
+    sa.event.listen(Order, "after_insert", enqueue)
+    try:
+        session.add(order := Order(name="event"))
+        session.commit()
+    finally:
+        sa.event.remove(Order, "after_insert", enqueue)
+    assert jobs_of(sql) == [("ship", order.id)]
+
+
+def test_jobs_of_a_scope_are_those_of_its_session_of_the_moment(engine: sa.Engine, sql: Sql) -> None:
+    """One `Jobs(db.session)` for the whole application."""
+    scope = scoped_session(sessionmaker(engine))
+    jobs = Jobs(scope, tenant="a")
+
+    def request(n: int) -> None:
+        jobs.enqueue(ship, Ship(order_id=n))
+        jobs.add(bill, Ship(order_id=n))
+        scope.commit()
+        scope.remove()
+
+    request(1)
+    request(2)
+    thread = threading.Thread(target=request, args=[3])
+    thread.start()
+    thread.join()
+    assert jobs_of(sql) == [(kind, n) for n in (1, 2, 3) for kind in ("ship", "bill")]
+
+
+def test_a_session_that_is_bound_behind_its_jobs_keeps_to_its_tenant(engine: sa.Engine, sql: Sql) -> None:
+    single = JobForge(tenant="b")
+    single.include(forge)
+    task = single.task("single")(ship.handler)
+    with Session(engine) as session:
+        jobs, other = Jobs(session), Jobs(session, tenant="c")
+        bind_tenant(session, "a")
+        jobs.enqueue(task, Ship(order_id=1))
+        with pytest.raises(TenantConflict):
+            other.enqueue(ship, Ship(order_id=2))
+        session.commit()
+    assert (jobs_of(sql), jobs_of(sql, "b"), jobs_of(sql, "c")) == ([("single", 1)], [], [])
 
 
 def test_factories_scopes_and_tenants_of_a_call_work_as_for_enqueue(engine: sa.Engine, sql: Sql) -> None:

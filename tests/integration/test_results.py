@@ -64,6 +64,11 @@ def nothing(ctx: Context, payload: dict[str, int]) -> None: ...
 
 
 @forge.task()
+def unreadable(ctx: Context, payload: dict[str, int]) -> Iterator[int]:
+    yield 1
+
+
+@forge.task()
 def fails(ctx: Context, payload: dict[str, int]) -> None:
     raise Discard("no such account")
 
@@ -275,6 +280,22 @@ def test_a_fork_of_a_process_that_waits_can_wait_itself(engine: sa.Engine, sql: 
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_annotation_that_is_no_type_of_json_is_said_when_the_result_is_read(engine: sa.Engine, sql: Sql) -> None:
+    job = enqueue(engine, unreadable, {"n": 1})
+    sql.complete(sql.claim_one(types=["unreadable"]), result=[1])
+    with pytest.raises(InvalidResult, match="annotated to return"):
+        Results(engine).wait(unreadable, job, timeout=5)
+
+
+def test_what_cannot_be_waited_for_is_refused_with_the_cure(engine: sa.Engine, sql: Sql) -> None:
+    job = enqueue(engine)
+    with pytest.raises(InvalidJob, match="is no task"):
+        Results(engine).wait("add", job)  # type: ignore[arg-type]
+    for timeout in ("5", float("nan")):
+        with pytest.raises(ConfigurationError, match="pass seconds"):
+            Results(engine).wait(add, job, timeout=timeout)  # type: ignore[arg-type]
 
 
 def test_what_is_no_engine_is_refused_with_the_cure(engine: sa.Engine) -> None:

@@ -55,6 +55,8 @@ def test_what_is_kept_is_listed_set_and_dropped(database: Database) -> None:
         ("queued", DAY, {}, "nothing is kept that is called 'queued'"),
         ("dead", -DAY, {}, "0 to 36,500 days, not for -1 day"),
         ("dead", DAY, {"type": "no type"}, "no job has the type"),
+        ("dead", DAY, {"type": 5}, "type is a int"),
+        ("dead", "1h", {}, "keep is a str"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_cure(
@@ -68,6 +70,8 @@ def test_what_cannot_work_is_refused_with_its_cure(
 def test_a_batch_of_nothing_is_refused_and_so_is_who_may_not(database: Database) -> None:
     with Session(database.engine("jf_admin")) as session, pytest.raises(ConfigurationError, match="1 to 100,000"):
         Retention(session).prune(0)
+    with Session(database.engine("jf_admin")) as session, pytest.raises(ConfigurationError, match="not 'all'"):
+        Retention(session).prune("all")  # type: ignore[arg-type]
     with Session(database.engine("jf_app")) as session, pytest.raises(AccessDenied, match="jobforge_admin"):
         Retention(session).prune()
     with pytest.raises(ConfigurationError, match=r"(?s)Retention takes a Session.*run_sync"):

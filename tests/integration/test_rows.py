@@ -11,16 +11,39 @@ import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, selectinload, subqueryload
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    configure_mappers,
+    joinedload,
+    mapped_column,
+    selectinload,
+    subqueryload,
+)
+from sqlalchemy.types import TypeDecorator
 
 from jobforge_sa import AsyncJobs, Context, HasJobs, JobForge, Jobs, Row, Worker, bind_tenant
-from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, RowHasJobs
+from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, RowHasJobs, TenantRequired
 from jobforge_sa.models import Job
 from tests.support import Sql, one_database
 
 
 class Base(DeclarativeBase):
     pass
+
+
+class Name(TypeDecorator[str]):
+    impl = sa.String
+    cache_ok = True
+
+
+class Guid(TypeDecorator[uuid.UUID]):
+    impl = sa.Uuid
+    cache_ok = True
+
+    def process_bind_param(self, value: uuid.UUID | None, _dialect: sa.Dialect) -> uuid.UUID | None:
+        return value
 
 
 class Order(HasJobs, Base):
@@ -61,6 +84,22 @@ class Note(HasJobs, Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
+class Ticket(HasJobs, Base):
+    """Keys and versions by way of types of the application's own, as SQLModel and advanced-alchemy have them."""
+
+    __tablename__ = "tickets"
+    jobs_on_delete = "refuse"
+
+    id: Mapped[str] = mapped_column(Name, primary_key=True)
+    part: Mapped[str] = mapped_column(primary_key=True, default="")
+    number: Mapped[uuid.UUID] = mapped_column(Guid, primary_key=True, default=uuid.uuid4)
+    version: Mapped[uuid.UUID] = mapped_column()
+    __mapper_args__ = {  # noqa: RUF012
+        "version_id_col": version,
+        "version_id_generator": lambda _: uuid.uuid4(),
+    }
+
+
 class Touch(BaseModel):
     n: int = 0
 
@@ -73,6 +112,10 @@ class Ship(BaseModel):
 
 class Pack(BaseModel):
     line: Row[Line]
+
+
+class Book(BaseModel):
+    ticket: Row[Ticket]
 
 
 forge = JobForge()
@@ -92,6 +135,10 @@ def pack(ctx: Context, payload: Pack) -> str:
     return payload.line.load(ctx.session).owner
 
 
+@forge.task("book")
+def book(ctx: Context, payload: Book) -> None: ...
+
+
 @pytest.fixture(scope="module")
 def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
     with one_database(admin_url, template) as database, Sql(database) as sql:
@@ -99,7 +146,7 @@ def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
             c.execute(sa.text("create schema shop; grant usage on schema shop to jf_app, jf_one"))
         Base.metadata.create_all(database.engine())
         sql.session("postgres").execute(
-            "grant all on orders, orders_id_seq, notes, notes_id_seq, shop.lines to jf_app, jf_one"
+            "grant all on orders, orders_id_seq, notes, notes_id_seq, shop.lines, tickets to jf_app, jf_one"
         )
         yield sql
 
@@ -109,7 +156,7 @@ def sql(shared: Sql) -> Iterator[Sql]:
     yield shared
     shared.clean()
     with shared.database.engine().begin() as c:
-        c.execute(sa.text("truncate orders, notes, shop.lines"))
+        c.execute(sa.text("truncate orders, notes, shop.lines, tickets"))
 
 
 @pytest.fixture(params=["psycopg", "psycopg2"])
@@ -185,6 +232,36 @@ def test_keys_of_two_parts_schemas_and_subclasses_have_one_subject_each(session:
     assert len(line.jobs) == len(express.jobs) == 1
     plain = session.get(Order, express.id)
     assert plain is express
+
+
+def test_keys_of_types_of_ones_own_and_with_commas_are_told_apart(session: Session, sql: Sql) -> None:
+    number = uuid.uuid4()
+    one, other = (Ticket(id=id_, part=part, number=number) for id_, part in (("a,b", "c\\"), ("a", "b,c\\")))
+    session.add_all([one, other])
+    one.add_job(touch, Touch())
+    session.commit()
+    assert [len(one.jobs), len(other.jobs)] == [1, 0]
+    assert session.scalars(sa.select(Ticket.id).where(Ticket.jobs.any())).all() == ["a,b"]
+    assert states(sql) == [(f"tickets:a\\,b,c\\\\,{number}", "queued")]
+
+
+@pytest.mark.parametrize("kind", [sa.CHAR(5), sa.Enum("x", name="x"), sa.Uuid(native_uuid=False), sa.Date()], ids=repr)
+def test_a_key_whose_text_postgres_writes_in_another_way_is_refused(kind: sa.types.TypeEngine[Any]) -> None:
+    """Its rows would never find their jobs."""
+
+    class Other(DeclarativeBase):
+        pass
+
+    class Odd(HasJobs, Other):
+        __tablename__ = "odd"
+
+        id: Mapped[Any] = mapped_column(kind, primary_key=True)
+
+    try:
+        with pytest.raises(ConfigurationError, match="the key of Odd"):
+            configure_mappers()
+    finally:
+        Other.registry.dispose()
 
 
 def test_another_tenant_finds_none_of_them(session: Session, sql: Sql) -> None:
@@ -279,6 +356,42 @@ def test_a_row_that_refuses_can_be_deleted_once_its_jobs_have_ended(session: Ses
     assert session.scalars(sa.select(Line)).all() == []
 
 
+def test_a_row_is_not_deleted_where_nobody_can_see_its_jobs(session: Session, engine: sa.Engine, sql: Sql) -> None:
+    session.add_all([line := Line(owner="ann", number=uuid.uuid4()), order := Order(), note := Note()])
+    for row in (line, order, note):
+        row.add_job(touch, Touch())
+    session.commit()
+    for row in (line, order):
+        with Session(engine) as unbound:
+            unbound.delete(unbound.merge(row))
+            with pytest.raises(TenantRequired, match="bind_tenant"):
+                unbound.flush()
+    with Session(engine) as unbound, unbound.begin():
+        unbound.delete(unbound.merge(note))
+    with Session(engine) as unbound, unbound.begin():  # a tenant of the transaction will do
+        Jobs(unbound, tenant="a").enqueue(touch, Touch())
+        unbound.delete(unbound.merge(order))
+    assert [state for _, state in states(sql)] == ["queued", "canceled", "queued", "queued"]
+
+
+def test_a_job_that_was_added_before_its_row_is_deleted_falls_under_the_rule(session: Session, sql: Sql) -> None:
+    rows = [Order(), Line(owner="ann", number=uuid.uuid4()), Note()]
+    session.add_all(rows)
+    session.commit()
+    for row in rows:
+        session.refresh(row)
+    order, line, note = rows
+    for row in (order, note):
+        row.add_job(touch, Touch())
+        session.delete(row)
+    session.commit()
+    assert [subject for subject, _ in states(sql)] == [f"notes:{note.id}"]
+    line.add_job(touch, Touch())
+    session.delete(line)
+    with pytest.raises(RowHasJobs):
+        session.commit()
+
+
 def test_a_row_may_leave_its_jobs_behind(session: Session, sql: Sql) -> None:
     session.add(note := Note())
     note.add_job(touch, Touch())
@@ -318,6 +431,21 @@ def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Sessio
     stored = sql.look("select payload from jobforge.jobs order by id", user="jf_admin")
     assert stored[0]["payload"]["order"] == {"table": "orders", "key": [order.id], "version": 1}
     assert stored[1]["payload"]["line"] == {"table": "shop.lines", "key": ["ann", str(line.number)]}
+
+
+def test_a_row_of_a_subclass_is_one_of_its_class(session: Session, engine: sa.Engine, sql: Sql) -> None:
+    session.add(express := Express())
+    session.commit()
+    assert Ship(order=Row.of(express)) == Ship.model_validate({"order": express})  # type: ignore[arg-type]
+    assert run(sql, engine, Ship(order=Row.of(express))) == [("succeeded", None)]  # type: ignore[arg-type]
+
+
+def test_versions_that_json_has_no_type_for_are_stored_and_compared(session: Session) -> None:
+    session.add(ticket := Ticket(id="a"))
+    session.flush()
+    Jobs(session).enqueue(book, Book(ticket=Row.of(ticket)))
+    stored = book.load(book.dump(Book(ticket=Row.of(ticket))))
+    assert stored.ticket.load(session, stale="fail") is ticket
 
 
 def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, engine: sa.Engine, sql: Sql) -> None:

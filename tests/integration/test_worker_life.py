@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from jobforge_sa import AsyncContext, Context, JobForge, Jobs, Worker
 from jobforge_sa.db import migrate
@@ -279,6 +280,9 @@ def test_a_login_without_the_rights_is_told_the_grant(database: Database) -> Non
         ({"queues": {"default": 0}}, "at least one slot"),
         ({"lease": dt.timedelta(0)}, "lease is"),
         ({"poll": dt.timedelta(0)}, "poll is"),
+        ({"poll": 5}, "poll is 5"),
+        ({"queues": {"default": 1.5}}, "at least one slot"),
+        ({"concurrency": "5"}, "at least one slot"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: Any, words: str) -> None:
@@ -289,6 +293,8 @@ def test_options_that_cannot_work_are_refused(options: Any, words: str) -> None:
 def test_a_registry_without_tasks_and_a_url_of_another_database_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="no tasks"):
         Worker("postgresql://x/y", JobForge())
+    with pytest.raises(ConfigurationError, match="takes a JobForge, not list"):
+        Worker("postgresql://x/y", [forge])  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="a way to a Postgres"):
         Worker("sqlite://", forge)
 
@@ -299,6 +305,17 @@ def test_handlers_sessions_must_be_on_the_database_of_the_jobs(database: Databas
     elsewhere = bare_database.engine("jf_one")
     with pytest.raises(ConfigurationError, match="another database than the one that jobs are claimed from"):
         Worker(database.engine("jf_one"), forge, session_engine=elsewhere).start()
+
+
+def test_sessions_from_an_engine_that_cannot_hold_them_are_told_at_the_start(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else every job would use up its attempts."""
+    engine = database.engine("jf_one")
+    with pytest.raises(ConfigurationError, match="async_session_engine"):
+        Worker(engine, forge, session_engine=create_async_engine(engine.url)).start()  # type: ignore[arg-type]
+    with Worker(engine, forge, session_engine=engine.execution_options(isolation_level="AUTOCOMMIT")):
+        assert "handlers' sessions are in AUTOCOMMIT" in caplog.text
 
 
 def test_sessions_with_the_workers_login_are_told_at_the_start(

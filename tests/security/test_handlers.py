@@ -274,6 +274,20 @@ def test_a_handler_that_names_another_tenant_by_sql_commits_nothing(shop: Shop, 
     assert shop.ledger() == []
 
 
+def test_a_commit_beneath_the_session_is_called_one_and_not_a_change_of_tenant(shop: Shop) -> None:
+    @shop.forge.task(max_attempts=1)
+    def commit(ctx: Context, payload: Number) -> None:
+        ctx.session.execute(WRITE, {"tenant": "a", "n": 1})
+        ctx.session.execute(sa.text("commit"))
+
+    shop.enqueue("a", commit)
+    assert shop.run() == {"failed": 1}
+    ((message,),) = shop.look("select error ->> 'message' from jobforge.all_attempts")
+    assert "was ended beneath it" in message
+    assert "ctx.session.commit() alone" in message
+    assert shop.ledger() == [("a", 1)], "nobody can roll that back"
+
+
 # --- what handlers enqueue -----------------------------------------------------------------------------------
 
 
