@@ -153,6 +153,12 @@ WHY_JOB = Call(
     "why_job", {"job_id": "uuid"}, (column("code", Text()), column("says", Text()), column("detail", Text()))
 )
 AWAIT_JOB = Call("await_job", {"job_id": "uuid", "for": "interval"}, _JOB)
+# for each statement that follows in the transaction; a tighter limit of the login's own stays
+LIMIT = text(
+    "select pg_catalog.set_config('statement_timeout', cast(:limit as pg_catalog.text), true) "
+    "where cast(pg_catalog.current_setting('statement_timeout') as pg_catalog.interval) not between "
+    "cast('1 ms' as pg_catalog.interval) and cast(cast(:limit as pg_catalog.text) as pg_catalog.interval)"
+)
 LAST_ERROR = text(
     "select cast(a.error as pg_catalog.text) from jobforge.all_attempts a "
     "where a.job_id = cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid) order by a.run desc limit 1"

@@ -9,14 +9,19 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from jobforge_sa.db import pooler
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.results.bell import bell_of
-from jobforge_sa.results.look import OPTIONS, Waiting
+from jobforge_sa.results.look import LEAST, OPTIONS, Waiting
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import Tenant
 from jobforge_sa.types import Enqueued
+from jobforge_sa.worker.link import cut
 
 R = TypeVar("R")
+
+SLACK = 0.1  # seconds for a look to fail when its connection was cut
+_left: set[asyncio.Task[Any]] = set()  # looks that nobody waits for any more: the loop itself does not hold its tasks
 
 
 class AsyncResults:
@@ -53,5 +58,50 @@ class AsyncResults:
         raise AssertionError("the pauses end by an error")
 
     async def _look(self, waiting: Waiting[R]) -> tuple[R] | None:
-        async with self._looks.begin() as connection:
-            return await connection.run_sync(waiting.look)
+        try:
+            return await self._answer(waiting)
+        except Exception as error:
+            waiting.missed(error)
+            return None
+
+    async def _answer(self, waiting: Waiting[R]) -> tuple[R] | None:
+        """What was found within the time that the look is given, in a task of its own: see `Glance`.
+
+        A driver that is canceled asks the server to cancel, which may take long; and psycopg before 3.3 loses a cancel
+        now and then, on Python 3.11 (seen).
+        """
+        limit = waiting.limit()
+        look = asyncio.create_task(self._ask(waiting, limit))
+        try:
+            await asyncio.wait([look], timeout=limit + SLACK)
+        except asyncio.CancelledError:
+            look.cancel()
+            await asyncio.wait([look], timeout=LEAST)  # so that mostly nothing is left behind
+            raise
+        finally:
+            if not look.done():
+                look.cancel()
+                _left.add(look)
+            look.add_done_callback(_end)
+        if not look.done():
+            raise TimeoutError(f"no answer within {limit:.3g} s")
+        return look.result()
+
+    async def _ask(self, waiting: Waiting[R], limit: float) -> tuple[R] | None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limit
+        async with self._looks.connect() as connection:
+            wire = pooler.driver_of(await connection.get_raw_connection())
+            cutting = loop.call_at(end, cut, wire)
+            try:
+                async with connection.begin():
+                    return await connection.run_sync(waiting.look)
+            finally:
+                cutting.cancel()
+
+
+def _end(look: asyncio.Task[Any]) -> None:
+    """Nobody reads what went wrong with a look that was left behind."""
+    _left.discard(look)
+    if not look.cancelled():
+        look.exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import math
 import time
 import uuid
@@ -11,15 +12,26 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import pydantic
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 
-from jobforge_sa.db import calls
+from jobforge_sa.db import calls, failures
 from jobforge_sa.enqueue.jobs import translated
 from jobforge_sa.enqueue.options import identifier
-from jobforge_sa.errors import ConfigurationError, InvalidResult, JobCanceled, JobDead, JobNotFound, ResultTimeout
+from jobforge_sa.errors import (
+    ConfigurationError,
+    InvalidResult,
+    JobCanceled,
+    JobDead,
+    JobForgeError,
+    JobNotFound,
+    ResultTimeout,
+)
 from jobforge_sa.tasks import Task, checked, faults
 from jobforge_sa.tenant import Named, Tenant, named
 from jobforge_sa.types import Enqueued
+from jobforge_sa.worker.link import backoff, in_brief
+
+log = logging.getLogger("jobforge_sa.results")
 
 R = TypeVar("R")
 
@@ -28,6 +40,8 @@ FIRST, LONGEST = 0.05, 1.0  # seconds between two looks: so a hint that is lost 
 OPTIONS: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
 AS_JSON = "read it as JSON: Jobs(session).get(id).result"
 REGISTERED = 30.0  # seconds for which the database is asked to tell of the end
+LEAST, MOST = 1.0, 10.0  # seconds that a look is given: even without a timeout another connection is tried then
+NO_ANSWER = ("57014", "55P03")  # canceled, by its limit or by somebody; a lock_timeout of the login's
 
 
 class Waiting(Generic[R]):
@@ -47,6 +61,32 @@ class Waiting(Generic[R]):
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._registered = -math.inf
+        self._until = math.inf  # monotonic: the look that is under way must be answered by then
+        self._failures = 0  # looks in a row without an answer
+        self._trouble: BaseException | None = None
+
+    def limit(self) -> float:
+        """Seconds that the look has which begins now, from the pool's connection to the answer."""
+        now = time.monotonic()
+        left = math.inf if self._deadline is None else self._deadline - now
+        seconds = max(LEAST, min(left, MOST))
+        self._until = now + seconds
+        return seconds
+
+    def missed(self, error: Exception) -> None:
+        """A look has failed. That there was no answer says nothing of the job: the next look will tell.
+
+        Raises:
+            Exception: the error itself, where it is an answer.
+        """
+        if not _unanswered(error):
+            raise error
+        self._failures += 1
+        trouble: BaseException = getattr(error, "orig", None) or error  # SQLAlchemy's own shows tokens of tenants
+        self._trouble, self._registered = trouble, -math.inf
+        if self._failures == 1 and self._deadline is None:  # else the timeout tells
+            said = in_brief(trouble)
+            log.warning("results: no answer about the job %s: %s; looking until there is one", self.id, said)
 
     def pauses(self) -> Iterator[float]:
         """Seconds until the next look, each time that there was nothing.
@@ -58,12 +98,19 @@ class Waiting(Generic[R]):
         while True:
             left = None if self._deadline is None else self._deadline - time.monotonic()
             if left is not None and left <= 0:
-                raise ResultTimeout(
-                    f"the job {self.id} has not ended within {self._timeout:g} s",
-                    cure="it goes on; wait longer, or look whether a worker of its queue runs",
-                )
-            yield pause if left is None else min(pause, left)
+                raise self._late() from self._trouble
+            wanted = backoff(self._failures) if self._failures else pause
+            yield wanted if left is None else min(wanted, left)
             pause = min(pause * 2, LONGEST)
+
+    def _late(self) -> ResultTimeout:
+        said = f"the job {self.id} has not ended within {self._timeout:g} s"
+        if self._trouble is None:
+            return ResultTimeout(said, cure="it goes on; wait longer, or look whether a worker of its queue runs")
+        return ResultTimeout(
+            f"{said}, as far as we know: the database did not answer: {in_brief(self._trouble)}",
+            cure="look whether the database can be reached, and whether the engine's pool has a connection left",
+        )
 
     def look(self, connection: Connection) -> tuple[R] | None:
         """The result in a tuple, or None: it has not ended yet.
@@ -72,7 +119,10 @@ class Waiting(Generic[R]):
             JobNotFound, JobDead, JobCanceled, InvalidResult: there will be none.
         """
         with translated(connection):
+            left = max(1, int(1000 * (self._until - time.monotonic())))
+            connection.execute(calls.LIMIT, {"limit": f"{left} ms"})
             row = connection.execute(*self._call()).one_or_none()
+            self._failures, self._trouble = 0, None
             if row is None:
                 raise JobNotFound(
                     f"there is no job {self.id} of this tenant",
@@ -108,3 +158,15 @@ class Waiting(Generic[R]):
             raise InvalidResult(
                 f"{self.task.name} is annotated to return what no JSON is: {said}", cure=AS_JSON
             ) from error
+
+
+def _unanswered(error: Exception) -> bool:
+    """Whether there was no answer: a server or a wire that is gone, a full pool, a limit. Of whatever driver."""
+    if isinstance(error, JobForgeError):
+        return False
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    if (state := failures.sqlstate(error)) is not None:
+        return failures.is_away(error) or state in NO_ANSWER
+    # asyncpg's connect raises errors of the operating system as they are
+    return isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError | OSError)

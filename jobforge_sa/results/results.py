@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.results.bell import bell_of
+from jobforge_sa.results.glance import Glance
 from jobforge_sa.results.look import OPTIONS, Waiting
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import Tenant
@@ -22,7 +23,8 @@ class Results:
     """What handlers returned. Each look is a short transaction of its own; between two no connection is held.
 
     All who wait in a process share one connection with one LISTEN (through an engine without psycopg: one made from its
-    URL), which tells them to look; and they look by themselves, at first after 50 ms, then each second at least.
+    URL), which tells them to look; and they look by themselves, at first after 50 ms, then each second at least. Where
+    there is no answer, because the server restarts or the pool is empty, they look again.
 
     Args:
         engine: Where to look, as a login that is a member of jobforge_app.
@@ -53,7 +55,7 @@ class Results:
         Args:
             task: Its task, which knows the type of the result.
             job: Its id, or what the enqueue gave.
-            timeout: Seconds; None: as long as it takes.
+            timeout: Seconds, and one more at most where the database does not answer; None: as long as it takes.
 
         Raises:
             ResultTimeout: the time is up; the job goes on.
@@ -74,5 +76,8 @@ class Results:
         raise AssertionError("the pauses end by an error")
 
     def _look(self, waiting: Waiting[R]) -> tuple[R] | None:
-        with self._looks.begin() as connection:
-            return waiting.look(connection)
+        try:
+            return Glance(self._looks, waiting).answer()
+        except Exception as error:
+            waiting.missed(error)
+            return None

@@ -74,7 +74,7 @@ class Link:
                 self.close()
             # statement-level trouble (a lock timeout, a deadlock) leaves the connection whole
             if gone or isinstance(error, psycopg.OperationalError):
-                raise LinkDown(_in_brief(error)) from error
+                raise LinkDown(in_brief(error)) from error
             raise
 
     @property
@@ -108,7 +108,7 @@ class Link:
                 fairy = self._open()
             except (DBAPIError, psycopg.Error) as error:
                 self.close()
-                raise LinkDown(_in_brief(error)) from error
+                raise LinkDown(in_brief(error)) from error
         connection: psycopg.Connection[Any] = fairy.dbapi_connection
         return connection
 
@@ -228,7 +228,8 @@ def backoff(failures: int) -> float:
     return min(10.0, 0.1 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2)
 
 
-def _in_brief(error: BaseException) -> str:
+def in_brief(error: BaseException) -> str:
+    """What went wrong, without the statement and its values."""
     # where a host has several addresses psycopg says so first, and what went wrong on indented lines
     lines = [line.strip() for line in str(getattr(error, "orig", None) or error).strip().splitlines()]
     return " ".join(lines[:3]) or type(error).__name__

@@ -1,7 +1,7 @@
 """The application of test_kill_steps.py: workers that count what their handler's connection is told, and die there.
 
-As a program it prints the names of all steps, `rehearse`, or starts a worker for each step that dies there, `kill`.
-They come one after the other: SERIALIZABLE handlers that run at once would clash, and repeat themselves.
+As a program it rehearses a task and prints the names of all steps, then starts a worker for each of them that dies
+there. They come one after the other: SERIALIZABLE handlers that run at once would clash, and repeat themselves.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, Worker
 
 LEASE = dt.timedelta(seconds=1)
+REHEARSAL = -1  # the step of a job that nobody disturbs
 
 
 class Base(DeclarativeBase):
@@ -85,6 +87,41 @@ async def work_async(ctx: AsyncContext, payload: Step) -> int:
     return found
 
 
+def written(step: int, part: str) -> sa.Select[Any]:
+    """What a step is recognised by."""
+    return sa.select(sa.func.count()).where(Effect.step == step, Effect.part == part)
+
+
+@forge.task()
+def commits(ctx: Context, payload: Step) -> None:
+    """Two steps before the last commit: one that each run writes, one that is recognised, with a follow-up job."""
+    for tell in started:
+        tell()
+    ctx.session.add(Effect(step=payload.step, part="tried"))
+    ctx.session.commit()
+    if not ctx.session.scalars(written(payload.step, "once")).one():
+        ctx.session.add(Effect(step=payload.step, part="once"))
+        Jobs(ctx.session).enqueue(later, payload)
+        ctx.session.commit()
+    ctx.session.add(Effect(step=payload.step, part="last"))
+    Jobs(ctx.session).add(later, payload)
+
+
+@forge.task()
+async def commits_async(ctx: AsyncContext, payload: Step) -> None:
+    """The same."""
+    for tell in started:
+        tell()
+    ctx.session.add(Effect(step=payload.step, part="tried"))
+    await ctx.session.commit()
+    if not (await ctx.session.scalars(written(payload.step, "once"))).one():
+        ctx.session.add(Effect(step=payload.step, part="once"))
+        await AsyncJobs(ctx.session).enqueue(later, payload)
+        await ctx.session.commit()
+    ctx.session.add(Effect(step=payload.step, part="last"))
+    AsyncJobs(ctx.session).add(later, payload)
+
+
 class Steps:
     """What the connection of a handler is told from its start on; the process dies before it is told the n-th."""
 
@@ -125,6 +162,18 @@ def worker(url: str, isolation: str, steps: Steps | None = None) -> Worker:
     )  # fmt: skip
 
 
+def enqueue(url: str, task: str, steps: Iterable[int]) -> None:
+    with Session(sa.create_engine(url, poolclass=sa.NullPool)) as session, session.begin():
+        Jobs(session).enqueue_many([forge.tasks[task].new(Step(step=step)) for step in steps])
+
+
+def rehearse(url: str, isolation: str) -> list[str]:
+    """What the connection is told where nobody dies."""
+    steps = Steps(None)
+    assert worker(url, isolation, steps).run(once=True) == 0
+    return steps.names
+
+
 def kill(url: str, isolation: str, step: int) -> None:
     """Start a worker, and see it die at this step. A fork: to import everything again would take a second."""
     child = os.fork()
@@ -136,13 +185,13 @@ def kill(url: str, isolation: str, step: int) -> None:
     assert end == -signal.SIGKILL, f"step {step}: {end}"
 
 
-def main(mode: str, url: str, isolation: str, count: str) -> None:
-    """Rehearse, or kill so many."""
-    if mode == "rehearse":
-        steps = Steps(None)
-        assert worker(url, isolation, steps).run(once=True) == 0
-        print(json.dumps(steps.names))
-    for step in range(int(count)):
+def main(url: str, task: str, isolation: str) -> None:
+    """Rehearse, print what there is, and kill at each of it."""
+    enqueue(url, task, [REHEARSAL])
+    names = rehearse(url, isolation)
+    print(json.dumps(names), flush=True)
+    enqueue(url, task, range(len(names)))
+    for step in range(len(names)):
         kill(url, isolation, step)
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ class Numbers:
 
 
 forge = JobForge(tenant="a")
+OPEN = "select pid from pg_stat_activity where usename = 'jf_app' and query <> 'listen jobforge_done'"
 
 
 @forge.task()
@@ -250,6 +252,32 @@ def test_async_waits_share_the_loop_and_are_told_as_well(engine: sa.Engine, sql:
             await own.dispose()
 
     assert [result.total for result in asyncio.run(main())] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "async psycopg", "asyncpg"])
+def test_without_a_pool_a_wait_holds_no_connection_but_for_a_look(engine: sa.Engine, sql: Sql, driver: str) -> None:
+    job, opened, others = enqueue(engine), list[object](), sql.look(OPEN)
+    url = sql.database.url("jf_app").set(drivername=f"postgresql+{driver.split()[-1]}")
+
+    async def wait_in_loop() -> Sum:
+        own = create_async_engine(url, poolclass=sa.NullPool)
+        sa.event.listen(own.sync_engine, "connect", lambda *_: opened.append(1))
+        return await AsyncResults(own).wait(add, job, timeout=20)
+
+    def wait() -> Sum:
+        if driver in ("async psycopg", "asyncpg"):
+            return asyncio.run(wait_in_loop())
+        own = sa.create_engine(url, poolclass=sa.NullPool)
+        sa.event.listen(own, "connect", lambda *_: opened.append(1))
+        return Results(own).wait(add, job, timeout=20)
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(wait)
+        wait_for(lambda: len(opened) >= 4, what="four looks, each on a connection of its own")
+        wait_for(lambda: sql.look(OPEN) == others, what="a moment between two looks")
+        sql.complete(sql.claim_one(types=["add"]), result={"total": 5})
+        assert waiting.result(20) == Sum(total=5)
+    wait_for(lambda: sql.look(OPEN) == others, what="no connection to be left")
 
 
 def test_the_connection_goes_when_nobody_has_waited_for_a_while(sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:

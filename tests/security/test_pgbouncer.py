@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,11 +22,11 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs, Worker, bind_tenant
-from jobforge_sa.errors import PreparedBehindPoolerWarning, TenantRequired
+from jobforge_sa import AsyncContext, AsyncJobs, AsyncResults, Context, JobForge, Jobs, Results, Worker, bind_tenant
+from jobforge_sa.errors import PreparedBehindPoolerWarning, ResultTimeout, TenantRequired
 from jobforge_sa.models import Job
 from tests.security.pgbouncer import Pgbouncer, pgbouncer
-from tests.support import Sql, one_database, refused
+from tests.support import Sql, one_database, refused, wait_for
 
 WHO = "select pg_backend_pid(), jobforge.current_tenant()"
 STORE = sa.text("insert into effects values (:n, jobforge.current_tenant()) returning pg_backend_pid(), tenant_id")
@@ -276,6 +279,85 @@ def test_an_application_that_prepares_through_a_pooler_is_warned_once(
     with warnings.catch_warnings(record=True) as heard, sql.database.engine("jf_app").connect() as direct:
         Jobs(direct, tenant="a").list()
     assert heard == []
+
+
+# --- waiting for results -----------------------------------------------------------------------------------
+
+
+@forge.task("double")
+def double(ctx: Context, payload: Number) -> int:
+    return 2 * payload.n
+
+
+def wait_for_result(bouncer: Pgbouncer, driver: str, job: uuid.UUID) -> int:
+    if driver in ("psycopg", "psycopg2"):
+        engine = through(bouncer, "jf_app", driver)
+        try:
+            return Results(engine, tenant="a").wait(double, job, timeout=20)
+        finally:
+            engine.dispose()
+
+    async def run() -> int:
+        name = driver.split()[-1]
+        engine = create_async_engine(bouncer.url("jf_app", name), connect_args=TOLD[name])
+        try:
+            return await AsyncResults(engine, tenant="a").wait(double, job, timeout=20)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "async psycopg", "asyncpg"])
+def test_a_wait_looks_and_leaves_nothing_to_the_next_client(
+    sql: Sql, bouncer: Pgbouncer, other: psycopg.Connection[Any], driver: str
+) -> None:
+    """No tenant, no limit of its own, no LISTEN; and between two looks the one server connection is free."""
+    job = sql.enqueue("a", "double", {"n": 4})
+    with ThreadPoolExecutor() as pool:
+        wait = pool.submit(wait_for_result, bouncer, driver, job)
+        wait_for(lambda: sql.look("select from jobforge.waits"), what="the wait")
+        for _ in range(200):  # many a moment between the looks
+            assert who(other)[1] is None
+            assert other.execute("show statement_timeout").fetchone() == ("0",)
+        assert sql.complete(sql.claim_one(types=["double"]), result=8) == "done"
+        assert wait.result(20) == 8
+    assert sql.look("select from pg_stat_activity where query = 'listen jobforge_done'") == []
+
+
+def test_a_wait_that_gets_no_server_connection_ends_with_its_timeout(
+    sql: Sql, engine: sa.Engine, other: psycopg.Connection[Any]
+) -> None:
+    """pgbouncer would keep it for 20 s."""
+    job, began = sql.enqueue("a", "double", {"n": 4}), time.monotonic()
+    with other.transaction():
+        other.execute("select 1")
+        with pytest.raises(ResultTimeout, match="did not answer"):
+            Results(engine, tenant="a").wait(double, job, timeout=0.5)
+    assert time.monotonic() - began < 4
+    left = [thread for thread in threading.enumerate() if thread.name == "jobforge-look"]
+    wait_for(lambda: not any(thread.is_alive() for thread in left), what="the look that was left behind to end")
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_an_async_wait_that_gets_no_server_connection_ends_with_its_timeout(
+    sql: Sql, bouncer: Pgbouncer, other: psycopg.Connection[Any], driver: str
+) -> None:
+    """The driver itself would first ask for a cancel, and wait for five seconds."""
+    job = sql.enqueue("a", "double", {"n": 4})
+
+    async def run() -> float:
+        engine = create_async_engine(bouncer.url("jf_app", driver), connect_args=TOLD[driver])
+        began = time.monotonic()
+        with other.transaction():
+            other.execute("select 1")
+            with pytest.raises(ResultTimeout, match="did not answer"):
+                await AsyncResults(engine, tenant="a").wait(double, job, timeout=0.5)
+            took = time.monotonic() - began
+        await engine.dispose()
+        return took
+
+    assert asyncio.run(run()) < 4
 
 
 # --- the dangers, shown ------------------------------------------------------------------------------------
