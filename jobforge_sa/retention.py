@@ -77,7 +77,8 @@ class Retention(AdminCalls):
 
         For who cannot wait for the workers: `anew` at first, then without as long as there is more.
         """
-        if not isinstance(limit, int) or not 1 <= limit <= 100_000:
+        given: object = limit
+        if not isinstance(given, int) or not 1 <= given <= 100_000:
             raise ConfigurationError(f"a batch is 1 to 100,000 jobs, not {limit!r}", cure="leave the limit out")
         rows = self._rows(calls.PRUNE, limit=limit, anew=anew)
         counts = {row.kind: row.pruned for row in rows}

@@ -68,7 +68,7 @@ class Task(Generic[P, R]):
         self.process = process  # its handler runs in a child process of the worker
         self.merge = merge  # of the payloads of a waiting job and of one that would be its duplicate
         self.is_async = inspect.iscoroutinefunction(handler)
-        self._adapter: pydantic.TypeAdapter[P] = pydantic.TypeAdapter(payload_type)
+        self._adapter: pydantic.TypeAdapter[P] = _adapter(name, payload_type)
         self._result_adapter: pydantic.TypeAdapter[Any] | None = None  # made when the first result is read
 
     def __call__(self, ctx: Any, payload: P) -> R:
@@ -296,7 +296,22 @@ def _is_outcome(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Outcome)
 
 
+def _adapter(name: str, payload_type: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return pydantic.TypeAdapter(payload_type)
+    except pydantic.errors.PydanticUserError as error:  # a mapped class, as often as not
+        raise ConfigurationError(
+            f"the payload of {name} is annotated with what cannot be read from JSON: {error.message.splitlines()[0]}",
+            cure="annotate it with a pydantic model, a dataclass, a dict ...; a row of yours is a field of one, "
+            "order: Row[Order]",
+        ) from error
+
+
 def _payload_type(handler: Callable[..., Any]) -> Any:
+    if not inspect.isroutine(handler):
+        raise ConfigurationError(
+            f"a handler is a function, not a {type(handler).__name__}", cure="write def or async def"
+        )
     parameters = list(inspect.signature(handler).parameters.values())
     fits = len(parameters) == 2 and all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
     if not fits:

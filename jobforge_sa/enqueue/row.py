@@ -9,10 +9,11 @@ from typing import Any, Generic, Literal, TypeVar
 import pydantic
 from pydantic_core import core_schema
 from sqlalchemy import inspect
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import Mapper, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
 
 from jobforge_sa.enqueue.subject import table_of
+from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.types import Discard
 
 T = TypeVar("T")
@@ -91,8 +92,14 @@ class Row(Generic[T]):
             stale: What a row of another version means; "run" takes it as it is. Needs a `version_id_col`.
 
         Raises:
-            Discard: by those policies. RowMissing, RowStale: by "fail".
+            Discard: by those policies. RowMissing, RowStale: by "fail". ConfigurationError: it is no `Session`.
         """
+        given: object = session
+        if not isinstance(given, Session | scoped_session):  # awaited, what an AsyncSession gives would pass as the row
+            raise ConfigurationError(
+                f"a row is loaded through a Session, not a {type(given).__name__}",
+                cure="in an async handler: await ctx.session.run_sync(payload.row.load)",
+            )
         found = session.get(self.entity, self.key)
         if found is None:
             fault: Exception = RowMissing(f"{self} is not there")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import CHAR, ColumnElement, Enum, Integer, String, Text, Uuid, cast, func, inspect, literal
+from sqlalchemy import CHAR, ColumnElement, Dialect, Enum, Integer, String, Text, Uuid, cast, func, inspect, literal
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper
@@ -15,7 +15,7 @@ from jobforge_sa.errors import ConfigurationError, InvalidJob
 from jobforge_sa.tenant import is_text
 
 MAX_LENGTH = 300
-_DIALECT = postgresql.dialect()
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def name_of(subject: object) -> str:

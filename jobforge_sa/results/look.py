@@ -53,7 +53,8 @@ class Waiting(Generic[R]):
 
     def __init__(self, task: Task[Any, R], job: Enqueued | uuid.UUID, tenant: Tenant | None, timeout: float | None):
         self.task = checked(task)
-        if timeout is not None and (not isinstance(timeout, int | float) or math.isnan(timeout)):
+        given: object = timeout
+        if given is not None and (not isinstance(given, int | float) or math.isnan(given)):
             raise ConfigurationError(f"timeout is {timeout!r}", cure="pass seconds, or None: as long as it takes")
         self.id = identifier("job", job.id if isinstance(job, Enqueued) else job)
         chosen = tenant if tenant is not None else task.forge.tenant

@@ -41,7 +41,7 @@ def queues_of(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None,
     return chosen
 
 
-def at_least(value: dt.timedelta, seconds: float, name: str) -> dt.timedelta:
+def at_least(value: object, seconds: float, name: str) -> dt.timedelta:
     """A time that is long enough.
 
     Raises:

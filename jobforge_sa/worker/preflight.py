@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa.db import calls, failures
@@ -44,18 +44,10 @@ def look_at_sessions(engine: Engine, database: str, *, strict: bool) -> None:
         ServerUnavailable, SchemaMismatch, AccessDenied, RowSecurityOff: each names its cure.
         ConfigurationError: it is no engine, or one of another database than that of the jobs.
     """
-    if not isinstance(engine, Engine):
-        raise ConfigurationError(
-            f"session_engine is a {type(engine).__name__}",
-            cure="pass an Engine; one of async handlers is async_session_engine",
-        )
+    _be_engine(engine)
     try:
         with engine.connect() as connection:
-            if autocommits(connection):
-                log.warning(
-                    "handlers' sessions are in AUTOCOMMIT: those that use ctx.session will fail, for what they write "
-                    "could not commit together with the completion; pass session_engine=, another engine"
-                )
+            _tell_autocommit(connection)
             fit.look(connection, strict=strict)
             there, fit_for_it, login = connection.execute(calls.SESSIONS).one()
     except DBAPIError as error:
@@ -75,6 +67,22 @@ def look_at_sessions(engine: Engine, database: str, *, strict: bool) -> None:
             "handlers' sessions log in as %s, which is no member of jobforge_app: those that use ctx.session will "
             "fail; pass session_engine=, or --session-url, with a login of the application", login,
         )  # fmt: skip
+
+
+def _be_engine(engine: object) -> None:
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"session_engine is a {type(engine).__name__}",
+            cure="pass an Engine; one of async handlers is async_session_engine",
+        )
+
+
+def _tell_autocommit(connection: Connection) -> None:
+    if autocommits(connection):
+        log.warning(
+            "handlers' sessions are in AUTOCOMMIT: those that use ctx.session will fail, for what they write could not "
+            "commit together with the completion; pass session_engine=, another engine"
+        )
 
 
 def _better(error: DBAPIError | psycopg.Error, engine: Engine, role: str) -> JobForgeError | None:

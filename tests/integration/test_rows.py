@@ -24,6 +24,7 @@ from sqlalchemy.orm import (
 from sqlalchemy.types import TypeDecorator
 
 from jobforge_sa import AsyncJobs, Context, HasJobs, JobForge, Jobs, Row, Worker, bind_tenant
+from jobforge_sa.enqueue.subject import name_of
 from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, RowHasJobs, TenantRequired
 from jobforge_sa.models import Job
 from tests.support import Sql, one_database
@@ -264,6 +265,22 @@ def test_a_key_whose_text_postgres_writes_in_another_way_is_refused(kind: sa.typ
         Other.registry.dispose()
 
 
+def test_a_class_with_a_table_of_its_own_has_its_keys_for_itself() -> None:
+    class Other(DeclarativeBase):
+        pass
+
+    class Staff(Other):
+        __tablename__ = "staff"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Boss(Staff):
+        __tablename__ = "bosses"
+        __mapper_args__ = {"concrete": True}  # noqa: RUF012
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    assert [name_of(one) for one in (Staff(id=1), Boss(id=1), Express(id=1))] == ["staff:1", "bosses:1", "orders:1"]
+
+
 def test_another_tenant_finds_none_of_them(session: Session, sql: Sql) -> None:
     session.add(order := Order())
     order.add_job(touch, Touch())
@@ -375,15 +392,15 @@ def test_a_row_is_not_deleted_where_nobody_can_see_its_jobs(session: Session, en
 
 
 def test_a_job_that_was_added_before_its_row_is_deleted_falls_under_the_rule(session: Session, sql: Sql) -> None:
-    rows = [Order(), Line(owner="ann", number=uuid.uuid4()), Note()]
-    session.add_all(rows)
+    order, line, note = Order(), Line(owner="ann", number=uuid.uuid4()), Note()
+    session.add_all([order, line, note])
     session.commit()
-    for row in rows:
+    for row in (order, line, note):
         session.refresh(row)
-    order, line, note = rows
-    for row in (order, note):
-        row.add_job(touch, Touch())
-        session.delete(row)
+    order.add_job(touch, Touch())
+    note.add_job(touch, Touch())
+    session.delete(order)
+    session.delete(note)
     session.commit()
     assert [subject for subject, _ in states(sql)] == [f"notes:{note.id}"]
     line.add_job(touch, Touch())
@@ -436,8 +453,8 @@ def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Sessio
 def test_a_row_of_a_subclass_is_one_of_its_class(session: Session, engine: sa.Engine, sql: Sql) -> None:
     session.add(express := Express())
     session.commit()
-    assert Ship(order=Row.of(express)) == Ship.model_validate({"order": express})  # type: ignore[arg-type]
-    assert run(sql, engine, Ship(order=Row.of(express))) == [("succeeded", None)]  # type: ignore[arg-type]
+    assert Ship(order=Row.of(express)) == Ship.model_validate({"order": express})
+    assert run(sql, engine, Ship(order=Row.of(express))) == [("succeeded", None)]
 
 
 def test_versions_that_json_has_no_type_for_are_stored_and_compared(session: Session) -> None:
@@ -462,6 +479,12 @@ def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, engine
     )  # fmt: skip
     assert [state for state, _ in ended] == ["dead", "dead", "dead", "dead", "succeeded"]
     assert [why for _, why in ended][:4] == ["Discard", "RowMissing", "Discard", "RowStale"]
+
+
+def test_a_row_is_not_loaded_through_an_async_session_itself() -> None:
+    """`await row.load(...)` would give None for a row that is gone, whatever the policy."""
+    with pytest.raises(ConfigurationError, match="run_sync"):
+        Row(Order, (1,)).load(AsyncSession())  # type: ignore[arg-type]
 
 
 def test_what_is_no_such_row_is_refused_when_it_is_enqueued(session: Session) -> None:

@@ -6,10 +6,11 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import functools
 import math
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pydantic
 import pytest
@@ -98,6 +99,20 @@ def test_a_name_that_the_database_takes_is_taken(name: str) -> None:
 def test_the_decorator_needs_its_parentheses() -> None:
     with pytest.raises(ConfigurationError, match=r"@forge.task\(\)"):
         JobForge().task(handler)  # type: ignore[call-overload, arg-type, unused-ignore]
+
+
+def test_a_payload_that_no_json_is_and_a_handler_that_is_no_function_are_refused() -> None:
+    class Order:
+        """Such as a mapped class."""
+
+    def ship(ctx: Context, order: Any) -> None: ...
+
+    ship.__annotations__["order"] = Order
+    with pytest.raises(ConfigurationError, match=r"(?s)payload of ship.*Row\[Order\]"):
+        JobForge().task()(ship)
+    for wrong in (functools.partial(ship), object(), None):
+        with pytest.raises(ConfigurationError, match="a handler is a function"):
+            JobForge().task("x")(cast(Any, wrong))
 
 
 def no_payload(ctx: Context) -> None: ...
