@@ -116,8 +116,9 @@ class Link:
         """Close it, if it is open. The next use opens another."""
         fairy, self._fairy = self._fairy, None
         if fairy is not None:
-            try:
-                fairy.close()
+            try:  # SQLAlchemy would roll back first, and log a traceback for each connection that broke
+                fairy.dbapi_connection.close()
+                fairy.invalidate()
             except Exception:  # a broken connection may fail to close; it is gone all the same
                 log.debug("closing a broken connection failed", exc_info=True)
 

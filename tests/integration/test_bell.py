@@ -41,6 +41,7 @@ def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
 @pytest.fixture
 def sql(shared: Sql, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sql]:
     monkeypatch.setattr("jobforge_sa.results.bell.LINGER", 0.0)
+    wait_for(lambda: not shared.look(LISTENING), what="the last test's backend to be gone")
     yield shared
     shared.clean()
 

@@ -189,6 +189,8 @@ def test_fault_004_terminated_backends_do_not_stop_the_worker_and_it_says_so_onc
         wait_for(lambda: state(engine, job) == "succeeded")
     for service in ("claimer", "listener"):
         assert sum(r.getMessage().startswith(f"{service}:") for r in caplog.records) <= 3
+    told = [r.getMessage() for r in caplog.records if r.name.startswith("sqlalchemy")]
+    assert told == [], "a traceback for each connection that broke"
 
 
 def test_fault_003_a_crash_of_postgres_loses_no_job_and_the_worker_goes_on(tmp_path: Path) -> None:
