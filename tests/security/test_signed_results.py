@@ -6,7 +6,6 @@ import asyncio
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -63,13 +62,12 @@ class Signer:
         return KEY.token("a", lifetime=60 + self.tokens)
 
 
-def _sync(engine: sa.Engine, tenant: SignedTenant, job: Enqueued) -> int:
-    return Results(engine, tenant=tenant).wait(seven, job, timeout=20)
+def wait(engine: sa.Engine, tenant: SignedTenant, job: Enqueued, kind: str) -> int:
+    if kind == "sync":
+        return Results(engine, tenant=tenant).wait(seven, job, timeout=20)
 
-
-def _async(engine: sa.Engine, tenant: SignedTenant, job: Enqueued, driver: str) -> int:
     async def main() -> int:
-        own = create_async_engine(engine.url.set(drivername=f"postgresql+{driver}"))
+        own = create_async_engine(engine.url.set(drivername=f"postgresql+{kind}"))
         try:
             return await AsyncResults(own, tenant=tenant).wait(seven, job, timeout=20)
         finally:
@@ -89,13 +87,12 @@ def test_a_wait_signs_each_of_its_looks(
     signed: Attack, engine: sa.Engine, job: Enqueued, kind: str, pool: ThreadPoolExecutor
 ) -> None:
     """So it may take longer than a token holds."""
-    signer, way = Signer(), (_sync if kind == "sync" else _async)
-    more: list[Any] = [] if kind == "sync" else [kind]
-    wait = pool.submit(way, engine, signer.tenant, job, *more)
+    signer = Signer()
+    waiting = pool.submit(wait, engine, signer.tenant, job, kind)
     wait_for(lambda: signer.tokens >= 4, what="four looks")
     assert [row["tenant_id"] for row in signed.look(WAITS)] == ["a"]
     assert signed.complete(signed.claim_one(), result=7) == "done"
-    assert wait.result(20) == 7
+    assert waiting.result(20) == 7
 
 
 def test_a_wait_without_a_good_token_is_told_at_once_and_leaves_no_trace(
