@@ -5,23 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, Unpack
 
 from sqlalchemy import Connection, TwoPhaseTransaction, table, update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
-from jobforge_sa.db import calls, failures
+from jobforge_sa.db import calls
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit, pending, subject, unique
+from jobforge_sa.enqueue.answers import info, translated, unknown
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
-from jobforge_sa.errors import ConfigurationError, JobNotFound, TenantConflict
+from jobforge_sa.errors import ConfigurationError, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task, checked
 from jobforge_sa.tenant import Named, Tenant, name_of, named
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
@@ -188,7 +187,7 @@ class Jobs:
                 calls.WHY_JOB.values(self._tenant, job_id=identifier("job_id", job_id)),
             ).all()
         if not rows:
-            raise _unknown(job_id)
+            raise unknown(job_id)
         return [Reason(row.code, row.says, decode(row.detail)) for row in rows]
 
     def list(
@@ -222,7 +221,7 @@ class Jobs:
             rows = connection.execute(
                 calls.LIST_JOBS.statement(self._tenant), calls.LIST_JOBS.values(self._tenant, **values)
             ).all()
-        jobs = [_info(row) for row in rows]
+        jobs = [info(row) for row in rows]
         return JobPage(jobs, jobs[-1].id if len(jobs) == limit else None)
 
     # -- how ---------------------------------------------------------------------------
@@ -348,8 +347,8 @@ class Jobs:
                 call.statement(self._tenant), call.values(self._tenant, job_id=job_id, **values)
             ).one_or_none()
         if row is None:
-            raise _unknown(job_id)
-        return _info(row)
+            raise unknown(job_id)
+        return info(row)
 
 
 def cancel_jobs_of(connection: Connection, tenant: Named | None, name: str) -> int:
@@ -357,22 +356,6 @@ def cancel_jobs_of(connection: Connection, tenant: Named | None, name: str) -> i
     values = calls.CANCEL_JOBS_OF.values(tenant, subject=name, notify=_may_notify(connection))
     with translated(connection):
         return int(connection.execute(calls.CANCEL_JOBS_OF.statement(tenant), values).scalar_one())
-
-
-@contextmanager
-def translated(connection: Connection) -> Iterator[None]:
-    """Errors of the contract, and missing rights, as the library's own."""
-    try:
-        yield
-    except DBAPIError as error:
-        better = failures.translate(error, role="jobforge_app", login=connection.engine.url.username)
-        if better is None:
-            raise
-        raise better from error
-
-
-def _unknown(job_id: uuid.UUID) -> JobNotFound:
-    return JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
 
 
 def _call(connection: Connection, call: calls.Call, tenant: Named | None, **values: object) -> Any:
@@ -399,10 +382,3 @@ def _text(task: Task[Any, Any], values: dict[str, Any], payload: str) -> str:
     """The job as an object of `enqueue_jobs`; its payload is JSON text already and goes in as it is."""
     head = json.dumps(as_item(values) | {"type": task.name}, default=str, ensure_ascii=False, separators=(",", ":"))
     return f'{head[:-1]},"payload":{payload}}}'
-
-
-def _info(row: Any) -> JobInfo:
-    values = row._asdict()
-    values["state"] = JobState(values["state"])
-    values |= {name: decode(values[name]) for name in ("payload", "trace", "result")}
-    return JobInfo(**values)

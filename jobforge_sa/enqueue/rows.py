@@ -9,7 +9,8 @@ from sqlalchemy import Connection, event, func, inspect, select
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, foreign, object_session, relationship, remote
 
 from jobforge_sa.enqueue import pending, subject
-from jobforge_sa.enqueue.jobs import Jobs, cancel_jobs_of, translated
+from jobforge_sa.enqueue.answers import translated
+from jobforge_sa.enqueue.jobs import Jobs, cancel_jobs_of
 from jobforge_sa.enqueue.tenant import bound_tenant
 from jobforge_sa.errors import ConfigurationError, RowHasJobs, TenantRequired
 from jobforge_sa.models import Job

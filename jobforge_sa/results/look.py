@@ -15,7 +15,7 @@ import pydantic
 from sqlalchemy import Connection, exc
 
 from jobforge_sa.db import calls, failures
-from jobforge_sa.enqueue.jobs import translated
+from jobforge_sa.enqueue.answers import translated
 from jobforge_sa.enqueue.options import identifier
 from jobforge_sa.errors import (
     ConfigurationError,

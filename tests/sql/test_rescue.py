@@ -408,3 +408,15 @@ def test_fault_018_time_is_the_databases_and_a_clock_that_jumps_only_makes_a_res
     assert sql.complete(first) == "lost"
     assert sql.complete(second) == "done"
     assert sql.state(job) == "succeeded"
+
+
+def test_a_job_that_was_deleted_by_hand_keeps_nobody_from_being_rescued(sql: Sql) -> None:
+    clock = sql.clock()
+    gone, other = sql.enqueue(), sql.enqueue()
+    sql.claim()
+    sql.session("postgres").execute("delete from jobforge.jobs where id = %s", [gone])
+    clock.advance(minutes=2)
+    assert {row["step"]: row["moved"] for row in sql("upkeep")}["rescued"] == 2
+    assert sql.state(other) == "queued"
+    assert sql("audit") == [{"job_id": gone, "fault": "has an attempt of another tenant or none of its own"}]
+    sql.session("postgres").execute("delete from jobforge.attempts where job_id = %s", [gone])

@@ -2557,12 +2557,6 @@ declare
     v_more   boolean;
     c_look   constant integer := 5 * p_limit;  -- so many are looked at, for some are kept for longer than others
 begin
-    -- results that another call has deleted and not committed would have to be waited for
-    perform from jobforge.pruning p where p.walk = 'results' for update skip locked;
-    if not found then
-        return query select 0, p_anew;
-        return;
-    end if;
     select * into v_walk from jobforge.begin_walk('jobs', array['succeeded', 'dead', 'canceled'], p_anew);
     if not found then
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
@@ -3208,11 +3202,11 @@ begin
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
-          from verdict where final_state is null and wait > interval '0'
+          from verdict where final_state is null and wait > interval '0' and queue is not null
     ), again as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, tenant_id, priority, job_id, type, run, charged, carried
-          from verdict where final_state is null and wait <= interval '0'
+          from verdict where final_state is null and wait <= interval '0' and queue is not null
         returning queue
     ), answered as (
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id

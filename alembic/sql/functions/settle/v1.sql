@@ -2,6 +2,7 @@
 -- passes what it held. Writes the attempt, and either the final state or the job's next place: ready or scheduled.
 -- A failure charges the attempt; released, snoozed and lost runs do not, and lost ones count as crashes instead. Those
 -- are counted in a row: a handler that came to an end has not killed its worker.
+-- A job that somebody has deleted by hand has no place to go to, and keeps nobody else from his.
 -- A later statement than the caller's delete, so that it sees a cancel that was committed meanwhile.
 create or replace function jobforge.settle(p_ended jobforge.ended_run[]) returns void
 language plpgsql
@@ -54,11 +55,11 @@ begin
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
-          from verdict where final_state is null and wait > interval '0'
+          from verdict where final_state is null and wait > interval '0' and queue is not null
     ), again as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, tenant_id, priority, job_id, type, run, charged, carried
-          from verdict where final_state is null and wait <= interval '0'
+          from verdict where final_state is null and wait <= interval '0' and queue is not null
         returning queue
     ), answered as (
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id

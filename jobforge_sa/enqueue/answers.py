@@ -1,0 +1,41 @@
+"""What the database answers: rows as jobs, errors as the library's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from jobforge_sa.db import failures
+from jobforge_sa.db.jsontext import decode
+from jobforge_sa.errors import JobNotFound
+from jobforge_sa.types import JobInfo, JobState
+
+
+@contextmanager
+def translated(connection: Connection) -> Iterator[None]:
+    """Errors of the contract, and missing rights, as the library's own."""
+    try:
+        yield
+    except DBAPIError as error:
+        better = failures.translate(error, role="jobforge_app", login=connection.engine.url.username)
+        if better is None:
+            raise
+        raise better from error
+
+
+def unknown(job_id: uuid.UUID) -> JobNotFound:
+    """The refusal of an id that is no job's; another tenant's looks the same."""
+    return JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
+
+
+def info(row: Any) -> JobInfo:
+    """A row of `all_jobs`."""
+    values = row._asdict()
+    values["state"] = JobState(values["state"])
+    values |= {name: decode(values[name]) for name in ("payload", "trace", "result")}
+    return JobInfo(**values)
