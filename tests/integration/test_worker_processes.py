@@ -192,7 +192,7 @@ def test_a_child_acts_for_its_tenant_by_a_token_where_tenants_are_signed(shop: S
     with shop.admin.connect() as c, Worker(shop.database.engine("jf_worker"), app.forge,
                                            session_engine=shop.database.engine("jf_one")) as worker:  # fmt: skip
         wait_for(lambda: worker.outcomes["succeeded"] == 2, 30)
-        results = c.execute(sa.text("select result from jobforge.outcomes order by job_id")).scalars().all()
+        results = c.execute(sa.text("select value from jobforge.results order by job_id")).scalars().all()
     assert results[0]["is"] == "jf_one for acme"
     assert results[0]["sockets"] == 2
     assert shop.effects() == [4]
