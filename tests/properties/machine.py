@@ -573,7 +573,7 @@ class Machine(RuleBasedStateMachine):
             rows = self.act(place, work, "upkeep", list, True, worker_id=worker)
             assert {row["step"]: row["moved"] for row in rows} == self.model.upkeep(work, worker)
 
-    @action(1, lambda self: not self.opened(), worker=st.sampled_from(WORKERS), times=st.integers(1, 5))
+    @action(4, lambda self: not self.opened(), worker=st.sampled_from(WORKERS), times=st.integers(1, 5))
     def workers_keep_dying(self, worker: uuid.UUID, times: int) -> None:
         """Whoever claims is lost, again and again: five times in one example is rare otherwise."""
         for _ in range(times):
@@ -824,13 +824,11 @@ class Machine(RuleBasedStateMachine):
         self._reschedule(place, job_id, None, commits)
         if items := [item for item in self.told if item.job == job_id]:
             assert self._complete(self.real.worker, items[:1], commits) == ["lost"]
-        left = [
-            key
-            for (_, tenant, key), (named, _) in self.model.every(Work(), "key")
-            if tenant == place.tenant and named in self.model.gone
-        ]
+        keys = self.model.every(Work(), "key")
+        left = {tenant: key for (_, tenant, key), (named, _) in keys if named in self.model.gone}
         if left:
-            self._enqueue(place, BARE | {"key": left[0], "payload": 1}, commits)
+            tenant = self.draw(sorted(left), "tenant")
+            self._enqueue(self.real.tenants[tenant], BARE | {"key": left[tenant], "payload": 1}, commits)
         self._reach("job: it is pruned")
 
     @action(1, lambda self: not self.real.reader.work, tenant=st.sampled_from(TENANTS))
