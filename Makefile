@@ -13,6 +13,8 @@ STAMP := .venv/.made
 ONCE := --ignore=tests/house --ignore=tests/typing --ignore=tests/unit --ignore=tests/acceptance --ignore=tests/chaos \
 	--ignore=tests/faults --ignore=tests/properties --ignore=tests/integration/test_frameworks.py \
 	--ignore=tests/integration/test_unique.py --ignore=tests/integration/test_bell.py \
+	--ignore=tests/integration/test_waits.py --ignore=tests/integration/test_results.py \
+	--ignore=tests/integration/test_queues.py --ignore=tests/integration/test_retention.py \
 	--ignore=tests/integration/test_worker_behind.py --ignore=tests/integration/test_worker_processes.py \
 	--ignore=tests/migration/test_models.py --ignore=tests/security/test_assertions.py \
 	--ignore=tests/security/test_signed_assertions.py --ignore=tests/security/test_plugin.py

@@ -45,6 +45,9 @@ class TaskOptions(TypedDict, total=False):
     debounce: dt.timedelta | None  # run once in so long, with the last payload: a delay, and "replace"
 
 
+OPTIONS = frozenset(TaskOptions.__optional_keys__)
+
+
 class JobOptions(TaskOptions, total=False):
     """What an enqueue may say of one job, over its task's options."""
 
@@ -210,11 +213,13 @@ class JobForge:
             options: Of all its jobs.
 
         Raises:
-            ConfigurationError: the name is taken or malformed, or the handler's signature does not fit; or it cannot
-                run in a process.
+            ConfigurationError: the name is taken or malformed, an option is unknown, the handler's signature does not
+                fit, or it cannot run in a process.
         """
         if callable(name):
             raise ConfigurationError("@forge.task needs parentheses", cure="write @forge.task()")
+        for unknown in options.keys() - OPTIONS:
+            raise ConfigurationError(f"a task has no option {unknown!r}", cure=f"options: {', '.join(sorted(OPTIONS))}")
 
         def decorate(handler: Callable[..., Any]) -> Task[Any, Any]:
             if process:

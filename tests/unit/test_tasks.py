@@ -91,6 +91,11 @@ def test_a_name_that_the_database_would_refuse_is_refused(name: str) -> None:
         JobForge().task(name)(handler)
 
 
+def test_an_option_that_no_task_has_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ConfigurationError, match=r"no option 'retries'(?s:.)*options: debounce, max_attempts"):
+        JobForge().task(retries=3)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("name", ["x" * 100, "connector.http.request", "a:b-c_d", "0", "_"])
 def test_a_name_that_the_database_takes_is_taken(name: str) -> None:
     assert JobForge().task(name)(handler).name == name
