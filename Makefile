@@ -16,6 +16,9 @@ ONCE := --ignore=tests/house --ignore=tests/typing --ignore=tests/unit --ignore=
 	--ignore=tests/integration/test_waits.py --ignore=tests/integration/test_results.py \
 	--ignore=tests/integration/test_queues.py --ignore=tests/integration/test_retention.py \
 	--ignore=tests/integration/test_worker_behind.py --ignore=tests/integration/test_worker_processes.py \
+	--ignore=tests/integration/test_worker_deadlines.py --ignore=tests/integration/test_worker_reports.py \
+	--ignore=tests/integration/test_worker_stats.py --ignore=tests/integration/test_worker_half_open.py \
+	--ignore=tests/integration/test_worker_awkward.py --ignore=tests/integration/test_process_setup.py \
 	--ignore=tests/migration/test_models.py --ignore=tests/security/test_assertions.py \
 	--ignore=tests/security/test_signed_assertions.py --ignore=tests/security/test_plugin.py
 # two processes, each with a server of its own: two thirds of the time on two cores

@@ -188,8 +188,13 @@ def test_rows_that_wait_for_vacuum(sql: Sql, monkeypatch: pytest.MonkeyPatch) ->
     while runs := sql.claim(100):
         for run in runs:
             sql.complete(run)
-    sql.session("postgres").execute("select pg_stat_force_next_flush()")
-    (fault,) = (one for one in findings(sql, "dead_rows") if one.object == "table jobforge.ready")
+
+    def of_ready() -> list[Finding]:  # a session tells of what it did when it is idle, after a second or ten
+        for user in ("jf_app", "jf_worker"):
+            sql.session(user).execute("select pg_stat_force_next_flush()")
+        return [one for one in findings(sql, "dead_rows") if one.object == "table jobforge.ready"]
+
+    (fault,) = wait_for(of_ready, 30, "the dead rows to be counted")
     assert fault.level == Level.WARNING
     sql.session("postgres").execute(fault.remedy.encode())
     assert all(one.object != "table jobforge.ready" for one in findings(sql, "dead_rows"))
