@@ -10,19 +10,15 @@ SEED ?=
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.made
-ONCE := --ignore=tests/house --ignore=tests/typing --ignore=tests/unit --ignore=tests/acceptance --ignore=tests/chaos \
-	--ignore=tests/faults --ignore=tests/properties --ignore=tests/integration/test_frameworks.py \
-	--ignore=tests/integration/test_unique.py --ignore=tests/integration/test_bell.py \
-	--ignore=tests/integration/test_waits.py --ignore=tests/integration/test_results.py \
-	--ignore=tests/integration/test_queues.py --ignore=tests/integration/test_retention.py \
-	--ignore=tests/integration/test_worker_behind.py --ignore=tests/integration/test_worker_processes.py \
-	--ignore=tests/integration/test_worker_deadlines.py --ignore=tests/integration/test_worker_reports.py \
-	--ignore=tests/integration/test_worker_stats.py --ignore=tests/integration/test_worker_half_open.py \
-	--ignore=tests/integration/test_worker_awkward.py --ignore=tests/integration/test_process_setup.py \
-	--ignore=tests/migration/test_models.py --ignore=tests/security/test_assertions.py \
-	--ignore=tests/security/test_signed_assertions.py --ignore=tests/security/test_plugin.py
-# two processes, each with a server of its own: two thirds of the time on two cores
-SPREAD := -n 2 --dist loadfile
+# what the oldest Postgres runs again: what depends on the server
+AGAIN := tests/sql tests/migration tests/security tests/integration/test_jobs.py tests/integration/test_models.py \
+	tests/integration/test_tenants.py tests/integration/test_worker.py tests/integration/test_worker_life.py \
+	tests/integration/test_worker_upkeep.py --ignore=tests/migration/test_models.py \
+	--ignore=tests/security/test_assertions.py --ignore=tests/security/test_signed_assertions.py \
+	--ignore=tests/security/test_plugin.py
+# two processes, each with a server of its own: two thirds of the time on two cores. In the order of the files, long ones
+# first: by the number of their tests a storm would come last, and one of the two would have nothing to do
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
@@ -72,8 +68,7 @@ demo: $(STAMP) ## run the example application on a Postgres of its own
 	@$(PY) -m examples.orders
 
 # A server that the caller chose is the only one. Else the newest Postgres of this machine and then, where there is
-# one, the oldest; without ONCE, which is what does not depend on the server, or asks the oldest nothing new. All of it
-# on one server: make test JOBFORGE_PG_BINDIR=... Where there is no Postgres pytest finds Docker, or says what to do.
+# one, the oldest, for AGAIN. All of it on one server: make test JOBFORGE_PG_BINDIR=... Where there is no Postgres pytest finds Docker, or says what to do.
 test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
 	@run() { echo "the $$1 Postgres: $$2"; JOBFORGE_PG_BINDIR=$$2 $(PY) -m pytest $(SPREAD) $$3 $(PYTEST_ARGS); }; \
 	if [ -n "$$JOBFORGE_TEST_DATABASE_URL$$JOBFORGE_POSTGRES$$JOBFORGE_PG_BINDIR" ]; then \
@@ -82,7 +77,7 @@ test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
 	newest=$$($(PY) -m jobforge_sa.testing.server newest 2>/dev/null || true); \
 	oldest=$$($(PY) -m jobforge_sa.testing.server oldest 2>/dev/null || true); \
 	status=0; run newest "$$newest" || status=$$?; \
-	[ "$$oldest" = "$$newest" ] || run oldest "$$oldest" "$(ONCE)" || status=$$?; \
+	[ "$$oldest" = "$$newest" ] || run oldest "$$oldest" "$(AGAIN)" || status=$$?; \
 	exit $$status
 
 # The suite runs 50 examples and shrinks none; here a test may take as long as it likes.
