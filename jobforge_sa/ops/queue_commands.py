@@ -88,7 +88,7 @@ def _asked(url: str | None, what: Callable[[Queues], Sequence[T]]) -> tuple[Sequ
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = screen.table()
     for name, number in columns:
         made.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
     return made

@@ -127,7 +127,7 @@ def _said(one: Kept) -> str:
 
 
 def _table(found: Sequence[Kept]) -> Table:
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = screen.table()
     made.add_column("KIND", no_wrap=True)
     made.add_column("TYPE", overflow="fold")
     made.add_column("KEPT", no_wrap=True)

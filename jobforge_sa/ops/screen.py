@@ -6,6 +6,7 @@ import re
 import sys
 
 from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from jobforge_sa.errors import JobForgeError
@@ -53,6 +54,11 @@ def show(target: Console, *parts: RenderableType) -> None:
         for part in parts:
             target.print(part)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def table() -> Table:
+    """A table without columns yet: no lines, two blanks between cells, bold headings."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def safe(text: object) -> str:

@@ -123,7 +123,7 @@ def _engine(context: typer.Context, url: str | None) -> Engine:
 
 
 def _table(found: Tenancy) -> Table:
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = screen.table()
     for name in ("KEY", "CREATED", "TOKENS"):
         made.add_column(name, overflow="fold")
     for key in found.keys or ():

@@ -40,7 +40,7 @@ def parts(tenants: Sequence[TenantInfo], now: dt.datetime, *, whole: bool) -> It
 
 def table(tenants: Sequence[TenantInfo], now: dt.datetime) -> Table:
     """One row each. A column that says nothing of anybody is left out; a long name is broken, never cut."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = screen.table()
     made.add_column("TENANT", overflow="fold")
     for name in ("QUEUED", "SCHEDULED", "RUNNING"):
         made.add_column(name, justify="right", no_wrap=True)

@@ -25,10 +25,8 @@ ASIDE = 5.0  # seconds until a lease that somebody held is tried again
 LOCKED = "55P03"  # lock_not_available
 # SQLSTATEs that begin so are nobody's completion: a right or a function is missing for a while, as during a migration
 EVERYBODYS = ("0A", "25", "26", "42")
-LATER = (
-    LOCKED,
-    "XX",
-)  # nor are these; but "cache lookup failed" is over in a moment, and a broken page hits one job only
+# nor are these; but "cache lookup failed" is over in a moment, and a broken page hits one job only
+LATER = (LOCKED, "XX")
 
 
 class Reporter(Service):

@@ -317,9 +317,8 @@ class Worker:
     def _forked(self) -> None:
         self._running, self._stopping = False, threading.RLock()
         self._pool.forget_all()
-        self.id = (
-            uuid.uuid4()
-        )  # the old one is the parent's, and so are its numbers, whose lock another thread may hold
+        # the old id is the parent's, and so are its numbers, whose lock another thread may hold
+        self.id = uuid.uuid4()
         self._incidents = Incidents(Counters())
         self._engine.dispose(close=False)
         self._sessions.forget()

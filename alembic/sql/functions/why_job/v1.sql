@@ -17,7 +17,9 @@ begin
     end if;
     select * into v_last from jobforge.all_attempts a
      where a.job_id = v_job.id and a.tenant_id = v_job.tenant_id order by a.run desc limit 1;
-    select * into v_workers from jobforge.workers_of_job(v_job.id);
+    if v_job.state in ('scheduled', 'running') then
+        select * into v_workers from jobforge.workers_of_job(v_job.id);
+    end if;
     if v_job.state = 'queued' then
         return query select * from jobforge.why_queued(v_job);
     elsif v_job.state = 'scheduled' then
