@@ -23,7 +23,7 @@ from jobforge_sa.ops import (
     screen,
 )
 from jobforge_sa.ops.job_commands import jobs, why
-from jobforge_sa.ops.options import Url
+from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.retention_commands import prune, retention
 from jobforge_sa.ops.tenancy_commands import tenancy
@@ -169,7 +169,7 @@ def worker(
 @app.command("doctor")
 def examine(
     url: Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one finding each.")] = False,
+    as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on a warning too.")] = False,
 ) -> None:
     """Look for what is wrong, or weaker than it should be; changes nothing. Exit 1 on an error."""

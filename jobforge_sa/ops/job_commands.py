@@ -14,7 +14,7 @@ import typer
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import ConfigurationError, JobForgeError
 from jobforge_sa.ops import database, job_list, job_page, records, screen, times, why_page
-from jobforge_sa.ops.options import TenantName, Url
+from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import changing, reading
 from jobforge_sa.types import JobInfo, JobState
 
@@ -22,7 +22,6 @@ jobs = typer.Typer(help="Look at jobs; cancel, retry and reschedule them.", no_a
 
 JobId = Annotated[uuid.UUID, typer.Argument(metavar="JOB_ID", help="The job's id.")]
 JobIds = Annotated[list[uuid.UUID], typer.Argument(metavar="JOB_ID...", help="The jobs' ids.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines, the jobs as they are now.")]
 
 
 @jobs.command("list")
@@ -35,7 +34,7 @@ def list_jobs(
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Enqueued in the last 90s, 15m, 2h, 3d, 1w; or since an ISO time with a zone.")] = None,  # noqa: E501
     limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show.")] = 50,
     cursor: Annotated[uuid.UUID | None, typer.Option(metavar="ID", help="Go on behind this job: the last one of a page.")] = None,  # noqa: E501
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one job each.")] = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """List jobs, newest first."""
     filters = job_list.Filters(state, task_type, queue, since, limit, cursor)
@@ -61,7 +60,7 @@ def show_job(
     job_id: JobId,
     url: Url = None,
     tenant: TenantName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, tracebacks included.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show all about one job: what was asked, where it stands, and each attempt."""
     with reading(database.engine(url), tenant) as reader:
@@ -104,7 +103,7 @@ def why(
     job_id: JobId,
     url: Url = None,
     tenant: TenantName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one reason each.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say why a job does not run, or how it came to its end."""
     with reading(database.engine(url), tenant) as reader:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import typer
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.orm import Session
 
 from jobforge_sa.ops import database, records, screen, times
-from jobforge_sa.ops.options import Url
-from jobforge_sa.ops.reader import become_admin, moment
+from jobforge_sa.ops.options import Json, Url
+from jobforge_sa.ops.reader import administering, moment
 from jobforge_sa.queues import COUNTED, QueueInfo, Queues, WorkerInfo
 
 T = TypeVar("T")
 
-Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 LATE = dt.timedelta(minutes=5)
 SHOWN = 4  # names in a cell
 
@@ -81,9 +79,7 @@ def worker_table(found: Sequence[WorkerInfo], now: dt.datetime) -> Table:
 
 
 def _asked(url: str | None, what: Callable[[Queues], Sequence[T]]) -> tuple[Sequence[T], dt.datetime]:
-    engine = database.engine(url)
-    with database.translated(engine, "jobforge_admin"), Session(engine) as session:
-        become_admin(session)
+    with administering(database.engine(url)) as session:
         return what(Queues(session)), moment(session)
 
 

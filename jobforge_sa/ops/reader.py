@@ -87,6 +87,18 @@ def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
 
 
 @contextmanager
+def administering(target: Engine) -> Iterator[Session]:
+    """One transaction of an administrator's, of all tenants; it may write.
+
+    Raises:
+        ServerUnavailable, SchemaMismatch, AccessDenied: the database is not ready for that.
+    """
+    with database.translated(target, "jobforge_admin"), Session(target) as session, session.begin():
+        become_admin(session)
+        yield session
+
+
+@contextmanager
 def changing(target: Engine, tenant: str | None, job_id: uuid.UUID) -> Iterator[tuple[Jobs, JobInfo]]:
     """One transaction that changes a job: its tenant's jobs, and how it is at first. Administrators need no tenant.
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, records, screen, times
-from jobforge_sa.ops.options import Url
+from jobforge_sa.ops.options import Json, Url
+from jobforge_sa.ops.reader import administering
 from jobforge_sa.retention import Kept, Pruned, Retention
 
 retention = typer.Typer(
@@ -32,14 +33,13 @@ EVER = "forever"
 def show(
     context: typer.Context,
     url: Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show how long what has ended is kept."""
     context.obj = url
     if context.invoked_subcommand is not None:
         return
-    engine = database.engine(url)
-    with database.translated(engine, "jobforge_admin"), Session(engine) as session:
+    with administering(database.engine(url)) as session:
         found = Retention(session).list()
     if as_json:
         for one in found:
@@ -58,8 +58,7 @@ def change(
 ) -> None:
     """Keep a kind for so long, also what is there already."""
     wanted = None if keep == EVER else times.duration(keep)
-    engine = database.engine(url or context.obj)
-    with database.translated(engine, "jobforge_admin"), Session(engine) as session, session.begin():
+    with administering(database.engine(url or context.obj)) as session:
         typer.echo(_said(Retention(session).set(kind, wanted, type=task_type)))
 
 
@@ -71,8 +70,7 @@ def forget(
     url: Url = None,
 ) -> None:
     """Keep a type's as long as everybody's again."""
-    engine = database.engine(url or context.obj)
-    with database.translated(engine, "jobforge_admin"), Session(engine) as session, session.begin():
+    with administering(database.engine(url or context.obj)) as session:
         known = Retention(session).drop(kind, task_type)
     if not known:
         raise ConfigurationError(f"nothing is said of {kind} of the type {task_type}", cure="look: jobforge retention")
@@ -81,7 +79,7 @@ def forget(
 
 def prune(
     url: Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete now what was kept for long enough. Workers do it too, within minutes; this shows what they find."""
     console = Console(stderr=True)

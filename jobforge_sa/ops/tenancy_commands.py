@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops import tenancy as tenancies
-from jobforge_sa.ops.options import Url, Yes
+from jobforge_sa.ops.options import Json, Url, Yes
 from jobforge_sa.ops.tenancy import Key, Tenancy
 from jobforge_sa.tenant import KEY_VARIABLE
 
@@ -33,7 +33,7 @@ MEANS = {
 def show(
     context: typer.Context,
     url: Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show whether tenants need a token, and the keys that sign them; rotate keys, and switch."""
     context.obj = url

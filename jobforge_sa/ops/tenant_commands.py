@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, progress, records, screen, tenant_export, tenant_list, tenant_purge, times
-from jobforge_sa.ops.options import Url, Yes
-from jobforge_sa.ops.reader import become_admin, moment
+from jobforge_sa.ops.options import Json, Url, Yes
+from jobforge_sa.ops.reader import administering, moment
 from jobforge_sa.tenants import TenantCount, Tenants
 
 tenants = typer.Typer(
@@ -27,13 +25,12 @@ tenants = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant. After -- one that begins with a dash.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 
 
 @tenants.command("list")
 def list_tenants(url: Url = None, as_json: Json = False) -> None:
     """List those who have jobs waiting or running, are paused, or have a quota."""
-    with _administering(url) as session:
+    with administering(database.engine(url)) as session:
         found, now = Tenants(session).list(), moment(session)
     if as_json:
         for one in found:
@@ -48,7 +45,7 @@ def list_tenants(url: Url = None, as_json: Json = False) -> None:
 @tenants.command()
 def pause(tenant: Name, url: Url = None) -> None:
     """Let claims pass a tenant over: what runs goes on, what is enqueued waits."""
-    with _administering(url) as session:
+    with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         status, now = Tenants(session).pause(tenant), moment(session)
     ago = times.ago(status.paused_at or now, now)
@@ -59,7 +56,7 @@ def pause(tenant: Name, url: Url = None) -> None:
 @tenants.command()
 def resume(tenant: Name, url: Url = None) -> None:
     """Let its jobs be claimed again."""
-    with _administering(url) as session:
+    with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         paused = any(one.tenant_id == tenant and one.paused_at for one in Tenants(session).list())
         Tenants(session).resume(tenant)
@@ -75,7 +72,7 @@ def limit(
 ) -> None:
     """Give a tenant a quota of waiting jobs, or none. What waits already stays."""
     wanted = _quota(quota)
-    with _administering(url) as session:
+    with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         Tenants(session).limit(tenant, wanted)
     said = "no quota" if wanted is None else f"at most {wanted:,} jobs may wait; an enqueue over that is refused"
@@ -139,14 +136,6 @@ def purge(
     if not behind.empty:
         _note(_came_in(behind))
         raise typer.Exit(1)
-
-
-@contextmanager
-def _administering(url: str | None) -> Iterator[Session]:
-    engine = database.engine(url)
-    with database.translated(engine, "jobforge_admin"), Session(engine) as session, session.begin():
-        become_admin(session)
-        yield session
 
 
 def _quota(text: str) -> int | None:
