@@ -19,7 +19,7 @@ SEED = int(os.environ.get("JOBFORGE_CHAOS_SEED", "4"))
 def test_fault_001_003_004_005_006_008_011_015_033_a_storm_loses_nothing_doubles_nothing_and_leaves_nothing_stuck() -> (
     None
 ):
-    plan = Plan(SECONDS, SEED, workers=3, rate=6.0, drain=60.0)
+    plan = Plan(SECONDS, SEED, workers=3, rate=6.0)
     console = Console(width=110)
     try:
         with report.Screen(console, plan.seconds) as screen:
