@@ -47,6 +47,8 @@ __all__ = ["EmbeddedServer", "Installation", "ServerError", "describe", "install
 log = logging.getLogger(__name__)
 
 FAST = {"fsync": "off", "full_page_writes": "off"}  # nothing here has to survive a power cut
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30  # bytes that memory must have free for a cluster
 
 
 class EmbeddedServer:
@@ -54,8 +56,8 @@ class EmbeddedServer:
 
     Trusts whoever reaches its socket, and that is only us: the folder is 0700. A TCP port is open to all on
     the machine, so there the password counts. Stops with this process, also when that is killed (Linux;
-    elsewhere at a normal exit only). Without `durable` it does not wait for the disk: the data survives
-    `restart`, not a power cut.
+    elsewhere at a normal exit only). Without `durable` it does not wait for the disk, and stands in memory where there
+    is room and TMPDIR does not say otherwise: the data survives `restart`, not a power cut.
 
     Example:
         with EmbeddedServer(settings={"log_statement": "all"}) as server:
@@ -126,10 +128,7 @@ class EmbeddedServer:
             raise ServerError(f"no Unix sockets here to start a server on; {CURES}")
         installation = self.installation
         _sweep()
-        # Short, because a socket's path ends at 107 bytes (103 on macOS).
-        self.directory = Path(
-            tempfile.mkdtemp(prefix="jobforge-", dir="/tmp" if len(tempfile.gettempdir()) > 70 else None)
-        )
+        self.directory = Path(tempfile.mkdtemp(prefix="jobforge-", dir=_place(durable=self.durable)))
         atexit.register(self._stop_in, os.getpid())
         try:
             self._lock = _hold(self.directory)
@@ -223,6 +222,21 @@ class EmbeddedServer:
             self.stop()
 
 
+def _place(*, durable: bool) -> Path | None:
+    """Where the folder is made. In memory a database is cloned in 0.07 s, on a disk that others use in 0.3 to 0.9."""
+    if not durable and "TMPDIR" not in os.environ and _roomy(MEMORY):
+        return MEMORY
+    # Short, because a socket's path ends at 107 bytes (103 on macOS).
+    return Path("/tmp") if len(tempfile.gettempdir()) > 70 else None
+
+
+def _roomy(place: Path) -> bool:
+    with contextlib.suppress(OSError):
+        facts = os.statvfs(place)  # binaries that only root can reach are copied into the folder, and run there
+        return facts.f_bavail * facts.f_frsize >= ROOM and not facts.f_flag & getattr(os, "ST_NOEXEC", 0)
+    return False
+
+
 def _hold(directory: Path) -> int:
     lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -231,7 +245,7 @@ def _hold(directory: Path) -> int:
 
 def _sweep() -> None:
     """Remove the folders (40 MB each) that killed processes left: nobody holds their locks any more."""
-    for lock in Path(tempfile.gettempdir()).glob("jobforge-*/lock"):
+    for lock in (lock for place in (Path(tempfile.gettempdir()), MEMORY) for lock in place.glob("jobforge-*/lock")):
         with contextlib.suppress(OSError):
             # Only our own, and none that is just being made: its lock exists a moment before it is held.
             if lock.parent.lstat().st_uid != os.geteuid() or time.time() - lock.stat().st_mtime < 60:

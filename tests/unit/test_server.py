@@ -167,6 +167,22 @@ def test_sigkill_of_the_parent_stops_the_server() -> None:
         assert not directory.exists()
 
 
+def test_a_cluster_stands_in_memory_only_where_that_has_room_and_nobody_asks_for_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(server, "MEMORY", tmp_path)
+    monkeypatch.setattr(server, "ROOM", 1)
+    with EmbeddedServer() as quick:
+        assert quick.directory.parent == tmp_path
+        assert server._place(durable=True) != tmp_path  # it has to survive a power cut
+    monkeypatch.setattr(server, "ROOM", 1 << 62)
+    assert server._place(durable=False) != tmp_path
+    monkeypatch.setattr(server, "ROOM", 1)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    assert server._place(durable=False) != tmp_path
+
+
 def test_the_thread_that_started_it_may_end() -> None:
     running = EmbeddedServer()
     starter = threading.Thread(target=running.start)
