@@ -65,39 +65,62 @@ class AsyncResults:
             return None
 
     async def _answer(self, waiting: Waiting[R]) -> tuple[R] | None:
-        """What was found within the time that the look is given, in a task of its own: see `Glance`.
-
-        A driver that is canceled asks the server to cancel, which may take long; and psycopg before 3.3 loses a cancel
-        now and then, on Python 3.11 (seen).
-        """
-        limit = waiting.limit()
-        look = asyncio.create_task(self._ask(waiting, limit))
+        """What was found within the time that the look is given, in a task of its own: see `Glance`."""
+        limit, grip = waiting.limit(), _Grip()
+        look = asyncio.create_task(self._ask(waiting, limit, grip))
         try:
             await asyncio.wait([look], timeout=limit + SLACK)
         except asyncio.CancelledError:
-            look.cancel()
-            await asyncio.wait([look], timeout=LEAST)  # so that mostly nothing is left behind
+            if grip.leave():
+                await asyncio.wait([look], timeout=LEAST)  # so that mostly nothing is left behind
             raise
         finally:
             if not look.done():
-                look.cancel()
+                grip.leave()
                 _left.add(look)
             look.add_done_callback(_end)
         if not look.done():
             raise TimeoutError(f"no answer within {limit:.3g} s")
         return look.result()
 
-    async def _ask(self, waiting: Waiting[R], limit: float) -> tuple[R] | None:
+    async def _ask(self, waiting: Waiting[R], limit: float, grip: _Grip) -> tuple[R] | None:
         loop = asyncio.get_running_loop()
         end = loop.time() + limit
         async with self._looks.connect() as connection:
-            wire = pooler.driver_of(await connection.get_raw_connection())
-            cutting = loop.call_at(end, cut, wire)
+            if not grip.take(pooler.driver_of(await connection.get_raw_connection())):
+                return None
+            cutting = loop.call_at(end, grip.leave)
             try:
                 async with connection.begin():
                     return await connection.run_sync(waiting.look)
             finally:
                 cutting.cancel()
+                grip.take(None)
+
+
+class _Grip:
+    """A look's connection, while it has one: whoever leaves the look behind cuts it, and does not cancel its task.
+
+    A driver that is canceled asks the server to cancel, which may take long, and of which pgbouncer 1.18 dies ("bad
+    client state"); and psycopg before 3.3 loses a cancel now and then, on Python 3.11 (seen). A look that has no
+    connection yet ends as soon as it has got one.
+    """
+
+    def __init__(self) -> None:
+        self._wire: Any = None
+        self._left = False
+
+    def take(self, wire: Any) -> bool:
+        """Note the connection; whether anybody still waits."""
+        self._wire = wire
+        return not self._left
+
+    def leave(self) -> bool:
+        """Nobody waits any more; whether there was a connection to be cut."""
+        self._left = True
+        if self._wire is not None:
+            cut(self._wire)
+        return self._wire is not None
 
 
 def _end(look: asyncio.Task[Any]) -> None:

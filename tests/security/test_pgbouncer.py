@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobforge_sa import AsyncContext, AsyncJobs, AsyncResults, Context, JobForge, Jobs, Results, Worker, bind_tenant
-from jobforge_sa.errors import PreparedBehindPoolerWarning, TenantRequired
+from jobforge_sa.errors import PreparedBehindPoolerWarning, ResultTimeout, TenantRequired
 from jobforge_sa.models import Job
 from tests.security.pgbouncer import Pgbouncer, pgbouncer
 from tests.support import Sql, one_database, refused, wait_for
@@ -321,6 +323,41 @@ def test_a_wait_looks_and_leaves_nothing_to_the_next_client(
         assert sql.complete(sql.claim_one(types=["double"]), result=8) == "done"
         assert wait.result(20) == 8
     assert sql.look("select from pg_stat_activity where query = 'listen jobforge_done'") == []
+
+
+def test_a_wait_that_gets_no_server_connection_ends_with_its_timeout(
+    sql: Sql, engine: sa.Engine, other: psycopg.Connection[Any]
+) -> None:
+    """pgbouncer would keep it for 20 s."""
+    job, began = sql.enqueue("a", "double", {"n": 4}), time.monotonic()
+    with other.transaction():
+        other.execute("select 1")
+        with pytest.raises(ResultTimeout, match="did not answer"):
+            Results(engine, tenant="a").wait(double, job, timeout=0.5)
+    assert time.monotonic() - began < 4
+    left = [thread for thread in threading.enumerate() if thread.name == "jobforge-look"]
+    wait_for(lambda: not any(thread.is_alive() for thread in left), what="the look that was left behind to end")
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_an_async_wait_that_gets_no_server_connection_ends_with_its_timeout(
+    sql: Sql, bouncer: Pgbouncer, other: psycopg.Connection[Any], driver: str
+) -> None:
+    """The driver itself would first ask for a cancel, and wait for five seconds."""
+    job = sql.enqueue("a", "double", {"n": 4})
+
+    async def run() -> float:
+        engine = create_async_engine(bouncer.url("jf_app", driver), connect_args=TOLD[driver])
+        began = time.monotonic()
+        with other.transaction():
+            other.execute("select 1")
+            with pytest.raises(ResultTimeout, match="did not answer"):
+                await AsyncResults(engine, tenant="a").wait(double, job, timeout=0.5)
+            took = time.monotonic() - began
+        await engine.dispose()
+        return took
+
+    assert asyncio.run(run()) < 4
 
 
 # --- the dangers, shown ------------------------------------------------------------------------------------
