@@ -14,7 +14,7 @@ GONE = "***"  # nothing of the value stays: no length, no first letters, no hash
 
 _NAME = r"password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|cookie"
 _QUOTED = r"""'[^'\n]{1,2000}'|"[^"\n]{1,2000}"|(?!\*\*\*|bearer|basic)[^\s,;&)}\]'"]{1,2000}"""
-_PEM = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,9000}?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+_PEM = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:(?!-----END).){0,9000}(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
 # every quantifier is bounded, or cannot give back what it took, so that no text makes them slow
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), instead)
@@ -22,7 +22,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"(?s:{_PEM})", GONE),
         (r"(://[^\s/:@]{0,200}):[^\s/@]{1,500}@", rf"\1:{GONE}@"),  # user:password@host
         (r"\b(bearer|basic)\s{1,5}[\w.~+/=-]{8,}", rf"\1 {GONE}"),
-        (rf"""(\b[\w-]{{0,40}}(?:{_NAME})[\w-]{{0,40}}['"]?\s{{0,5}}[:=]\s{{0,5}})(?:{_QUOTED})""", rf"\1{GONE}"),
+        (rf"""((?:{_NAME})[\w-]{{0,40}}['"]?\s{{0,5}}[:=]\s{{0,5}})(?:{_QUOTED})""", rf"\1{GONE}"),
         (r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*", GONE),  # a JWT
         (r"\b[\w-]{1,40}\.\d{9,11}\.[0-9a-f]{64}\.", f"{GONE}."),  # a tenant token of ours
         (r"\b(?:sk|pk|rk|whsec|gh[pousr]|github_pat|glpat|xox[abprs])[_-][\w-]{16,}|\bAKIA[0-9A-Z]{16}\b", GONE),

@@ -148,14 +148,16 @@ class Rehearsal:
 
     def _settled(self, session: Session, ending: Ending) -> Ending:
         """What the worker's last commit would come to: what is not flushed yet, and constraints that wait for it."""
+        if self._completed is not None or not ending.committed:
+            with suppress(SQLAlchemyError):  # the transaction may be gone
+                session.rollback()
+        if not ending.committed:
+            return ending
         try:
-            if self._completed is not None or not ending.committed:
-                session.rollback()  # what came behind the completion, or in vain
-            elif session.in_transaction():
+            if session.in_transaction():
                 session.commit()
-            if ending.committed:
-                session.execute(calls.CHECK_CONSTRAINTS)
-                session.commit()
+            session.execute(calls.CHECK_CONSTRAINTS)
+            session.commit()
         except Exception as error:
             with suppress(SQLAlchemyError):
                 session.rollback()
