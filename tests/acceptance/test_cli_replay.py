@@ -51,16 +51,16 @@ def ran(
     return job
 
 
-def call(sql: Sql, *arguments: str, user: str = "jf_one", status: int = 0, **variables: str) -> Finished:
+def call(sql: Sql, *arguments: str, user: str = "jf_one", status: int = 0, **variables: Any) -> Finished:
     return inside(sql.database.url(user), "replay", *arguments, status=status, **variables)
 
 
-def exported(sql: Sql, job: uuid.UUID, file: Path, *more: str, **variables: str) -> Path:
+def exported(sql: Sql, job: uuid.UUID, file: Path, *more: str, **variables: Any) -> Path:
     call(sql, "export", str(job), *more, "--tenant", "acme", "--out", str(file), "--force", **variables)
     return file
 
 
-def dry(sql: Sql, file: Path, status: int, **variables: str) -> list[str]:
+def dry(sql: Sql, file: Path, status: int, **variables: Any) -> list[str]:
     said = call(sql, "run", str(file), APP, "--dry-run", "--json", status=status, **variables)
     found = json.loads(said.stdout)
     assert found["same"] is (status == 0)
@@ -288,7 +288,7 @@ def test_where_tenants_are_signed_all_of_it_takes_the_key(sql: Sql, tmp_path: Pa
         sql.enqueue("acme", "mail", parent_id=job)
     sql.session("postgres").execute("select jobforge.add_tenant_key(%s, %s)", [key.id, key.secret])
     sql.session("postgres").execute("select jobforge.use_tenancy('signed')")
-    signed = {"JOBFORGE_TENANT_KEY": key.text()}
+    signed: dict[str, Any] = {"JOBFORGE_TENANT_KEY": key.text()}
     file = tmp_path / "b.json"
     call(sql, "export", str(job), "--tenant", "acme", "--out", str(file), user="jf_app", **signed)
 

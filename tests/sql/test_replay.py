@@ -145,7 +145,8 @@ def test_what_is_cut_says_so(sql: Sql) -> None:
         assert [row["depth"] for row in rows] == depths
         assert all(row["cut"] for row in rows)
     assert impact(sql, jobs[4], limit=2)[0]["cut"]
-    for bad in ({"limit": 0}, {"limit": 10_001}, {"depth": -1}):
+    bounds: list[dict[str, Any]] = [{"limit": 0}, {"limit": 10_001}, {"depth": -1}]
+    for bad in bounds:
         with refused("JF003"):
             impact(sql, jobs[0], **bad)
 
