@@ -47,6 +47,6 @@ def impact_of(rows: Sequence[Any]) -> Impact:
     jobs = []
     for row in rows:
         values = row._asdict() | {"trace": decode(row.trace)}
-        cut = values.pop("cut")
+        del values["cut"]
         jobs.append(ImpactJob(**values))
-    return Impact(next(one.job_id for one in jobs if one.depth == 0), jobs, cut)
+    return Impact(next(one.job_id for one in jobs if one.depth == 0), jobs, rows[0].cut)

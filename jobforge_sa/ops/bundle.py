@@ -49,7 +49,7 @@ class RecordedJob(pydantic.BaseModel):
     priority: int
     payload: dict[str, Any]
     max_attempts: int
-    timeout: float | None  # seconds
+    timeout: dt.timedelta | None  # in the file in seconds
     retry: dict[str, Any] | None
     subject: str | None
     trace: Any
@@ -120,7 +120,7 @@ class Bundle(pydantic.BaseModel):
         return {
             "type": job.type, "payload": payload, "queue": job.queue, "priority": job.priority,
             "max_attempts": job.max_attempts, "retry": job.retry, "subject": job.subject,
-            "timeout": None if job.timeout is None else f"{job.timeout:.6f} seconds",
+            "timeout": None if job.timeout is None else f"{job.timeout.total_seconds():.6f} seconds",
             "trace": job.trace if isinstance(job.trace, dict) else None,
         }  # fmt: skip
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import platform
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -87,7 +88,12 @@ def _distributions(task: Task[Any, Any] | None) -> Sequence[str]:
     if task is None:
         return []
     root = task.handler.__module__.partition(".")[0]
-    return sorted(metadata.packages_distributions().get(root, []))
+    return sorted(set(_packages().get(root, [])))
+
+
+@cache
+def _packages() -> Mapping[str, Sequence[str]]:
+    return metadata.packages_distributions()  # reads the lists of files of all that is installed: half a second
 
 
 def _installed(names: Iterable[str]) -> Iterable[tuple[str, str]]:

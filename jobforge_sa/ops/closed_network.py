@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from sqlalchemy import Engine, Pool, event
@@ -67,11 +68,18 @@ def closed() -> Iterator[list[str]]:
     """Nothing goes out in this process, in any thread. Gives what was tried, which raised `NetworkClosed`."""
     _lock.hook()
     tried: list[str] = []
+    start = BaseProcess.start
     _lock.tried = tried
+    BaseProcess.start = _start  # type: ignore[method-assign]
     try:
         yield tried
     finally:
+        BaseProcess.start = start  # type: ignore[method-assign]
         _lock.tried = None
+
+
+def _start(_process: BaseProcess) -> None:  # "spawn" raises no audit event
+    _lock.refuse("multiprocessing.Process")
 
 
 def _shown(name: str, arguments: tuple[Any, ...]) -> str:

@@ -59,6 +59,15 @@ class Reader:
         """The ended runs of a job, in their order."""
         return self.session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.run)).all()
 
+    def require_proof(self) -> None:
+        """Refuse what will be done in the name of a tenant by a session that is no administrator's.
+
+        Raises:
+            TenantRequired: tenants are signed, and the environment has no key.
+        """
+        if not os.environ.get(KEY_VARIABLE):
+            _require_plain(self.session)
+
     def require_sight(self) -> None:
         """Tell nothing found from nothing to be seen.
 

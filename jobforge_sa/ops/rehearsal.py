@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.context import AsyncContext, ClaimedJob, Context, Signals
 from jobforge_sa.db import calls, pooler
+from jobforge_sa.enqueue import fit
 from jobforge_sa.enqueue.origin import ORIGIN, Origin
 from jobforge_sa.enqueue.tenant import TENANT, TenantSession
 from jobforge_sa.errors import ConfigurationError
@@ -78,7 +79,7 @@ class Rehearsal:
         if self._task.is_async:
             return asyncio.run(self._play_async(_async(engine)))
         with engine.connect() as connection:
-            _prepare(connection)
+            self._prepare(connection)
             session = RehearsalSession(connection, join_transaction_mode=SAVEPOINTS, info=self._info)
             ctx = Context(self._job, Signals(), lambda: session, self._complete)
             with closed() as tried:
@@ -89,7 +90,7 @@ class Rehearsal:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         async with engine.connect() as connection:
-            await connection.run_sync(_prepare)
+            await connection.run_sync(self._prepare)
             session = AsyncSession(
                 connection, sync_session_class=RehearsalSession, join_transaction_mode=SAVEPOINTS, info=self._info
             )
@@ -101,6 +102,19 @@ class Rehearsal:
 
     async def _count_async(self, session: Session, connection: AsyncConnection) -> Sequence[str] | None:
         return await connection.run_sync(lambda sync: self._count(session, sync))
+
+    def _prepare(self, connection: Connection) -> None:
+        """Begin the transaction that nobody can commit."""
+        fit.look(connection, strict=self._task.forge.strict_rls)  # as a worker looks at its handlers' sessions
+        backend_pid = connection.exec_driver_sql(pooler.BACKEND_PID).scalar_one()
+        connection.rollback()
+        if not pooler.stands_between(
+            connection.connection.driver_connection, backend_pid
+        ):  # it would be another's next
+            connection.execute(calls.READ_ONLY)
+            connection.commit()
+        connection.execute(calls.READ_WRITE)
+        connection.execute(calls.NEVER_COMMIT)
 
     def _ended(self, ctx: Context) -> Ending:
         try:
@@ -173,17 +187,6 @@ class Rehearsal:
                 return [str(one) for one in other.scalars(calls.ENQUEUED_BY, of)]
         except SQLAlchemyError:
             return None
-
-
-def _prepare(connection: Connection) -> None:
-    """Begin the transaction that nobody can commit."""
-    backend_pid = connection.exec_driver_sql(pooler.BACKEND_PID).scalar_one()
-    connection.rollback()
-    if not pooler.stands_between(connection.connection.driver_connection, backend_pid):  # it would be another's next
-        connection.execute(calls.READ_ONLY)
-        connection.commit()
-    connection.execute(calls.READ_WRITE)
-    connection.execute(calls.NEVER_COMMIT)
 
 
 def _async(engine: Engine) -> AsyncEngine:

@@ -15,15 +15,16 @@ from rich.text import Text
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.errors import ConfigurationError, JobNotFound
 from jobforge_sa.ops import application, bundle_export, database, records, screen, verdict, whole_file
 from jobforge_sa.ops import bundle as bundles
-from jobforge_sa.ops.bundle import Bundle
+from jobforge_sa.ops.bundle import Bundle, RecordedAttempt
 from jobforge_sa.ops.job_commands import JobId
 from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import Reader, proved, reading
-from jobforge_sa.ops.rehearsal import Played, Rehearsal, claimed
+from jobforge_sa.ops.rehearsal import Rehearsal, claimed
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import name_of, named
 from jobforge_sa.types import JobInfo
@@ -82,24 +83,21 @@ def run(
             cure="add --dry-run; or run it for good, by a worker: jobforge replay enqueue BUNDLE",
         )
     found = _read(file)
-    task = _task(found, forge)
-    last = found.last
-    if last is None:
-        raise ConfigurationError(
-            "no run of the job is on record, so there is nothing to compare with",
-            cure=f"when it has run, {bundles.AGAIN}",
-        )
+    task, last = _task(found, forge), _last(found)
     with reading(database.engine(url), found.origin.tenant_id) as reader:
         bundle_export.require_home(found, reader, foreign=foreign)
-        job = _claimed(found, _payload(found, reader))
-    played = Rehearsal(task, job, named(proved(found.origin.tenant_id))).play(_handlers_engine(url))
+        reader.require_proof()
+        job = _claimed(found, last, _payload(found, reader))
+    engine = database.engine(url, name="jobforge dry run", pinned=False)
+    with database.translated(engine, "jobforge_app"):
+        played = Rehearsal(task, job, named(proved(found.origin.tenant_id))).play(engine)
     differ = list(verdict.differences(found, last, played))
     schemas = (found.payload_schema, bundle_export.schema_of(task))
     notes = list(verdict.notes(found.versions, bundle_export.versions(task), schemas))
     if as_json:
         typer.echo(records.line({"same": not differ, "differences": differ, "notes": notes}))
     else:
-        _tell(found, played, differ, notes)
+        _tell(found, f"{played.ending.outcome}, as run {last.run}", differ, notes)
     raise typer.Exit(1 if differ else 0)
 
 
@@ -181,22 +179,26 @@ def _payload(found: Bundle, reader: Reader) -> str:
     return payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=False)
 
 
-def _claimed(found: Bundle, payload: str) -> Any:
-    job, last = found.job, found.last
-    assert last is not None
+def _last(found: Bundle) -> RecordedAttempt:
+    if found.last is None:
+        raise ConfigurationError(
+            "no run of the job is on record, so there is nothing to compare with",
+            cure=f"when it has run, {bundles.AGAIN}",
+        )
+    return found.last
+
+
+def _claimed(found: Bundle, last: RecordedAttempt, payload: str) -> ClaimedJob:
+    job = found.job
     return claimed(
         {
             "id": found.origin.job_id, "tenant_id": found.origin.tenant_id, "queue": job.queue, "type": job.type,
             "priority": job.priority, "payload": payload, "run": last.run, "attempt": last.attempt,
             "max_attempts": job.max_attempts, "claimed_at": last.claimed_at, "timeout": job.timeout,
             "run_at": job.run_at, "created_at": job.created_at, "idempotency_key": job.idempotency_key,
-            "parent_id": job.parent_id, "trace": job.trace,
+            "parent_id": job.parent_id, "trace": json.dumps(job.trace) if isinstance(job.trace, dict) else None,
         }
     )  # fmt: skip
-
-
-def _handlers_engine(url: str | None) -> Engine:
-    return database.engine(url, name="jobforge dry run", pinned=False)
 
 
 @contextmanager
@@ -215,19 +217,23 @@ def _enqueued(found: Bundle, reader: Reader, elsewhere: str | None) -> JobInfo:
     original = _original(found, reader)
     if elsewhere is None and original is not None:
         return reader.jobs.replay(original.id)
-    if elsewhere is None and not found.payload_is_whole:
-        _payload(found, reader)  # says what is wrong
-    item = found.item(json.loads(_payload(found, reader)))
+    try:
+        item = found.item(json.loads(_payload(found, reader)))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(
+            "Python cannot read the payload, and so cannot give it to another tenant",
+            cure="enqueue it by SQL: jobforge.enqueue_job_for",
+        ) from error
     if elsewhere is not None:
         reader.session.execute(calls.ACT_FOR, {"tenant_id": name_of(elsewhere)})
     return reader.jobs.replay(found.origin.job_id, if_gone=item)
 
 
-def _tell(found: Bundle, played: Played, differ: Sequence[str], notes: Sequence[str]) -> None:
-    job, last = found.job, found.last
-    head = Text.assemble((str(found.origin.job_id), "bold"), "  ", screen.one_line(job.type), "  ")
-    head.append("the same" if not differ else "otherwise", "bold green" if not differ else "bold red")
-    head.append(f": {played.ending.outcome}, as run {last.run if last else '?'}" if not differ else "")
+def _tell(found: Bundle, same: str, differ: Sequence[str], notes: Sequence[str]) -> None:
+    head = Text.assemble((str(found.origin.job_id), "bold"), "  ", screen.one_line(found.job.type), "  ")
+    head.append("otherwise", "bold red") if differ else head.append("the same", "bold green").append(f": {same}")
     screen.show(screen.console(), head)
     for line in differ:
         screen.show(screen.console(), Text(f"  {screen.one_line(line, 600)}"))

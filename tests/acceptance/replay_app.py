@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -58,6 +59,8 @@ def act(ctx: Context, payload: dict[str, Any]) -> Any:
         case "fork":
             if os.fork() == 0:
                 os._exit(0)
+        case "spawn":
+            multiprocessing.get_context("spawn").Process(target=print).start()
         case "database":
             sa.create_engine(os.environ["JOBFORGE_DATABASE_URL"]).connect()
         case "exit":

@@ -46,7 +46,8 @@ def ran(
     **more: Any,
 ) -> uuid.UUID:
     """A job whose only run is on record."""
-    job = sql.enqueue(tenant, type_, payload, max_attempts=1)
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    job = sql.enqueue(tenant, type_, payload, max_attempts=1, timeout="90 s", trace=trace)
     sql.complete(sql.claim_one(types=[type_]), outcome, **more)
     return job
 
@@ -165,6 +166,7 @@ def test_a_dry_run_does_all_that_the_handler_does_and_keeps_nothing(
         ("swallow", ["refused: socket.getaddrinfo api.example.com:443"]),
         ("run", ["outcome", "error: none -> NetworkClosed", "refused: subprocess.Popen"]),
         ("fork", ["outcome", "error: none -> NetworkClosed", "refused: os.fork"]),
+        ("spawn", ["outcome", "error: none -> NetworkClosed", "refused: multiprocessing.Process"]),
         ("database", ["outcome", "error: none -> NetworkClosed", "refused: a database connection of its own"]),
         ("exit", ["outcome: succeeded -> failed", "error: none -> SystemExit: 3"]),
         ("late", ["outcome", "error: none -> IntegrityError"]),
@@ -293,6 +295,7 @@ def test_where_tenants_are_signed_all_of_it_takes_the_key(sql: Sql, tmp_path: Pa
     call(sql, "export", str(job), "--tenant", "acme", "--out", str(file), user="jf_app", **signed)
 
     refused(call(sql, "run", str(file), APP, "--dry-run", user="jf_app", status=2), "JOBFORGE_TENANT_KEY")
+    refused(call(sql, "run", str(file), APP, "--dry-run", status=2), "JOBFORGE_TENANT_KEY")
     assert dry(sql, file, 0, **signed) == []
     assert call(sql, "run", str(file), APP, "--dry-run", user="jf_app", **signed).returncode == 0
     call(sql, "enqueue", str(file), user="jf_app", **signed)
