@@ -25,7 +25,7 @@ FORMAT = "jobforge-replay/1"
 KEY_VARIABLE = "JOBFORGE_BUNDLE_KEY"
 MIN_KEY = 32  # characters
 MAX_BYTES = 64 << 20  # of a file: a payload and a result have a quarter of a megabyte, an error has 64 kB
-SECRETIVE = ("payload", "result", "trace", "idempotency_key", "unique_key", "subject")  # what may hold secrets of a job
+SECRETIVE = ("result", "trace", "idempotency_key", "unique_key", "subject")  # what may hold secrets beside the payload
 
 AGAIN = "export it again: jobforge replay export JOB_ID"
 
@@ -132,10 +132,8 @@ def clean_payload(redactor: Redactor, payload: Any) -> Any:
 
 def clean_job(redactor: Redactor, job: Mapping[str, Any]) -> dict[str, Any]:
     """A job, as plain values, without its secrets."""
-    cleaned = dict(job)
-    for name in SECRETIVE:
-        cleaned[name] = redactor.clean(job[name], f"/job/{name}")
-    return cleaned | {"payload": clean_payload(redactor, job["payload"])}
+    cleaned = {**job, "payload": clean_payload(redactor, job["payload"])}
+    return cleaned | {name: redactor.clean(job[name], f"/job/{name}") for name in SECRETIVE}
 
 
 # -- the file --------------------------------------------------------------------------

@@ -68,14 +68,13 @@ def closed() -> Iterator[list[str]]:
     """Nothing goes out in this process, in any thread. Gives what was tried, which raised `NetworkClosed`."""
     _lock.hook()
     tried: list[str] = []
-    start = BaseProcess.start
-    _lock.tried = tried
-    BaseProcess.start = _start  # type: ignore[method-assign]
+    process: Any = BaseProcess
+    start = process.start
+    _lock.tried, process.start = tried, _start
     try:
         yield tried
     finally:
-        BaseProcess.start = start  # type: ignore[method-assign]
-        _lock.tried = None
+        _lock.tried, process.start = None, start
 
 
 def _start(_process: BaseProcess) -> None:  # "spawn" raises no audit event

@@ -108,9 +108,8 @@ class Rehearsal:
         fit.look(connection, strict=self._task.forge.strict_rls)  # as a worker looks at its handlers' sessions
         backend_pid = connection.exec_driver_sql(pooler.BACKEND_PID).scalar_one()
         connection.rollback()
-        if not pooler.stands_between(
-            connection.connection.driver_connection, backend_pid
-        ):  # it would be another's next
+        driver = connection.connection.driver_connection
+        if not pooler.stands_between(driver, backend_pid):  # else the setting would be another client's next
             connection.execute(calls.READ_ONLY)
             connection.commit()
         connection.execute(calls.READ_WRITE)
