@@ -7,6 +7,7 @@ driver of libpq's that is called directly, a library with sockets of its own) ra
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -33,7 +34,8 @@ class _Lock:
     """The one hook of this process: a hook cannot be taken away again."""
 
     def __init__(self) -> None:
-        self.tried: list[str] | None = None  # None: it is open
+        self.tried: list[str] | None = None  # None: no handler runs
+        self.left: set[threading.Thread] = set()  # which a handler has started and not waited for
         self._hooked = False
 
     def hook(self) -> None:
@@ -44,13 +46,14 @@ class _Lock:
             event.listen(Pool, "checkout", self._taken)
 
     def refuse(self, what: str) -> None:
-        if self.tried is not None:
-            if len(self.tried) < MAX_TOLD:
-                self.tried.append(what)
-            raise NetworkClosed(f"a dry run lets nothing out: {what}")
+        if self.tried is None and not any(thread.is_alive() for thread in self.left):
+            return
+        if self.tried is not None and len(self.tried) < MAX_TOLD:
+            self.tried.append(what)
+        raise NetworkClosed(f"a dry run lets nothing out: {what}")
 
     def _heard(self, name: str, arguments: tuple[Any, ...]) -> None:
-        if self.tried is not None and name in CLOSED:
+        if name in CLOSED:
             self.refuse(f"{name} {_shown(name, arguments)}".rstrip())
 
     def _connecting(self, *_: object) -> None:
@@ -65,15 +68,19 @@ _lock = _Lock()
 
 @contextmanager
 def closed() -> Iterator[list[str]]:
-    """Nothing goes out in this process, in any thread. Gives what was tried, which raised `NetworkClosed`."""
+    """Nothing goes out in this process, in any thread, also later as long as one lives that was started meanwhile.
+
+    Gives what was tried, which raised `NetworkClosed`.
+    """
     _lock.hook()
     tried: list[str] = []
     process: Any = BaseProcess
-    start = process.start
+    start, before = process.start, set(threading.enumerate())
     _lock.tried, process.start = tried, _start
     try:
         yield tried
     finally:
+        _lock.left = set(threading.enumerate()) - before
         _lock.tried, process.start = None, start
 
 

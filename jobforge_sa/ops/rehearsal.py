@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,8 @@ class Rehearsal:
     def play(self, engine: Engine) -> Played:
         """Run it."""
         if self._task.is_async:
-            return asyncio.run(self._play_async(_async(engine)))
+            with ExitStack() as stack:  # the loop waits at its end for what its threads still do
+                return asyncio.run(self._play_async(_async(engine), stack))
         with engine.connect() as connection:
             self._prepare(connection)
             session = RehearsalSession(connection, join_transaction_mode=SAVEPOINTS, info=self._info)
@@ -86,7 +87,7 @@ class Rehearsal:
                 ending = self._settled(session, self._ended(ctx))
             return Played(ending, self._count(session, connection), tried)
 
-    async def _play_async(self, engine: AsyncEngine) -> Played:
+    async def _play_async(self, engine: AsyncEngine, stack: ExitStack) -> Played:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         async with engine.connect() as connection:
@@ -95,9 +96,9 @@ class Rehearsal:
                 connection, sync_session_class=RehearsalSession, join_transaction_mode=SAVEPOINTS, info=self._info
             )
             ctx = AsyncContext(self._job, Signals(), lambda: session, self._complete)
-            with closed() as tried:
-                ending = await self._ended_async(ctx)
-                ending = await session.run_sync(self._settled, ending)
+            tried = stack.enter_context(closed())
+            ending = await self._ended_async(ctx)
+            ending = await session.run_sync(self._settled, ending)
             return Played(ending, await self._count_async(session.sync_session, connection), tried)
 
     async def _count_async(self, session: Session, connection: AsyncConnection) -> Sequence[str] | None:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,18 @@ from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs
 
 NOTE = sa.text("insert into notes values (:note)")
 forge = JobForge(tenant="acme")
+gate = threading.Event()
+late: list[threading.Thread] = []
+heard: list[str] = []
+
+
+def call_late() -> None:
+    """What a thread does that the handler does not wait for."""
+    assert gate.wait(30)
+    try:
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+    except OSError as error:
+        heard.append(type(error).__name__)
 
 
 @forge.task()
@@ -59,6 +72,9 @@ def act(ctx: Context, payload: dict[str, Any]) -> Any:
         case "fork":
             if os.fork() == 0:
                 os._exit(0)
+        case "thread":
+            late.append(threading.Thread(target=call_late, daemon=True))
+            late[-1].start()
         case "spawn":
             multiprocessing.get_context("spawn").Process(target=print).start()
         case "database":

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobforge_sa.tenant import TenantKey
+from tests.acceptance import replay_app
 from tests.acceptance.cli import Finished, inside, refused
 from tests.support import Row, Sql, one_database
 
@@ -186,6 +187,14 @@ def test_a_dry_run_says_how_it_ends_otherwise_and_lets_nothing_out(
     for line, beginning in zip(found, differences, strict=True):
         assert line.startswith(beginning)
         assert "hunter2" not in line
+
+
+def test_a_thread_that_the_handler_left_behind_finds_the_network_closed_too(sql: Sql, tmp_path: Path) -> None:
+    replay_app.gate.clear()
+    assert dry(sql, exported(sql, ran(sql, {"do": "thread"}, result={"n": 1}), tmp_path / "b.json"), 0) == []
+    replay_app.gate.set()
+    replay_app.late.pop().join(timeout=10)
+    assert replay_app.heard == ["NetworkClosed"]
 
 
 def test_what_differs_is_told_by_place_and_an_error_by_its_type(sql: Sql, tmp_path: Path) -> None:
