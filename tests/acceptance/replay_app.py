@@ -34,6 +34,30 @@ def call_late() -> None:
 def mail(ctx: Context, payload: dict[str, Any]) -> None: ...
 
 
+def reach_out(how: str) -> None:
+    """What a handler does beyond its session."""
+    match how:
+        case "connect":
+            socket.create_connection(("192.0.2.1", 443), timeout=1)
+        case "swallow":
+            try:
+                socket.getaddrinfo("api.example.com", 443)
+            except OSError:
+                return
+        case "run":
+            subprocess.run([sys.executable, "-c", "print('ran')", "hunter2"], check=True)
+        case "fork":
+            if os.fork() == 0:
+                os._exit(0)
+        case "thread":
+            late.append(threading.Thread(target=call_late, daemon=True))
+            late[-1].start()
+        case "spawn":
+            multiprocessing.get_context("spawn").Process(target=print).start()
+        case "database":
+            sa.create_engine(os.environ["JOBFORGE_DATABASE_URL"]).connect()
+
+
 @forge.task()
 def act(ctx: Context, payload: dict[str, Any]) -> Any:
     session = ctx.session
@@ -60,29 +84,12 @@ def act(ctx: Context, payload: dict[str, Any]) -> Any:
             driver.commit()
         case "commit in words":
             session.execute(sa.text("commit"))
-        case "connect":
-            socket.create_connection(("192.0.2.1", 443), timeout=1)
-        case "swallow":
-            try:
-                socket.getaddrinfo("api.example.com", 443)
-            except OSError:
-                return {"n": 1}
-        case "run":
-            subprocess.run([sys.executable, "-c", "print('ran')", "hunter2"], check=True)
-        case "fork":
-            if os.fork() == 0:
-                os._exit(0)
-        case "thread":
-            late.append(threading.Thread(target=call_late, daemon=True))
-            late[-1].start()
-        case "spawn":
-            multiprocessing.get_context("spawn").Process(target=print).start()
-        case "database":
-            sa.create_engine(os.environ["JOBFORGE_DATABASE_URL"]).connect()
         case "exit":
             sys.exit(3)
         case "late":
             session.execute(sa.text("insert into later values (1), (1)"))
+        case other:
+            reach_out(other)
     return {"n": 1}
 
 
