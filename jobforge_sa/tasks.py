@@ -123,6 +123,13 @@ class Task(Generic[P, R]):
         """
         return self._adapter.validate_json(text)
 
+    def payload_schema(self) -> dict[str, Any] | None:
+        """The JSON schema of what the task takes; None where there is none, as for types of the application's own."""
+        try:
+            return self._adapter.json_schema()
+        except pydantic.errors.PydanticUserError:
+            return None
+
     def load_result(self, text: str | None) -> R:
         """What the handler returned, from the JSON text that was kept of it.
 

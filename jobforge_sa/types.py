@@ -151,6 +151,7 @@ class JobInfo:
     unique_key: str | None
     subject: str | None
     parent_id: uuid.UUID | None
+    cause: str | None
     trace: dict[str, str] | None
     created_at: dt.datetime
     state: JobState

@@ -81,6 +81,7 @@ _JOB = (
     column("unique_key", Text()),
     column("subject", Text()),
     column("parent_id", Uuid()),
+    column("cause", Text()),
     column("trace", Text()),
     column("created_at", DateTime(timezone=True)),
     column("state", Text()),
@@ -145,12 +146,27 @@ ENQUEUE_JOBS = Call("enqueue_jobs", {"jobs": "json", "notify": "bool"}, (column(
 CANCEL_JOBS_OF = Call("cancel_jobs_of", {"subject": "text", "notify": "bool"}, (column("r", Integer()),))
 CANCEL_JOB = Call("cancel_job", {"job_id": "uuid", "notify": "bool"}, _JOB)
 RETRY_JOB = Call("retry_job", {"job_id": "uuid", "notify": "bool"}, _JOB)
+REPLAY_JOB = Call("replay_job", {"job_id": "uuid", "if_gone": "json", "notify": "bool"}, _JOB)
 RESCHEDULE_JOB = Call(
     "reschedule_job", {"job_id": "uuid", "run_at": "timestamptz", "delay": "interval", "notify": "bool"}, _JOB
 )
 GET_JOB = Call("get_job", {"job_id": "uuid"}, _JOB)
 WHY_JOB = Call(
     "why_job", {"job_id": "uuid"}, (column("code", Text()), column("says", Text()), column("detail", Text()))
+)
+IMPACT_OF_JOB = Call(
+    "impact_of_job",
+    {"job_id": "uuid", "limit": "int4", "depth": "int4"},
+    (
+        column("job_id", Uuid()),
+        column("depth", Integer()),
+        column("parent_id", Uuid()),
+        *(column(name, Text()) for name in ("cause", "tenant_id", "queue", "type", "subject", "trace", "state")),
+        *(column(name, Integer()) for name in ("run", "attempt", "max_attempts", "crashes")),
+        *(column(name, DateTime(timezone=True)) for name in ("created_at", "finished_at")),
+        *(column(name, Text()) for name in ("outcome", "error_type")),
+        column("cut", Boolean()),
+    ),
 )
 AWAIT_JOB = Call("await_job", {"job_id": "uuid", "for": "interval"}, _JOB)
 # for each statement that follows in the transaction; a tighter limit of the login's own stays
@@ -314,3 +330,24 @@ LISTEN_DONE: Final = "listen jobforge_done"
 PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = """
 select current_setting('default_transaction_isolation'), pg_backend_pid(), current_setting('idle_session_timeout')"""
+
+# a rehearsal: a handler in a transaction that nobody can commit, whatever the handler does
+READ_ONLY = text("set session default_transaction_read_only = on")  # any transaction that would come behind it
+READ_WRITE = text("set transaction read write")  # this one
+# A cursor WITH HOLD is run when its transaction commits, and this one fails then. Who prepares the transaction is
+# refused by Postgres for the cursor's sake. It needs no right; the planner evaluates no random number before.
+NEVER_COMMIT = text(
+    "declare jobforge_dry_run no scroll cursor with hold for select "
+    "cast(pg_catalog.concat('a dry run is never committed: ', pg_catalog.random()) as pg_catalog.int4)"
+)
+CHECK_CONSTRAINTS = text("set constraints all immediate")
+ENQUEUED_BY = text("""
+select j.type, coalesce(j.idempotency_key, j.unique_key) is not null as keyed from jobforge.jobs j
+ where j.parent_id = cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid) and j.cause = 'handler'
+   and j.tenant_id = cast(:tenant_id as pg_catalog.text)
+ order by j.id limit 10000""")
+# one database of one cluster, however often that is restarted; a copy of the data directory has it too, a dump has not
+IDENTITY = text("""
+select pg_catalog.concat(s.system_identifier, '/', d.oid)
+  from pg_catalog.pg_control_system() s, pg_catalog.pg_database d
+ where d.datname operator(pg_catalog.=) pg_catalog.current_database()""")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.impact import Impact
 from jobforge_sa.tasks import JobOptions, NewJob, Task
 from jobforge_sa.tenant import Tenant
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
@@ -68,6 +69,10 @@ class AsyncJobs:
         """See `Jobs.retry`."""
         return await self._run(lambda jobs: jobs.retry(job_id))
 
+    async def replay(self, job_id: uuid.UUID, *, if_gone: Mapping[str, Any] | None = None) -> JobInfo:
+        """See `Jobs.replay`."""
+        return await self._run(lambda jobs: jobs.replay(job_id, if_gone=if_gone))
+
     async def reschedule(
         self, job_id: uuid.UUID, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None
     ) -> JobInfo:
@@ -81,6 +86,10 @@ class AsyncJobs:
     async def why(self, job_id: uuid.UUID) -> Sequence[Reason]:
         """See `Jobs.why`."""
         return await self._run(lambda jobs: jobs.why(job_id))
+
+    async def impact(self, job_id: uuid.UUID, *, limit: int = 1000, depth: int = 1000) -> Impact:
+        """See `Jobs.impact`."""
+        return await self._run(lambda jobs: jobs.impact(job_id, limit=limit, depth=depth))
 
     async def list(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from jobforge_sa.db import failures
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.errors import JobNotFound
+from jobforge_sa.impact import Impact, ImpactJob
 from jobforge_sa.types import JobInfo, JobState
 
 
@@ -39,3 +40,13 @@ def info(row: Any) -> JobInfo:
     values["state"] = JobState(values["state"])
     values |= {name: decode(values[name]) for name in ("payload", "trace", "result")}
     return JobInfo(**values)
+
+
+def impact_of(rows: Sequence[Any]) -> Impact:
+    """Rows of `impact_of_job`, of which there is one at least."""
+    jobs = []
+    for row in rows:
+        values = row._asdict() | {"trace": decode(row.trace)}
+        del values["cut"]
+        jobs.append(ImpactJob(**values))
+    return Impact(next(one.job_id for one in jobs if one.depth == 0), jobs, rows[0].cut)

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, Unpack
 
@@ -16,11 +15,13 @@ from sqlalchemy.orm import Session, scoped_session
 from jobforge_sa.db import calls
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit, pending, subject, unique
-from jobforge_sa.enqueue.answers import info, translated, unknown
+from jobforge_sa.enqueue.answers import impact_of, info, translated, unknown
 from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
+from jobforge_sa.enqueue.origin import ORIGIN
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
 from jobforge_sa.errors import ConfigurationError, TenantConflict
+from jobforge_sa.impact import Impact
 from jobforge_sa.tasks import JobOptions, NewJob, Task, checked
 from jobforge_sa.tenant import Named, Tenant, name_of, named
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
@@ -30,15 +31,6 @@ P = TypeVar("P")
 CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
 # what a session that keeps reads and writes apart is told to find a connection for; never sent
 WRITE = update(table("jobs", schema="jobforge"))
-ORIGIN = "jobforge.origin"  # key in Session.info: the job whose handler uses the session
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What jobs enqueued by a handler inherit from its job, beside the tenant."""
-
-    parent_id: uuid.UUID
-    trace: str | None
 
 
 class _Item(NamedTuple):
@@ -155,6 +147,24 @@ class Jobs:
         """
         return self._one(calls.RETRY_JOB, job_id)
 
+    def replay(self, job_id: uuid.UUID, *, if_gone: Mapping[str, Any] | None = None) -> JobInfo:
+        """Enqueue a new job like this one, due now, whatever became of that: its child, with the cause "replay".
+
+        It has neither the idempotency key nor the unique key of the original, or it would be the original.
+
+        Args:
+            job_id: The original.
+            if_gone: What it was, for one that is pruned: `type`, `payload`, and what else an enqueue says of a job, as
+                the SQL contract's items have it.
+
+        Returns:
+            The new job.
+
+        Raises:
+            JobNotFound: there is none of this tenant. InvalidJob, InvalidPayload: what was given cannot be a job.
+        """
+        return self._one(calls.REPLAY_JOB, job_id, if_gone=None if if_gone is None else json.dumps(if_gone))
+
     def reschedule(
         self, job_id: uuid.UUID, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None
     ) -> JobInfo:
@@ -180,15 +190,26 @@ class Jobs:
         Raises:
             JobNotFound: there is none of this tenant.
         """
-        connection = self._begin()
-        with translated(connection):
-            rows = connection.execute(
-                calls.WHY_JOB.statement(self._tenant),
-                calls.WHY_JOB.values(self._tenant, job_id=identifier("job_id", job_id)),
-            ).all()
+        rows = self._rows(calls.WHY_JOB, job_id=identifier("job_id", job_id))
         if not rows:
             raise unknown(job_id)
         return [Reason(row.code, row.says, decode(row.detail)) for row in rows]
+
+    def impact(self, job_id: uuid.UUID, *, limit: int = 1000, depth: int = 1000) -> Impact:
+        """What caused a job, up to the first of the line, and all that it caused.
+
+        Args:
+            job_id: The job.
+            limit: So many jobs each way at most, up to 10,000.
+            depth: So many steps from job to job at most, up to 10,000.
+
+        Raises:
+            JobNotFound: there is none of this tenant. InvalidJob: a bound is out of its range.
+        """
+        rows = self._rows(calls.IMPACT_OF_JOB, job_id=identifier("job_id", job_id), limit=limit, depth=depth)
+        if not rows:
+            raise unknown(job_id)
+        return impact_of(rows)
 
     def list(
         self,
@@ -216,12 +237,7 @@ class Jobs:
             "limit": limit,
             "cursor": identifier("cursor", cursor) if cursor is not None else None,
         }
-        connection = self._begin()
-        with translated(connection):
-            rows = connection.execute(
-                calls.LIST_JOBS.statement(self._tenant), calls.LIST_JOBS.values(self._tenant, **values)
-            ).all()
-        jobs = [info(row) for row in rows]
+        jobs = [info(row) for row in self._rows(calls.LIST_JOBS, **values)]
         return JobPage(jobs, jobs[-1].id if len(jobs) == limit else None)
 
     # -- how ---------------------------------------------------------------------------
@@ -338,17 +354,17 @@ class Jobs:
         return {items[row[0] - 1].position: Enqueued(*row[1:]) for row in rows}
 
     def _one(self, call: calls.Call, job_id: uuid.UUID, **values: object) -> JobInfo:
-        job_id = identifier("job_id", job_id)
+        rows = self._rows(call, job_id=identifier("job_id", job_id), **values)
+        if not rows:
+            raise unknown(job_id)
+        return info(rows[0])
+
+    def _rows(self, call: calls.Call, **values: object) -> Sequence[Any]:
         connection = self._begin()
         if "notify" in call.arguments:
             values["notify"] = _may_notify(connection)
         with translated(connection):
-            row = connection.execute(
-                call.statement(self._tenant), call.values(self._tenant, job_id=job_id, **values)
-            ).one_or_none()
-        if row is None:
-            raise unknown(job_id)
-        return info(row)
+            return connection.execute(call.statement(self._tenant), call.values(self._tenant, **values)).all()
 
 
 def cancel_jobs_of(connection: Connection, tenant: Named | None, name: str) -> int:

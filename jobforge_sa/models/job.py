@@ -38,6 +38,7 @@ class Job(Base):
     unique_key: Mapped[str | None] = mapped_column(Text)
     subject: Mapped[str | None] = mapped_column(Text)
     parent_id: Mapped[uuid.UUID | None]
+    cause: Mapped[str | None] = mapped_column(Text)
     trace: Mapped[dict[str, str] | None] = mapped_column(SafeJSON)
     created_at: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
     state: Mapped[str] = mapped_column(Text)

@@ -22,9 +22,11 @@ from jobforge_sa.ops import (
     records,
     screen,
 )
+from jobforge_sa.ops.impact_commands import impact
 from jobforge_sa.ops.job_commands import jobs, why
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
+from jobforge_sa.ops.replay_commands import replay
 from jobforge_sa.ops.retention_commands import prune, retention
 from jobforge_sa.ops.tenancy_commands import tenancy
 from jobforge_sa.ops.tenant_commands import tenants
@@ -36,7 +38,7 @@ EPILOG = """\
 
 [bold]Exit status:[/bold] [bold]0[/bold] all is well.
 [bold]1[/bold] worker --once, and an attempt failed; doctor, and something is wrong; tenants purge, and jobs came in
-behind it; a pipe whose reader went away.
+behind it; replay run or impact compare, and there is a difference; a pipe whose reader went away.
 [bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see
 stderr.
 [bold]3[/bold] worker, and handlers were still running when the grace was over: their jobs went back to the queue.
@@ -57,6 +59,8 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(tenants, name="tenants")
 app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")
+app.add_typer(replay, name="replay")
+app.add_typer(impact, name="impact")
 app.command()(prune)
 app.command()(why)
 app.command("queues")(queues)

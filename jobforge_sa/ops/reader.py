@@ -26,12 +26,12 @@ class Reader:
 
     def __init__(self, session: Session, tenant: str | None) -> None:
         self.session = session
-        admin = become_admin(session)
+        self.admin = admin = become_admin(session)
         if admin and tenant is not None:
             session.execute(calls.ACT_FOR, {"tenant_id": name_of(tenant)})
         if tenant is not None and not admin and not os.environ.get(KEY_VARIABLE):
             _require_plain(session)
-        self.jobs = Jobs(session, tenant=None if admin or tenant is None else _proved(tenant))
+        self.jobs = Jobs(session, tenant=None if admin or tenant is None else proved(tenant))
         self.sees_all = admin and tenant is None
         self.tenant = tenant
         self._now: dt.datetime | None = None
@@ -58,6 +58,15 @@ class Reader:
     def attempts(self, job_id: uuid.UUID) -> Sequence[Attempt]:
         """The ended runs of a job, in their order."""
         return self.session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.run)).all()
+
+    def require_proof(self) -> None:
+        """Refuse what will be done in the name of a tenant by a session that is no administrator's.
+
+        Raises:
+            TenantRequired: tenants are signed, and the environment has no key.
+        """
+        if not os.environ.get(KEY_VARIABLE):
+            _require_plain(self.session)
 
     def require_sight(self) -> None:
         """Tell nothing found from nothing to be seen.
@@ -132,8 +141,12 @@ def _require_plain(session: Session) -> None:
         )
 
 
-def _proved(tenant: str) -> Tenant:
-    """The tenant, signed where the environment has a key: the database may want a token."""
+def proved(tenant: str) -> Tenant:
+    """The tenant, signed where the environment has a key: the database may want a token.
+
+    Raises:
+        ConfigurationError: it is none, or the key cannot be read.
+    """
     return TenantKey.from_environment().tenant(tenant) if os.environ.get(KEY_VARIABLE) else tenant
 
 

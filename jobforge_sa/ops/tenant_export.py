@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.console import Console
 from sqlalchemy import Engine
@@ -16,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import database, progress, records, tenant_list
+from jobforge_sa.ops import database, progress, records, tenant_list, whole_file
 from jobforge_sa.ops.reader import become_admin, moment
 from jobforge_sa.tenants import TenantCount, Tenants
 
@@ -27,7 +23,7 @@ def write(target: Engine, tenant: str, out: Path | None, *, force: bool = False)
     Raises:
         ConfigurationError: nothing is kept of it, or the file cannot be written or is there already.
     """
-    place = None if out is None else _checked(out, force=force)
+    place = None if out is None else whole_file.free(out, force=force)
     snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with (
         database.translated(target, "jobforge_admin"),
@@ -38,7 +34,7 @@ def write(target: Engine, tenant: str, out: Path | None, *, force: bool = False)
         tenants = Tenants(session)
         count = known(tenants.count(tenant))
         head = _head(session, tenants, count)
-        stream = sys.stdout.buffer if place is None else stack.enter_context(_whole(place, force=force))
+        stream = sys.stdout.buffer if place is None else stack.enter_context(whole_file.written(place, force=force))
         report = stack.enter_context(progress.shown(_console(place), "exported", count.jobs))
         stream.write(f"{head}\n".encode())
         written = 0
@@ -82,52 +78,3 @@ def _head(session: Session, tenants: Tenants, count: TenantCount) -> str:
 def _console(place: Path | None) -> Console:
     """The standard error; silent where the lines themselves go to the same terminal."""
     return Console(stderr=True, quiet=place is None and sys.stdout.isatty())
-
-
-def _checked(out: Path, *, force: bool) -> Path:
-    place = Path(os.path.realpath(out))  # what a link leads to is replaced, not the link
-    if place.exists() and not place.is_file():
-        raise ConfigurationError(f"{out} is no file", cure="write to the standard output: > or |")
-    if place.exists() and not force:
-        raise ConfigurationError(f"{out} is there already", cure="choose another name, or overwrite it: --force")
-    return place
-
-
-@contextmanager
-def _whole(place: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """A file that gets its name when all of it is on the disk; readable by its owner only.
-
-    Raises:
-        ConfigurationError: it cannot be written, or the name was taken meanwhile.
-    """
-    part = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        _name(part, place, force=force)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{place} cannot be written: {error.strerror or error}", cure="choose another place, with room enough"
-        ) from error
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _name(part: Path, place: Path, *, force: bool) -> None:
-    if force:
-        part.replace(place)
-    else:
-        try:
-            os.link(part, place)  # unlike a rename it refuses where somebody was quicker
-        except FileExistsError:
-            raise
-        except OSError:  # a file system that has no links
-            part.replace(place)
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -13,28 +13,19 @@ import traceback
 import pydantic
 from sqlalchemy.exc import StatementError
 
+from jobforge_sa import redaction
+from jobforge_sa.redaction import GONE
 from jobforge_sa.tasks import faults
 
 MAX_TEXT = 5_000  # characters of a message and of a traceback: 6 bytes each at worst, the database takes 64 kB
-GONE = "***"
 
 _MAX_LOOKED_AT = 8 * MAX_TEXT  # a message of 10 MB is cut before anybody looks for secrets in it
 _CAUSES = 50  # links of a chain of causes
 
-_NAME = r"password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|cookie"
-_QUOTED = r"""'[^'\n]{1,2000}'|"[^"\n]{1,2000}"|(?!\*\*\*|bearer|basic)[^\s,;&)}\]'"]{1,2000}"""
-_PEM = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,9000}?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
-# every quantifier is bounded, or cannot give back what it took, so that no text makes them slow
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+# as in redaction, no text makes them slow
+_QUOTED_ROWS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.MULTILINE), instead)
     for pattern, instead in (
-        (rf"(?s:{_PEM})", GONE),
-        (r"(://[^\s/:@]{0,200}):[^\s/@]{1,500}@", rf"\1:{GONE}@"),  # user:password@host
-        (r"\b(bearer|basic)\s{1,5}[\w.~+/=-]{8,}", rf"\1 {GONE}"),
-        (rf"""(\b[\w-]{{0,40}}(?:{_NAME})[\w-]{{0,40}}['"]?\s{{0,5}}[:=]\s{{0,5}})(?:{_QUOTED})""", rf"\1{GONE}"),
-        (r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*", GONE),  # a JWT
-        (r"\b[\w-]{1,40}\.\d{9,11}\.[0-9a-f]{64}\.", f"{GONE}."),  # a tenant token of ours
-        (r"\b(?:sk|pk|rk|whsec|gh[pousr]|github_pat|glpat|xox[abprs])[_-][\w-]{16,}|\bAKIA[0-9A-Z]{16}\b", GONE),
         (r"^(DETAIL:\s.{0,40}?row contains )(?s:\(.{0,9000}?\))\.$", rf"\1({GONE})."),
         (r"^(DETAIL:\s{1,5}Key \(.{0,500}?\)=)(?s:\(.{0,9000}?\))(?= )", rf"\1({GONE})"),
         (r"\binput_value=(?s:.{0,1000}?), (?=input_type=)", f"input_value={GONE}, "),  # pydantic's
@@ -63,7 +54,8 @@ def trace(error: BaseException) -> str:
 def clean(text: str) -> str:
     """Text that Postgres stores: no NUL, no half surrogate pairs, no secrets, and not more than anybody reads."""
     text = _cut(text, _MAX_LOOKED_AT).encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    for pattern, instead in _SECRETS:
+    text = redaction.text(text)
+    for pattern, instead in _QUOTED_ROWS:
         text = pattern.sub(instead, text)
     return _cut(text, MAX_TEXT)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls
-from jobforge_sa.enqueue.jobs import ORIGIN, Origin
+from jobforge_sa.enqueue.origin import ORIGIN, Origin
 from jobforge_sa.enqueue.tenant import TENANT, TenantSession
 from jobforge_sa.errors import LeaseLost, TenantConflict
 from jobforge_sa.tenant import SignedTenant

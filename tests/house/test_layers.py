@@ -16,7 +16,9 @@ from tests.house.source import PACKAGE, imports, name_of, python_files
 # from the bottom up: each may import those before it
 LAYERS = (
     "errors",
+    "redaction",
     "types",
+    "impact",
     "tenant",
     "context",
     "tasks",

@@ -154,10 +154,12 @@ create table jobforge.jobs (
     unique_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
     parent_id uuid statistics 0,
+    cause text collate "C" statistics 0,
     trace json,
     created_at timestamp with time zone not null,
     constraint jobs_pkey PRIMARY KEY (id)
 );
+CREATE INDEX jobs_children ON jobforge.jobs USING btree (parent_id, tenant_id, id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX jobs_subject ON jobforge.jobs USING btree (tenant_id, subject, id) WHERE (subject IS NOT NULL);
 CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
 alter table jobforge.jobs owner to jobforge_owner;
@@ -547,6 +549,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
     unique_key,
     subject,
     parent_id,
+    cause,
     trace,
     created_at,
     state,
@@ -573,6 +576,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('queued'::text COLLATE "C") AS state,
@@ -602,6 +606,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('scheduled'::text COLLATE "C") AS state,
@@ -631,6 +636,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('running'::text COLLATE "C") AS state,
@@ -660,6 +666,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('succeeded'::text COLLATE "C") AS state,
@@ -692,6 +699,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('dead'::text COLLATE "C") AS state,
@@ -722,6 +730,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('canceled'::text COLLATE "C") AS state,
@@ -752,6 +761,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('queued'::text COLLATE "C") AS state,

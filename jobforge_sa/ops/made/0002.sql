@@ -154,10 +154,12 @@ create table jobforge.jobs (
     unique_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
     parent_id uuid statistics 0,
+    cause text collate "C" statistics 0,
     trace json,
     created_at timestamp with time zone not null,
     constraint jobs_pkey PRIMARY KEY (id)
 );
+CREATE INDEX jobs_children ON jobforge.jobs USING btree (parent_id, tenant_id, id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX jobs_subject ON jobforge.jobs USING btree (tenant_id, subject, id) WHERE (subject IS NOT NULL);
 CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
 alter table jobforge.jobs owner to jobforge_owner;
@@ -547,6 +549,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
     unique_key,
     subject,
     parent_id,
+    cause,
     trace,
     created_at,
     state,
@@ -573,6 +576,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('queued'::text COLLATE "C") AS state,
@@ -602,6 +606,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('scheduled'::text COLLATE "C") AS state,
@@ -631,6 +636,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('running'::text COLLATE "C") AS state,
@@ -660,6 +666,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('succeeded'::text COLLATE "C") AS state,
@@ -692,6 +699,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('dead'::text COLLATE "C") AS state,
@@ -722,6 +730,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('canceled'::text COLLATE "C") AS state,
@@ -752,6 +761,7 @@ create view jobforge.all_jobs with (security_invoker=true) as
             j.unique_key,
             j.subject,
             j.parent_id,
+            j.cause,
             j.trace,
             j.created_at,
             ('queued'::text COLLATE "C") AS state,
@@ -1657,9 +1667,10 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, unique_key, subject, parent_id, trace, created_at)
+                               idempotency_key, unique_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id, p_trace, v_now);
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id,
+            case when p_parent_id is not null then 'handler' end, p_trace, v_now);
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
@@ -1789,9 +1800,9 @@ begin
          where item.key is null or keyed.job_id is not null
     ), stored as (
         insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                                   idempotency_key, subject, parent_id, trace, created_at)
+                                   idempotency_key, subject, parent_id, cause, trace, created_at)
         select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
-               parent_id, trace, v_now
+               parent_id, case when parent_id is not null then 'handler' end, trace, v_now
           from fresh order by position
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
@@ -2055,6 +2066,74 @@ $function$
 alter function jobforge.heartbeat_jobs owner to jobforge_owner;
 grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
 comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
+
+-- function jobforge.impact_of_job
+CREATE OR REPLACE FUNCTION jobforge.impact_of_job(p_job_id uuid, p_limit integer DEFAULT 1000, p_depth integer DEFAULT 1000)
+ RETURNS TABLE(job_id uuid, depth integer, parent_id uuid, cause text, tenant_id text, queue text, type text, subject text, trace json, state text, run integer, attempt integer, max_attempts integer, crashes integer, created_at timestamp with time zone, finished_at timestamp with time zone, outcome text, error_type text, cut boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_job    jobforge.all_jobs;
+begin
+    if p_limit is null or p_limit not between 1 and 10000 or p_depth is null or p_depth not between 0 and 10000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000, p_depth between 0 and 10000'
+            using errcode = 'JF003', hint = 'Ask for the impact of a job further down.';
+    end if;
+    select * into v_job from jobforge.get_job(p_job_id);
+    if not found then
+        return;
+    end if;
+    return query
+        with recursive up as (
+            select v_job.id, v_job.tenant_id, v_job.parent_id, v_job.cause, 0 as depth
+            union all
+            select p.id, p.tenant_id, p.parent_id, p.cause, u.depth - 1
+              from up u join jobforge.jobs p on p.id = u.parent_id
+               and (v_tenant is null or p.tenant_id = v_tenant) and (p.tenant_id = u.tenant_id or u.cause = 'replay')
+             where u.depth > -p_depth
+        ), above as materialized (select * from up limit p_limit),
+        down as (
+            select v_job.id, v_job.tenant_id, v_job.parent_id, v_job.cause, 0 as depth
+            union all
+            select c.id, c.tenant_id, c.parent_id, c.cause, d.depth + 1
+              from down d join jobforge.jobs c on c.parent_id = d.id
+               and (v_tenant is null or c.tenant_id = v_tenant) and (c.tenant_id = d.tenant_id or c.cause = 'replay')
+             where d.depth <= p_depth
+        ), below as materialized (select * from down limit p_limit + 1),
+        top as (select * from above order by depth limit 1),
+        found as (
+            select * from above where depth < 0
+            union all (select * from below where depth <= p_depth limit p_limit)
+            union all
+            select t.parent_id, null, null, null, t.depth - 1 from top t
+             where t.parent_id is not null and t.depth > -least(p_depth, p_limit - 1)
+        )
+        select f.id, f.depth, f.parent_id, f.cause, f.tenant_id, a.queue, a.type, a.subject, a.trace, a.state, a.run,
+               a.attempt, a.max_attempts, a.crashes, a.created_at, a.finished_at, l.outcome, l.error ->> 'type',
+               (select count(*) > p_limit or max(b.depth) > p_depth from below b)
+               or exists (select from top t where t.parent_id is not null and t.depth = -least(p_depth, p_limit - 1))
+          from found f
+          left join lateral (select * from jobforge.all_jobs one where one.id = f.id and one.tenant_id = f.tenant_id limit 1) a on true
+          left join lateral (
+               select t.outcome, t.error from jobforge.all_attempts t
+                where t.job_id = f.id and t.tenant_id = f.tenant_id order by t.run desc limit 1) l on true
+         order by f.depth, f.id;
+end
+$function$
+;
+alter function jobforge.impact_of_job owner to jobforge_owner;
+grant execute on function jobforge.impact_of_job to jobforge_admin;
+grant execute on function jobforge.impact_of_job to jobforge_app;
+comment on function jobforge.impact_of_job is 'What caused a job, and all that it caused.';
 
 -- function jobforge.is_storable
 CREATE OR REPLACE FUNCTION jobforge.is_storable(p_document json)
@@ -2810,6 +2889,57 @@ $function$
 ;
 alter function jobforge.renew_place owner to jobforge_owner;
 comment on function jobforge.renew_place is 'Put a waiting job into its place once more.';
+
+-- function jobforge.replay_job
+CREATE OR REPLACE FUNCTION jobforge.replay_job(p_job_id uuid, p_if_gone json DEFAULT NULL::json, p_notify boolean DEFAULT true)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+    v_id     uuid := jobforge.new_job_id(v_now);
+    v_job    jobforge.jobs;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        if p_if_gone is null or p_job_id is null then
+            return;
+        end if;
+        if json_typeof(p_if_gone) <> 'object' then
+            raise exception 'jobforge: p_if_gone must be a JSON object'
+                using errcode = 'JF003', hint = 'Pass {"type": "...", "payload": {...}}; nothing was enqueued.';
+        end if;
+        v_job := json_populate_record(null::jobforge.jobs, p_if_gone);
+        v_job.payload := coalesce(v_job.payload, '{}');
+        v_job.queue := coalesce(v_job.queue, 'default');
+        v_job.priority := coalesce(v_job.priority, 0);
+        v_job.max_attempts := coalesce(v_job.max_attempts, 5);
+        perform jobforge.check_job(null, v_job.type, v_job.payload, v_job.queue, v_job.priority, null, null, null,
+                                   v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject);
+    end if;
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                               subject, parent_id, cause, trace, created_at)
+    values (v_id, v_tenant, v_job.queue, v_job.type, v_job.priority, v_job.payload, v_now, v_job.max_attempts,
+            v_job.timeout, v_job.retry, v_job.subject, p_job_id, 'replay', v_job.trace, v_now);
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    end if;
+    if p_notify is not false then
+        perform jobforge.wake(v_job.queue);
+    end if;
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = v_id;
+end
+$function$
+;
+alter function jobforge.replay_job owner to jobforge_owner;
+grant execute on function jobforge.replay_job to jobforge_admin;
+grant execute on function jobforge.replay_job to jobforge_app;
+comment on function jobforge.replay_job is 'A new job like one of this tenant: its child, with the cause replay.';
 
 -- function jobforge.require_read_committed
 CREATE OR REPLACE FUNCTION jobforge.require_read_committed()

@@ -63,9 +63,10 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, unique_key, subject, parent_id, trace, created_at)
+                               idempotency_key, unique_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id, p_trace, v_now);
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id,
+            case when p_parent_id is not null then 'handler' end, p_trace, v_now);
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);

@@ -84,9 +84,9 @@ begin
          where item.key is null or keyed.job_id is not null
     ), stored as (
         insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                                   idempotency_key, subject, parent_id, trace, created_at)
+                                   idempotency_key, subject, parent_id, cause, trace, created_at)
         select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
-               parent_id, trace, v_now
+               parent_id, case when parent_id is not null then 'handler' end, trace, v_now
           from fresh order by position
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
