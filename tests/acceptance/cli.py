@@ -47,7 +47,7 @@ def jobforge(url: sa.URL | None, *arguments: str, status: int = 0, cwd: Path = R
 
 def inside(url: sa.URL | None, *arguments: str, status: int = 0, cwd: Path = ROOT, **variables: str) -> Finished:
     """The same in this process: a second faster, for the many ways of saying no."""
-    stdout, stderr = io.StringIO(), io.StringIO()
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
     root = logging.getLogger()
     log = (root.handlers[:], root.level)
     with (
@@ -58,7 +58,8 @@ def inside(url: sa.URL | None, *arguments: str, status: int = 0, cwd: Path = ROO
     ):  # fmt: skip
         main()
     root.handlers[:], root.level = log
-    done = Finished(list(arguments), int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
+    said = (stream.buffer.getvalue().decode() for stream in (stdout, stderr))  # type: ignore[attr-defined]
+    done = Finished(list(arguments), int(left.value.code or 0), *said)
     assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from jobforge_sa import Tenants
 from tests.acceptance import cli_app
-from tests.acceptance.cli import enqueue, inside, jobforge, refused
+from tests.acceptance.cli import enqueue, inside, refused
 from tests.fix_postgres import Database
 
 MINE = ("--tenant", "acme")
@@ -72,7 +72,7 @@ def test_why_answers_first_then_says_what_else_and_what_to_do(database: Database
         Tenants(connection).pause("acme")
     enqueue(database, cli_app.send, {})
     job = enqueue(database, cli_app.send, {})
-    heading, empty, *lines = jobforge(database.url("jf_admin"), "why", str(job)).stdout.splitlines()
+    heading, empty, *lines = inside(database.url("jf_admin"), "why", str(job)).stdout.splitlines()
 
     assert heading == f"{job}  queued  send  of acme, queue mail"
     assert empty == ""

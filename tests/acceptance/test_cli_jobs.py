@@ -12,7 +12,7 @@ import pytest
 
 from jobforge_sa.ops import job_list
 from tests.acceptance import cli_app
-from tests.acceptance.cli import APP, enqueue, inside, jobforge, refused
+from tests.acceptance.cli import APP, enqueue, inside, refused
 from tests.fix_postgres import Database
 
 
@@ -25,7 +25,7 @@ def test_the_list_is_plain_text_in_a_pipe_newest_first_with_all_columns(database
     old = enqueue(database, cli_app.send, {"to": "a"})
     new = enqueue(database, cli_app.fail, {}, delay=dt.timedelta(hours=2))
 
-    heading, *rows = jobforge(database.url("jf_admin"), "jobs", "list").stdout.splitlines()
+    heading, *rows = inside(database.url("jf_admin"), "jobs", "list").stdout.splitlines()
 
     assert heading.split() == ["ID", "STATE", "TYPE", "TENANT", "QUEUE", "TRY", "AGE", "WAIT"]
     assert [row.split()[:6] for row in rows] == [
@@ -77,10 +77,10 @@ def test_a_time_that_is_none_is_an_error_that_shows_one(database: Database, sinc
 
 def test_the_printed_command_gives_the_next_page(database: Database) -> None:
     made = [enqueue(database, cli_app.send, {}, tenant="two words") for _ in range(3)]
-    first = jobforge(database.url("jf_app"), "jobs", "list", "--tenant", "two words", "--limit", "2").stdout
+    first = inside(database.url("jf_app"), "jobs", "list", "--tenant", "two words", "--limit", "2").stdout
 
     command = shlex.split(first.splitlines()[-1].removeprefix("more: "))
-    second = jobforge(database.url("jf_app"), *command[1:]).stdout
+    second = inside(database.url("jf_app"), *command[1:]).stdout
 
     assert [str(job) in first for job in made] == [False, True, True]
     assert [str(job) in second for job in made] == [True, False, False]
@@ -130,7 +130,7 @@ def test_json_has_the_same_keys_for_every_job_and_times_in_iso(database: Databas
     job_id = enqueue(database, cli_app.send, {"to": "Jürgen"}, idempotency_key="k", timeout=dt.timedelta(minutes=2))
     enqueue(database, cli_app.fail, {})
 
-    *_, line = jobforge(database.url("jf_admin"), "jobs", "list", "--json").stdout.splitlines()
+    *_, line = inside(database.url("jf_admin"), "jobs", "list", "--json").stdout.splitlines()
     shown = json.loads(inside(database.url("jf_admin"), "jobs", "show", str(job_id), "--json").stdout)
 
     job = json.loads(line)
@@ -147,9 +147,9 @@ def test_json_has_the_same_keys_for_every_job_and_times_in_iso(database: Databas
 def test_a_job_is_shown_with_its_payload_result_and_attempts(database: Database) -> None:
     good = enqueue(database, cli_app.send, {"to": "a@example.com", "n": list(range(500))}, idempotency_key="k1")
     bad = enqueue(database, cli_app.fail, {"message": "it broke"}, max_attempts=1)
-    jobforge(database.url("jf_one"), "worker", APP, "--once", status=1)
+    inside(database.url("jf_one"), "worker", APP, "--once", status=1)
 
-    said = jobforge(database.url("jf_admin"), "jobs", "show", str(good)).stdout
+    said = inside(database.url("jf_admin"), "jobs", "show", str(good)).stdout
     for word in (f"{good}  succeeded", "acme", "mail", "1 of 3", "k1", '"to": "a@example.com"', '"sent_to"', "s ago"):
         assert word in said
 
@@ -182,7 +182,7 @@ def test_no_data_of_a_tenant_reaches_the_terminal_as_a_command(database: Databas
     job_id = enqueue(
         database, cli_app.fail, {"message": "\x1b[2J\x9b2J\nerror: forged \u202e[red]"}, tenant="\x1b]0;owned\x07"
     )
-    log = jobforge(database.url("jf_one"), "worker", APP, "--once", status=1).stderr
+    log = inside(database.url("jf_one"), "worker", APP, "--once", status=1).stderr
 
     said = log
     for command in (["list"], ["show", str(job_id)], ["list", "--json"], ["show", str(job_id), "--json"]):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs
 from tests.acceptance import cli_app
-from tests.acceptance.cli import inside, jobforge, refused
+from tests.acceptance.cli import inside, refused
 from tests.fix_postgres import Database
 
 AT_FIRST = """\
@@ -25,7 +25,7 @@ succeeded        all   7d
 
 def test_what_is_kept_is_shown_changed_and_pruned(database: Database) -> None:
     admin = database.url("jf_admin")
-    assert jobforge(admin, "retention").stdout == AT_FIRST
+    assert inside(admin, "retention").stdout == AT_FIRST
     assert inside(admin, "retention", "set", "succeeded", "0s", "--type", "send").stdout == (
         "succeeded of the type send: 0ms\n"
     )
@@ -43,7 +43,7 @@ def test_what_is_kept_is_shown_changed_and_pruned(database: Database) -> None:
         ).all()
         ends = [{"job_id": str(r.job_id), "lease_token": str(r.lease_token), "outcome": "succeeded"} for r in runs]
         connection.execute(sa.text("select from jobforge.complete_jobs(cast(:e as json))"), {"e": json.dumps(ends)})
-    pruned = jobforge(admin, "prune")
+    pruned = inside(admin, "prune")
     assert pruned.stdout == "deleted 2,500 jobs, 0 results of jobs that stay, 0 idempotency keys\n"
     assert json.loads(inside(admin, "prune", "--json").stdout) == {"jobs": 0, "results": 0, "idempotency_keys": 0}
 

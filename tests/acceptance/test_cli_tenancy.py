@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa import Jobs, TenantKey
 from jobforge_sa.errors import TenantRequired, TokenRejected
 from tests.acceptance import cli_app
-from tests.acceptance.cli import APP, inside, jobforge, refused, state
+from tests.acceptance.cli import APP, inside, refused, state
 from tests.fix_postgres import Database
 
 COMMANDS = [("add-key", "k"), ("retire-key", "k"), ("signed",), ("plain", "--yes")]
@@ -42,7 +42,7 @@ def migrator(database: Database) -> Iterator[sa.URL]:
 
 def added(url: sa.URL, *arguments: str) -> TenantKey:
     """A new key, as an application gets it."""
-    done = jobforge(url, "tenancy", "add-key", *arguments)
+    done = inside(url, "tenancy", "add-key", *arguments)
     assert re.fullmatch(r"JOBFORGE_TENANT_KEY=\S+\n", done.stdout)
     key = TenantKey.parse(done.stdout.strip().removeprefix("JOBFORGE_TENANT_KEY="))
     assert done.stdout.strip().rpartition(":")[2] not in done.stderr
@@ -67,7 +67,7 @@ def test_a_rotation_from_end_to_end(database: Database, migrator: sa.URL) -> Non
         assert enqueue(database, first)  # the application is switched before its database
     assert enqueue(database, None)
 
-    assert "tenancy is signed" in jobforge(migrator, "tenancy", "signed").stdout
+    assert "tenancy is signed" in inside(migrator, "tenancy", "signed").stdout
     assert shown(migrator) == ("signed", [("first", True, True)])
     with pytest.raises(TenantRequired) as caught:
         enqueue(database, None)
@@ -78,17 +78,17 @@ def test_a_rotation_from_end_to_end(database: Database, migrator: sa.URL) -> Non
     assert shown(migrator) == ("signed", [("second", True, True), ("first", True, False)])
     jobs += [enqueue(database, first), enqueue(database, second)]
     assert re.search(
-        r"refused from .* on \(in 2h\)", jobforge(migrator, "tenancy", "retire-key", "first", "--at", "2h").stdout
+        r"refused from .* on \(in 2h\)", inside(migrator, "tenancy", "retire-key", "first", "--at", "2h").stdout
     )
     jobs += [enqueue(database, first)]
-    jobforge(migrator, "tenancy", "retire-key", "first")
+    inside(migrator, "tenancy", "retire-key", "first")
     assert shown(migrator) == ("signed", [("second", True, True), ("first", False, False)])
     with pytest.raises(TokenRejected) as rejected:
         enqueue(database, first)
     assert "jobforge tenancy" in rejected.value.cure
     jobs += [enqueue(database, second)]
 
-    jobforge(database.url("jf_worker"), "worker", APP, "--once", JOBFORGE_TENANT_KEY="")
+    inside(database.url("jf_worker"), "worker", APP, "--once", JOBFORGE_TENANT_KEY="")
     assert {state(database, uuid.UUID(job)) for job in jobs} == {"succeeded"}
 
 
@@ -159,7 +159,7 @@ def test_plain_asks_because_it_opens(migrator: sa.URL) -> None:
     assert "tenancy is plain" in inside(migrator, "tenancy", "plain").stdout  # it is, so nothing opens
     added(migrator, "k")
     inside(migrator, "tenancy", "signed")
-    refused(jobforge(migrator, "tenancy", "plain", status=2), "no terminal", "--yes")
+    refused(inside(migrator, "tenancy", "plain", status=2), "no terminal", "--yes")
     assert shown(migrator)[0] == "signed"
     assert "tenancy is plain" in inside(migrator, "tenancy", "plain", "--yes").stdout
     assert shown(migrator)[0] == "plain"

@@ -136,7 +136,7 @@ def test_the_list_tells_who_waits_is_paused_and_has_used_its_quota(database: Dat
     assert inside(url, "tenants", "list").stdout.splitlines()[0].split() == ["TENANT", "QUEUED", "SCHEDULED", "RUNNING"]
     assert "paused" in inside(url, "tenants", "pause", "acme").stdout
     assert "at most 5 jobs may wait" in inside(url, "tenants", "limit", "acme", "5").stdout
-    heading, acme, globex = jobforge(url, "tenants", "list").stdout.splitlines()
+    heading, acme, globex = inside(url, "tenants", "list").stdout.splitlines()
 
     assert heading.split() == ["TENANT", "QUEUED", "SCHEDULED", "RUNNING", "QUOTA", "PAUSED"]
     waiting = 5 - (acme.split()[3] == "1")
@@ -214,8 +214,8 @@ def test_an_export_has_the_tenant_first_then_all_its_jobs_oldest_first(database:
     inside(database.url("jf_admin"), "tenants", "limit", "acme", "7")
     out = tmp_path / "acme.jsonl"
 
-    piped = jobforge(database.url("jf_admin"), "tenants", "export", "acme")
-    filed = jobforge(database.url("jf_one"), "tenants", "export", "acme", "--out", str(out))
+    piped = inside(database.url("jf_admin"), "tenants", "export", "acme")
+    filed = inside(database.url("jf_one"), "tenants", "export", "acme", "--out", str(out))
 
     head, *jobs = [json.loads(line) for line in piped.stdout.splitlines()]
     tenant = head["tenant"]
@@ -338,7 +338,7 @@ def test_a_purge_counts_first_and_asks(database: Database) -> None:
     dry = inside(url, "tenants", "purge", "acme", "--dry-run").stdout
     assert ["jobs", "3"] in [line.split() for line in dry.splitlines()]
     assert dry.endswith("\nnothing was deleted: --dry-run\n")
-    unasked = jobforge(url, "tenants", "purge", "acme", status=2)
+    unasked = inside(url, "tenants", "purge", "acme", status=2)
     assert "pass --yes" in unasked.stderr
     assert kept(database, "acme") == 6
 
@@ -379,8 +379,8 @@ def test_an_exported_and_purged_tenant_is_gone_and_others_are_not(database: Data
     fill(database, "other", 2)
     claim(database)
     url = database.url("jf_one")
-    jobforge(url, "tenants", "export", "acme", "--out", str(tmp_path / "x"))
-    said = jobforge(url, "tenants", "purge", "acme", "--yes").stdout
+    inside(url, "tenants", "export", "acme", "--out", str(tmp_path / "x"))
+    said = inside(url, "tenants", "purge", "acme", "--yes").stdout
 
     assert len((tmp_path / "x").read_text().splitlines()) == 2501
     assert "deleted 1,000 of 2,500 jobs" in said
@@ -423,7 +423,7 @@ def test_a_killed_purge_goes_on_when_run_again(database: Database) -> None:
         process.kill()
         assert process.wait(20) == -signal.SIGKILL
     assert database.audit() == []
-    assert "acme is purged: 500 jobs" in jobforge(database.url("jf_admin"), "tenants", "purge", "acme", "--yes").stdout
+    assert "acme is purged: 500 jobs" in inside(database.url("jf_admin"), "tenants", "purge", "acme", "--yes").stdout
     assert kept(database, "acme") == 0
 
 
