@@ -80,6 +80,7 @@ FUNCTIONS = (
     "get_job",
     "await_job",
     "list_jobs",
+    "job_stats",
     "pause_tenant",
     "resume_tenant",
     "limit_tenant",
