@@ -113,7 +113,7 @@ class Ground:
         Raises:
             Broken: it has not, and there is no time left.
         """
-        self.wait_for(lambda: self.job(job_id).state in FINAL, lambda: self._standing(job_id))
+        self.wait_for(lambda: self.job(job_id).state in FINAL, lambda: self.standing(job_id))
         return self.job(job_id)
 
     def wait_for(self, fact: Callable[[], bool], otherwise: Callable[[], str]) -> None:
@@ -127,11 +127,12 @@ class Ground:
                 raise Broken(f"{otherwise()}, and the {self.within:g} s are over")
             time.sleep(LOOK)
 
-    def _standing(self, job_id: uuid.UUID) -> str:
+    def standing(self, job_id: uuid.UUID) -> str:
+        """Where a job of ours stands, and why, as far as anybody says."""
         with self.jobs(self.ours) as (jobs, _):
             job, reasons = jobs.get(job_id), jobs.why(job_id)
         said = [reasons[0].says] if reasons else []
-        said += [f"the worker says: {self.heard[-1]}"] if self.heard else []
+        said += [f"the worker says: {one}" for one in dict.fromkeys([*self.heard[:1], *self.heard[-1:]])]
         return "; ".join([f"the job {job_id} is {job.state} after {self.outcomes(job_id)}", *said])
 
     # -- as a worker that is written by hand -------------------------------------------
@@ -146,8 +147,10 @@ class Ground:
             preflight.look(self.worker)
         except AccessDenied as error:
             with self.worker.connect() as connection:
-                if "jobforge_worker" in role.held(connection):
-                    raise
+                member = "jobforge_worker" in role.held(connection)
+            if member:
+                closed, cure = "claim_jobs is closed to jobforge_worker", "look what else was: jobforge doctor"
+                raise AccessDenied(closed, cure=cure) from error
             raise Skipped(error.message, f"--worker-url; {error.cure}") from error
 
     def claim(self, task: str, limit: int = 10) -> Sequence[Any]:

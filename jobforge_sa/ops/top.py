@@ -37,11 +37,14 @@ def top(
         raise ConfigurationError("a live page needs a terminal", cure="for one look: jobforge top --once")
     engine = database.engine(url, name="jobforge top", pool_size=1, max_overflow=0, pool_pre_ping=True)
     live = Top(engine, interval)
-    live.look()
-    if once:
-        screen.show(console, live.page((console.width, top_page.TALLEST)))
-    else:
-        live.run(console)
+    try:
+        live.look()
+        if once:
+            screen.show(console, live.page((console.width, top_page.TALLEST)))
+        else:
+            live.run(console)
+    finally:
+        engine.dispose()
 
 
 class Top:

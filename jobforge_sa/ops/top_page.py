@@ -56,8 +56,9 @@ def page(glimpse: Glimpse, before: Glimpse | None, place: str, notes: Sequence[s
     width, height = size
     sections = [_queues(glimpse), _tenants(glimpse), _running(glimpse, width), _deaths(glimpse, width)]
     bands = [sections[:2], sections[2:3], sections[3:]] if width >= WIDE else [[one] for one in sections]
+    del bands[max(1, (height - HEAD + 1) // 3) :]  # a heading, a row and a blank line are the least
     needs = [max(len(one.rows) for one in band) for band in bands]
-    shares = share(needs, height - HEAD - 2 * len(bands))
+    shares = share(needs, height - HEAD - 2 * len(bands) + 1)
     shown: list[RenderableType] = [*_head(glimpse, before, place, notes), ""]
     for band, rows in zip(bands, shares, strict=True):
         shown += [_side_by_side([one.table(rows) for one in band]), ""]

@@ -26,6 +26,14 @@ from jobforge_sa.types import JobState
 from tests.acceptance.cli import ROOT, environment, inside, refused
 from tests.support import Sql, one_database, wait_for
 
+MANY = """
+with made as (
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, created_at)
+    select jobforge.new_job_id(now()), %s, 'default', 't', 0, '{}', now(), 5, now() from generate_series(1, %s)
+    returning *)
+insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+select queue, tenant_id, priority, id, type, 0, 0, 0 from made"""
+
 
 @pytest.fixture(scope="module")
 def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
@@ -96,10 +104,10 @@ def test_a_watch_waits_for_a_server_that_went_away_and_says_so_once(sql: Sql) ->
     name = sql.database.name.encode()
 
     def break_off() -> None:
-        admin.execute(b"alter database " + name + b" allow_connections false")
+        admin.execute(b"alter database " + name + b" connection limit 0")
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'watched'")
         wait_for(lambda: said)
-        admin.execute(b"alter database " + name + b" allow_connections true")
+        admin.execute(b"alter database " + name + b" connection limit -1")
         run = sql.claim_one()
         sql.complete(run)
 
@@ -134,8 +142,7 @@ def test_the_page_fits_and_shows_queues_tenants_running_jobs_and_deaths(sql: Sql
     sql.fill("a-tenant-with-a-very-long-name-that-does-not-fit", 12)
     running = sql.claim(12)
     sql("pause_tenant", tenant_id="tenant-00", user="jf_admin")
-    engine = databases.engine(sql.database.dsn("jf_admin"), pool_size=1)
-    work = Top(engine, 2)
+    work = Top(databases.engine(sql.database.dsn("jf_admin")), 2)
     work.look()
     work.look()
 
@@ -147,18 +154,13 @@ def test_the_page_fits_and_shows_queues_tenants_running_jobs_and_deaths(sql: Sql
     for word in ("queue-0", "tenant-00", str(running[0]["job_id"]), str(dead["job_id"]), "enqueued 0", "running 12"):
         assert word in text or columns < 80
     assert ("it broke" in text) == (columns >= top_page.WIDE)
-    for row in ("tenant-00", "queue-0"):
-        assert re.search(rf"\b{row} +\S", text)
-    engine.dispose()
 
 
 def test_counters_give_the_rates_and_many_waiting_are_estimated(sql: Sql) -> None:
-    engine = databases.engine(sql.database.dsn("jf_admin"), pool_size=1)
+    engine = databases.engine(sql.database.dsn("jf_admin"))
     before = top_look.look(engine)
-    for _ in range(3):
-        sql.fill("many", 10_000)
-    sql.fill("few", 100)
-    sql.session("jf_app").close()  # a backend tells its numbers at its end, else within a second
+    sql.session("postgres").execute(MANY, ["many", 30_000])
+    sql.session("postgres").execute(MANY, ["few", 100])
 
     def told() -> top_look.Glimpse | None:
         found = top_look.look(engine)
@@ -173,7 +175,6 @@ def test_counters_give_the_rates_and_many_waiting_are_estimated(sql: Sql) -> Non
     assert after.tenants[0].sampled
     assert after.tenants[0].queued == pytest.approx(30_000, rel=0.3)
     assert after.queues[0].queued == top_look.COUNTED
-    engine.dispose()
 
 
 def test_a_slow_look_makes_the_next_one_late_and_a_lost_database_leaves_the_page(sql: Sql) -> None:

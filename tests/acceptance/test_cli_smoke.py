@@ -79,7 +79,7 @@ def test_open_policies_and_a_completion_that_breaks_are_found_and_cleaned_up_beh
         )
     run(
         "create function public.no() returns trigger language plpgsql as $$begin raise 'no room'; end$$;"
-        "create trigger no before insert on jobforge.results execute function public.no();",
+        "create trigger no before insert on jobforge.results for each row execute function public.no();",
         database,
     )
 
