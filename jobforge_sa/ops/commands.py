@@ -39,12 +39,16 @@ EPILOG = """\
 [bold]Database:[/bold] --url, else JOBFORGE_DATABASE_URL, else DATABASE_URL: postgresql://user:password@host/database
 
 [bold]Exit status:[/bold] [bold]0[/bold] all is well.
-[bold]1[/bold] worker --once, and an attempt failed; doctor, and something is wrong; smoke, and a part failed; jobs
-watch, and one is dead or canceled; tenants purge, and jobs came in behind it; a pipe whose reader went away.
-[bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see
+
+[bold]1[/bold] worker --once: an attempt failed; doctor: something is wrong; smoke: a part failed; jobs watch: one is dead \
+or canceled; tenants purge: jobs came in behind it; the reader of a pipe went away.
+
+[bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see \
 stderr.
-[bold]3[/bold] not all was done: worker, and handlers were still running when the grace was over, so that their jobs
-went back to the queue; smoke, and a part was skipped; jobs watch, and the time was up.
+
+[bold]3[/bold] worker: handlers outlived the grace, and their jobs went back to the queue; smoke: a part was skipped; \
+jobs watch: the time was up.
+
 [bold]130[/bold] interrupted."""
 
 app = typer.Typer(

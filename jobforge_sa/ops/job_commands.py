@@ -94,7 +94,7 @@ def reschedule(
     job_ids: JobIds,
     url: Url = None,
     tenant: TenantName = None,
-    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 90s, 15m, 2h, 3d; or at an ISO time with a zone.  [default: now]")] = None,  # noqa: E501
+    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 90s, 15m, 2h, 3d; or at an ISO time with a zone.  \\[default: now]")] = None,  # noqa: E501
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Move waiting jobs to another time."""

@@ -22,10 +22,10 @@ MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "-"}
 def smoke(
     url: Url = None,
     worker_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="As a worker's login.  [default: --url]")
+        str | None, typer.Option(metavar="URL", help="As a worker's login.  \\[default: --url]")
     ] = None,
     admin_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="As an administrator's.  [default: --url]")
+        str | None, typer.Option(metavar="URL", help="As an administrator's.  \\[default: --url]")
     ] = None,
     within: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long it may wait in all.")] = 30,
     as_json: Json = False,

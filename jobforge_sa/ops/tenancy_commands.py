@@ -56,7 +56,7 @@ def show(
 @tenancy.command("add-key")
 def add_key(
     context: typer.Context,
-    key_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Its id.  [default: the day]")] = None,
+    key_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Its id.  \\[default: the day]")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -83,7 +83,7 @@ def retire_key(
     context: typer.Context,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
     url: Url = None,
-    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 15m, 2h, 1d; or at an ISO time.  [default: now]")] = None,  # noqa: E501
+    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 15m, 2h, 1d; or at an ISO time.  \\[default: now]")] = None,  # noqa: E501
     now: Now = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip

@@ -133,10 +133,8 @@ def purge(
     except KeyboardInterrupt:
         screen.note(_stopped(work, before))
         raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(records.line({"tenant_id": tenant, "purged": work.met, "left": behind.jobs}))
-    else:
-        _tell(work, before, time.monotonic() - began)
+    record = {"tenant_id": tenant, "purged": work.met, "left": behind.jobs}
+    typer.echo(records.line(record) if as_json else _told(work, before, time.monotonic() - began))
     if not behind.empty:
         screen.note(_came_in(behind))
         raise typer.Exit(1)
@@ -172,13 +170,13 @@ def _show(found: TenantCount) -> None:
     screen.show(screen.console(), heading, tenant_list.counted(found))
 
 
-def _tell(work: tenant_purge.Purge, before: TenantCount, seconds: float) -> None:
-    typer.echo()
+def _told(work: tenant_purge.Purge, before: TenantCount, seconds: float) -> str:
     name = tenant_list.named(before.tenant_id)
     more = ", and what was enqueued meanwhile," if work.met > before.jobs else ""
-    typer.echo(f"{name} is purged: {before.jobs:,} jobs{more} with all that belonged to them, in {seconds:.1f}s")
+    said = f"\n{name} is purged: {before.jobs:,} jobs{more} with all that belonged to them, in {seconds:.1f}s"
     if running := before.rows["leases"]:
-        typer.echo(f"{running:,} were running: they lost their lease, and what their handlers write is rolled back")
+        said += f"\n{running:,} were running: they lost their lease, and what their handlers write is rolled back"
+    return said
 
 
 def _stopped(work: tenant_purge.Purge, before: TenantCount) -> str:

@@ -83,7 +83,8 @@ class Top:
         notes = [self._trouble] if self._trouble else []
         if self.pause > self._interval:
             notes.append(f"a look took {seconds(self._glimpse.took)}: every {seconds(self.pause)}")
-        return top_page.page(self._glimpse, self._before, shown(self._engine.url), notes, size)
+        place = shown(self._engine.url).partition("://")[2]
+        return top_page.page(self._glimpse, self._before, place, notes, size)
 
     def run(self, console: Console) -> None:
         """Draw and look until somebody presses q."""

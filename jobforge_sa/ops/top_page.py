@@ -24,7 +24,7 @@ GREY = "bright_black"
 class Section:
     """A table of which the first rows are shown: a column of numbers is narrow, one of names is cut."""
 
-    columns: Sequence[tuple[str, bool]]  # its heading, and whether it may be cut
+    columns: Sequence[tuple[str, int]]  # its heading, and its share of the room, cut there; 0: as wide as it is
     rows: Sequence[Sequence[Text]]
     empty: str
 
@@ -33,10 +33,10 @@ class Section:
         if not self.rows:
             return Text(self.empty, GREY)
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
-        for number, (name, cut) in enumerate(self.columns):
+        for number, (name, part) in enumerate(self.columns):
             made.add_column(
-                name, no_wrap=True, overflow="ellipsis", ratio=1 if cut else None,
-                justify="left" if cut or not number else "right",
+                name, no_wrap=True, overflow="ellipsis", ratio=part or None, min_width=8 if part else None,
+                justify="left" if part or not number else "right",
             )  # fmt: skip
         for row in self.rows[:rows]:
             made.add_row(*row)
@@ -79,8 +79,10 @@ def share(needs: Sequence[int], lines: int) -> list[int]:
 def _head(glimpse: Glimpse, before: Glimpse | None, place: str, notes: Sequence[str]) -> list[Text]:
     lost = sum(one.alive_until <= glimpse.now for one in glimpse.workers)
     lives = len(glimpse.workers) - lost
-    first = Text.assemble(("jobforge top  ", "bold"), f"{place}  ", (f"Postgres {glimpse.version.split()[0]}  ", GREY))
-    first.append(times.second(glimpse.now), GREY)
+    clock = glimpse.now.astimezone(dt.UTC).strftime("%H:%M:%S UTC")
+    first = Text.assemble(
+        ("jobforge top", "bold"), f"  {clock}  {place}", (f"  Postgres {glimpse.version.split()[0]}", GREY)
+    )
     second = Text.assemble(("workers ", GREY), (f"{lives:,}", "" if lives else "bold red"))
     second.append(f", {lost:,} lost" if lost else "", "bold red")
     for name in ("queued", "scheduled", "running"):
@@ -103,12 +105,12 @@ def _sum(glimpse: Glimpse, name: str) -> Text:
 
 def _queues(glimpse: Glimpse) -> Section:
     columns = (
-        ("QUEUE", True),
-        ("QUEUED", False),
-        ("OLDEST", False),
-        ("SCHED", False),
-        ("RUNNING", False),
-        ("WORKERS", False),
+        ("QUEUE", 1),
+        ("QUEUED", 0),
+        ("OLDEST", 0),
+        ("SCHED", 0),
+        ("RUNNING", 0),
+        ("WORKERS", 0),
     )
     rows = []
     for one in sorted(glimpse.queues, key=lambda one: (-(one.queued + one.suspects), -one.running, one.name)):
@@ -131,9 +133,7 @@ def _tenants(glimpse: Glimpse) -> Section:
             Text(screen.one_line(one.tenant_id)), Text("~", GREY).append_text(queued) if one.sampled else queued,
             _number(one.running, "running"), Text("paused" if one.paused_at else "", "magenta"),
         ))  # fmt: skip
-    return Section(
-        (("TENANT", True), ("QUEUED", False), ("RUNNING", False), ("", False)), rows, "no tenant waits or runs"
-    )
+    return Section((("TENANT", 1), ("QUEUED", 0), ("RUNNING", 0), ("", 0)), rows, "no tenant waits or runs")
 
 
 def _running(glimpse: Glimpse, width: int) -> Section:
@@ -144,7 +144,7 @@ def _running(glimpse: Glimpse, width: int) -> Section:
         )
         for one in glimpse.running
     ]  # fmt: skip
-    columns = [("RUNNING", False), ("TYPE", True), ("TENANT", True), ("FOR", False), ("WORKER", True)]
+    columns = [("RUNNING", 0), ("TYPE", 3), ("TENANT", 2), ("FOR", 0), ("WORKER", 2)]
     return _narrowed(Section(columns, rows, "nothing runs"), width)
 
 
@@ -157,7 +157,7 @@ def _deaths(glimpse: Glimpse, width: int) -> Section:
         )
         for one in glimpse.deaths
     ]  # fmt: skip
-    columns = [("DEAD", False), ("TYPE", True), ("TENANT", True), ("WHEN", False), ("ERROR", True)]
+    columns = [("DEAD", 0), ("TYPE", 3), ("TENANT", 2), ("WHEN", 0), ("ERROR", 6)]
     return _narrowed(Section(columns, rows, "nobody died of late"), width)
 
 
