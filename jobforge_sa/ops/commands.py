@@ -40,8 +40,8 @@ EPILOG = """\
 
 [bold]Exit status:[/bold] [bold]0[/bold] all is well.
 
-[bold]1[/bold] worker --once: an attempt failed; doctor: something is wrong; smoke: a part failed; jobs watch: one is dead \
-or canceled; tenants purge: jobs came in behind it; the reader of a pipe went away.
+[bold]1[/bold] worker --once: an attempt failed; doctor: something is wrong; smoke: a part failed; jobs watch: one is \
+dead or canceled; tenants purge: jobs came in behind it; the reader of a pipe went away.
 
 [bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see \
 stderr.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -45,7 +45,7 @@ def smoke(
     raise typer.Exit(work.status)
 
 
-def _record(step: Step) -> dict[str, object]:
+def _record(step: Step) -> dict[str, Any]:
     return dataclasses.asdict(step) | {"seconds": round(step.seconds, 3)}
 
 

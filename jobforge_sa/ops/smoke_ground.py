@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -168,14 +168,21 @@ class Ground:
 
     def take_leave(self, worker: uuid.UUID) -> None:
         """A worker is no more."""
-        silent: dict[str, object] = dict.fromkeys(("runs", "name", "queues", "types"))
-        self._work(calls.HEARTBEAT_JOBS, silent | {"worker_id": worker, "alive": dt.timedelta(0)})
+        values = {
+            "worker_id": worker,
+            "alive": dt.timedelta(0),
+            "runs": None,
+            "name": None,
+            "queues": None,
+            "types": None,
+        }
+        self._work(calls.HEARTBEAT_JOBS, values)
 
-    def _work(self, statement: str, values: dict[str, object]) -> Sequence[Any]:
+    def _work(self, statement: str, values: Mapping[str, object]) -> Sequence[Any]:
         engine = self.worker.execution_options(isolation_level="READ COMMITTED")
         with database.translated(engine, "jobforge_worker"), engine.begin() as connection:
             connection.execute(calls.LIMIT, {"limit": LIMIT})
-            return connection.exec_driver_sql(statement, values).all()
+            return connection.exec_driver_sql(statement, dict(values)).all()
 
     # -- as an administrator -----------------------------------------------------------
 
