@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobforge_sa import TenantKey
 from jobforge_sa.ops import database as databases
 from jobforge_sa.ops.smoke import Smoke, Step
 from jobforge_sa.ops.smoke_ground import Ground
+from jobforge_sa.tenant import KEY_VARIABLE
 from tests.acceptance.cli import inside, refused
 from tests.fix_postgres import Database
+from tests.security.pgbouncer import pgbouncer
 
 PARTS = ["schema", "enqueue", "isolation", "cancel", "claim", "pause", "run", "rescue", "clean-up"]
 TABLES = (
@@ -125,4 +128,18 @@ def test_an_interrupt_leaves_nothing_either(database: Database) -> None:
     with pytest.raises(KeyboardInterrupt):
         work.run(interrupt)
     assert [step.step for step in work.steps] == [*PARTS[:5], "clean-up"]
+    assert left(database) == {}
+
+
+def test_it_works_behind_pgbouncer_where_tenants_are_signed(database: Database) -> None:
+    key = TenantKey.generate("k")
+    with database.engine().begin() as connection:
+        connection.execute(sa.text("select jobforge.add_tenant_key('k', :secret)"), {"secret": key.secret})
+        connection.exec_driver_sql("select jobforge.use_tenancy('signed')")
+    refused(inside(database.url("jf_app"), "smoke", status=2), KEY_VARIABLE)
+    with pgbouncer(database) as bouncer:
+        urls = {user: bouncer.url(f"jf_{user}").render_as_string() for user in ("app", "worker", "admin")}
+        arguments = [f"--url={urls['app']}", f"--worker-url={urls['worker']}", f"--admin-url={urls['admin']}"]
+        done = inside(None, "smoke", *arguments, **{KEY_VARIABLE: key.text()})  # type: ignore[arg-type]
+    assert "9 passed" in done.stdout
     assert left(database) == {}
