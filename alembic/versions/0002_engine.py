@@ -82,6 +82,7 @@ FUNCTIONS = (
     "impact_of_job",
     "await_job",
     "list_jobs",
+    "job_stats",
     "pause_tenant",
     "resume_tenant",
     "limit_tenant",

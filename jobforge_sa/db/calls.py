@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Double,
     Integer,
     LargeBinary,
     Text,
@@ -191,6 +192,18 @@ LIST_JOBS = Call(
         "cursor": "uuid",
     },
     _JOB,
+)
+JOB_STATS = Call(
+    "job_stats",
+    {"since": "timestamptz", "type": "text", "queue": "text", "limit": "int4"},
+    (
+        column("type", Text()),
+        column("queue", Text()),
+        *(column(name, BigInteger()) for name in ("succeeded", "failed", "lost", "dead", "canceled")),
+        *(column(name, Double()) for name in ("run_p50", "run_p95", "run_max", "wait_p50", "wait_p95")),
+        column("looked_at", BigInteger()),
+        column("back_to", DateTime(timezone=True)),
+    ),
 )
 FITS: Final = "select revision, serves from jobforge.schema_version()"
 # beside it: does the database look at tokens, do policies bind this login, who is it, which process of the server's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
 from pathlib import Path
@@ -28,8 +29,11 @@ from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.replay_commands import replay
 from jobforge_sa.ops.retention_commands import prune, retention
+from jobforge_sa.ops.smoke_command import smoke
+from jobforge_sa.ops.stats_command import stats
 from jobforge_sa.ops.tenancy_commands import tenancy
 from jobforge_sa.ops.tenant_commands import tenants
+from jobforge_sa.ops.top import top
 
 log = logging.getLogger("jobforge_sa.cli")
 
@@ -37,11 +41,17 @@ EPILOG = """\
 [bold]Database:[/bold] --url, else JOBFORGE_DATABASE_URL, else DATABASE_URL: postgresql://user:password@host/database
 
 [bold]Exit status:[/bold] [bold]0[/bold] all is well.
-[bold]1[/bold] worker --once, and an attempt failed; doctor, and something is wrong; tenants purge, and jobs came in
-behind it; replay run or impact compare, and there is a difference; a pipe whose reader went away.
-[bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see
+
+[bold]1[/bold] worker --once: an attempt failed; doctor: something is wrong; smoke: a part failed; jobs watch: one is \
+dead or canceled; replay run, impact compare: there is a difference; tenants purge: jobs came in behind it; the reader \
+of a pipe went away.
+
+[bold]2[/bold] an argument, the configuration, the database, the job or tenant asked for is not as it should be: see \
 stderr.
-[bold]3[/bold] worker, and handlers were still running when the grace was over: their jobs went back to the queue.
+
+[bold]3[/bold] worker: handlers outlived the grace, and their jobs went back to the queue; smoke: a part was skipped; \
+jobs watch: the time was up.
+
 [bold]130[/bold] interrupted."""
 
 app = typer.Typer(
@@ -49,7 +59,6 @@ app = typer.Typer(
     help="Background jobs that commit with your data.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -65,6 +74,9 @@ app.command()(prune)
 app.command()(why)
 app.command("queues")(queues)
 app.command("workers")(workers)
+app.command()(stats)
+app.command()(top)
+app.command()(smoke)
 
 
 def _print_version(wanted: bool) -> None:
@@ -90,6 +102,7 @@ def migrate(
     to: Annotated[str, typer.Option("--to", metavar="REVISION", help="Up to this revision.")] = "head",
     down: Annotated[str | None, typer.Option("--down", metavar="REVISION", help="Down to this one, or `base`.")] = None,
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL for an empty database; touch nothing.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the schema up to date. Changes nothing where it is already."""
     if down is not None and (sql or to != "head"):
@@ -98,8 +111,9 @@ def migrate(
         )
     if sql:
         typer.echo(migration.script(to), nl=False)
-    else:
-        typer.echo(str(migration.move(database.engine(url), to if down is None else down, down=down is not None)))
+        return
+    moved = migration.move(database.engine(url), to if down is None else down, down=down is not None)
+    typer.echo(records.line(moved.record()) if as_json else str(moved))
 
 
 @app.command()
@@ -109,10 +123,13 @@ def revision(
     ),
     message: Annotated[str | None, typer.Option("--message", "-m", help="What the revision is called.")] = None,
     head: Annotated[str, typer.Option(help="Come behind this revision, where there are several heads.")] = "head",
+    as_json: Json = False,
 ) -> None:
     """Write a revision of your own Alembic history that brings our schema up to date. Needs no database."""
     written = host_revision.write(config, message=message, head=head)
-    if written.path is None:
+    if as_json:
+        typer.echo(records.line(dataclasses.asdict(written)))
+    elif written.path is None:
         typer.echo(f"the history has the schema jobforge at {written.after} (head) already")
     else:
         typer.echo(f"{screen.one_line(written.path)}: schema jobforge {written.before} -> {written.after}")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import sys
 import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.live import Live
 
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import ConfigurationError, JobForgeError
-from jobforge_sa.ops import database, job_list, job_page, records, screen, times, why_page
+from jobforge_sa.ops import database, job_list, job_page, records, screen, times, watch_page, why_page
+from jobforge_sa.ops.job_watch import Watch
 from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import changing, reading
 from jobforge_sa.types import JobInfo, JobState
@@ -90,13 +94,37 @@ def reschedule(
     job_ids: JobIds,
     url: Url = None,
     tenant: TenantName = None,
-    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 90s, 15m, 2h, 3d; or at an ISO time with a zone.  [default: now]")] = None,  # noqa: E501
+    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 90s, 15m, 2h, 3d; or at an ISO time with a zone.  \\[default: now]")] = None,  # noqa: E501
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Move waiting jobs to another time."""
     run_at, delay = _time(at)
     how = partial(Jobs.reschedule, run_at=run_at, delay=delay)
     _change(url, tenant, job_ids, how, as_json=as_json)
+
+
+@jobs.command()
+def watch(
+    job_ids: JobIds,
+    url: Url = None,
+    tenant: TenantName = None,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Exit 3 when they have not ended by then: 90s, 15m.")] = None,  # noqa: E501
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Follow jobs until they end. Exit 0 when all succeeded, 1 when one is dead or canceled."""
+    seconds = None if timeout is None else times.duration(timeout).total_seconds()
+    work = Watch(database.engine(url), tenant, job_ids, seconds, screen.note)
+    console = screen.console()
+    if console.is_terminal and not as_json:
+        with Live(console=console, auto_refresh=False) as live:
+            for seen in work.looks():
+                live.update(watch_page.table(seen, console.width), refresh=True)
+    else:
+        _tell_changes(console, work, as_json=as_json)
+    if not work.ended:
+        screen.note(f"not all have ended within {timeout}; they go on")
+        raise typer.Exit(3)
+    raise typer.Exit(int(any(state != JobState.SUCCEEDED for state in work.states)))
 
 
 def why(
@@ -136,6 +164,19 @@ def _change(
         typer.echo(records.line(records.job(after)) if as_json else _told(before, after))
     if refused:
         raise typer.Exit(2)
+
+
+def _tell_changes(console: Console, work: Watch, *, as_json: bool) -> None:
+    before: dict[uuid.UUID, JobInfo] = {}
+    for seen in work.looks():
+        for job_id, job in seen.jobs.items():
+            if watch_page.changed(before.get(job_id), job):
+                if as_json:
+                    typer.echo(records.line(records.job(job)))
+                else:
+                    screen.show(console, watch_page.line(seen, before.get(job_id), job_id))
+        sys.stdout.flush()
+        before = dict(seen.jobs)
 
 
 def _told(before: JobInfo, after: JobInfo) -> str:

@@ -23,6 +23,10 @@ class Move:
     after: str
     asked: str
 
+    def record(self) -> dict[str, object]:
+        """A line of JSON."""
+        return {"database": self.place, "before": self.before, "after": self.after, "head": migrate.head()}
+
     def __str__(self) -> str:
         head = migrate.head()
         named = f"{self.after} (head)" if self.after == head else self.after

@@ -7,17 +7,19 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, DateTime, Engine, func, select
 from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls, role
+from jobforge_sa.enqueue import fit
+from jobforge_sa.enqueue.answers import translated
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import JobNotFound, TenantRequired
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import database
-from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of
+from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of, named
 from jobforge_sa.types import JobInfo
 
 
@@ -30,8 +32,9 @@ class Reader:
         if admin and tenant is not None:
             session.execute(calls.ACT_FOR, {"tenant_id": name_of(tenant)})
         if tenant is not None and not admin and not os.environ.get(KEY_VARIABLE):
-            _require_plain(session)
-        self.jobs = Jobs(session, tenant=None if admin or tenant is None else proved(tenant))
+            require_plain(session)
+        self._named = None if admin or tenant is None else named(proved(tenant))
+        self.jobs = Jobs(session, tenant=self._named)
         self.sees_all = admin and tenant is None
         self.tenant = tenant
         self._now: dt.datetime | None = None
@@ -54,6 +57,13 @@ class Reader:
         except JobNotFound:
             self.require_sight()
             raise
+
+    def rows(self, call: calls.Call, **values: object) -> Sequence[Any]:
+        """What a function answers that is no method of `Jobs`, under the tenant."""
+        connection = self.session.connection()
+        with translated(connection):
+            fit.look(connection, strict=False, tenant=self._named)
+            return connection.execute(call.statement(self._named), call.values(self._named, **values)).all()
 
     def attempts(self, job_id: uuid.UUID) -> Sequence[Attempt]:
         """The ended runs of a job, in their order."""
@@ -127,7 +137,7 @@ def changing(target: Engine, tenant: str | None, job_id: uuid.UUID) -> Iterator[
         yield reader.jobs, before
 
 
-def _require_plain(session: Session) -> None:
+def require_plain(session: Session) -> None:
     """Tell nothing found from nothing to be seen: where tenants are signed, one without a token has no jobs.
 
     Raises:

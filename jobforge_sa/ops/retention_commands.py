@@ -25,7 +25,8 @@ retention = typer.Typer(
     invoke_without_command=True,
 )
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="succeeded, dead, canceled, result or idempotency_key.")]
+KINDS = ["succeeded", "dead", "canceled", "result", "idempotency_key"]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", autocompletion=lambda: KINDS)]
 EVER = "forever"
 
 
@@ -55,11 +56,13 @@ def change(
     keep: Annotated[str, typer.Argument(metavar="TIME", help=f"90s, 15m, 2h, 3d, 1w; or {EVER}.")],
     task_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of this type only.")] = None,
     url: Url = None,
+    as_json: Json = False,
 ) -> None:
     """Keep a kind for so long, also what is there already."""
     wanted = None if keep == EVER else times.duration(keep)
     with administering(database.engine(url or context.obj)) as session:
-        typer.echo(_said(Retention(session).set(kind, wanted, type=task_type)))
+        kept = Retention(session).set(kind, wanted, type=task_type)
+    typer.echo(records.line(dataclasses.asdict(kept)) if as_json else _said(kept))
 
 
 @retention.command("drop")
@@ -68,13 +71,17 @@ def forget(
     kind: Kind,
     task_type: Annotated[str, typer.Option("--type", metavar="TYPE", help="The type that is to differ no more.")],
     url: Url = None,
+    as_json: Json = False,
 ) -> None:
     """Keep a type's as long as everybody's again."""
     with administering(database.engine(url or context.obj)) as session:
         known = Retention(session).drop(kind, task_type)
     if not known:
         raise ConfigurationError(f"nothing is said of {kind} of the type {task_type}", cure="look: jobforge retention")
-    typer.echo(f"{kind} of the type {screen.one_line(task_type)}: as every type")
+    if as_json:
+        typer.echo(records.line({"kind": kind, "type": task_type, "dropped": True}))
+    else:
+        typer.echo(f"{kind} of the type {screen.one_line(task_type)}: as every type")
 
 
 def prune(

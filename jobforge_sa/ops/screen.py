@@ -77,10 +77,19 @@ def coloured(word: str, styles: dict[str, str]) -> Text:
     return Text(word, styles.get(word, ""))
 
 
+def note(text: str) -> None:
+    """Say on stderr what is no answer: what comes next, what was met on the way."""
+    _stderr().print(safe(text))
+
+
 def refuse(error: JobForgeError) -> None:
     """Say on stderr what is wrong, and its cure."""
-    stderr = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    stderr = _stderr()
     message = safe(str(error).removesuffix(f"\n  cure: {error.cure}"))
     stderr.print(Text("error: ", "bold red").append(message, "not bold default"))
     if error.cure:
         stderr.print(Text("cure: ", "bold green").append(safe(error.cure), "not bold default"))
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -7,7 +7,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
@@ -49,7 +48,7 @@ def show(
     if found.keys:
         screen.show(screen.console(), "", _table(found))
     elif found.keys is None:
-        _note("\nits keys are shown to the login that migrates only: --url")
+        screen.note("\nits keys are shown to the login that migrates only: --url")
     else:
         typer.echo("\nno keys; to make one: jobforge tenancy add-key")
 
@@ -57,19 +56,23 @@ def show(
 @tenancy.command("add-key")
 def add_key(
     context: typer.Context,
-    key_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Its id.  [default: the day]")] = None,
+    key_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Its id.  \\[default: the day]")] = None,
     url: Url = None,
+    as_json: Json = False,
 ) -> None:
     """Make a key, and print it this once, as the variable that applications take. It signs from now on."""
     key, found = tenancies.add_key(_engine(context, url), key_id)
     old = [one.key_id for one in found.keys or () if one.accepted and one.key_id != key.id]
-    _note(f"The key {key.id}, shown this once: the database cannot give it back. Keep it as secret as a password.")
-    typer.echo(f"{KEY_VARIABLE}={key.text()}")
-    _note("Give it to all applications: TenantKey.from_environment() reads it. Workers need none.")
+    screen.note(
+        f"The key {key.id}, shown this once: the database cannot give it back. Keep it as secret as a password."
+    )
+    record = {"key_id": key.id, "variable": KEY_VARIABLE, "value": key.text()}
+    typer.echo(records.line(record) if as_json else f"{KEY_VARIABLE}={key.text()}")
+    screen.note("Give it to all applications: TenantKey.from_environment() reads it. Workers need none.")
     if not found.signed:
-        _note("When all of them sign: jobforge tenancy signed")
+        screen.note("When all of them sign: jobforge tenancy signed")
     if old:
-        _note(
+        screen.note(
             f"Then retire the old: jobforge tenancy retire-key {old[0]} --at 1h   "
             "(handlers that run until then have a token of it)"
         )
@@ -80,26 +83,30 @@ def retire_key(
     context: typer.Context,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
     url: Url = None,
-    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 15m, 2h, 1d; or at an ISO time.  [default: now]")] = None,  # noqa: E501
+    at: Annotated[str | None, typer.Option(metavar="WHEN", help="In 15m, 2h, 1d; or at an ISO time.  \\[default: now]")] = None,  # noqa: E501
     now: Now = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Refuse a key's tokens, now or from a time on. It cannot be taken back."""
     found = tenancies.retire_key(_engine(context, url), key_id, at, force=now)
     key = next(one for one in found.keys or () if one.key_id == key_id)
     assert key.retired_at is not None
     when, ago = times.second(key.retired_at), times.ago(key.retired_at, found.now)
-    typer.echo(f"tokens of the key {key_id} are refused from {when} on ({ago})")
+    if as_json:
+        typer.echo(records.line(dataclasses.asdict(key)))
+    else:
+        typer.echo(f"tokens of the key {key_id} are refused from {when} on ({ago})")
 
 
 @tenancy.command("signed")
-def use_signed(context: typer.Context, url: Url = None, now: Now = False) -> None:
+def use_signed(context: typer.Context, url: Url = None, now: Now = False, as_json: Json = False) -> None:
     """Let a tenant count only with a token. Whoever sends none reads and writes nothing from then on."""
     tenancies.use(_engine(context, url), "signed", force=now)
-    typer.echo(f"tenancy is signed: {MEANS['signed']}")
+    _say("signed", as_json=as_json)
 
 
 @tenancy.command("plain")
-def use_plain(context: typer.Context, url: Url = None, yes: Yes = False) -> None:
+def use_plain(context: typer.Context, url: Url = None, yes: Yes = False, as_json: Json = False) -> None:
     """Take tenants at their word again. It opens what was closed, and so it asks."""
     engine = _engine(context, url)
     with tenancies.owning(engine) as connection:
@@ -107,7 +114,11 @@ def use_plain(context: typer.Context, url: Url = None, yes: Yes = False) -> None
     if signed and not yes:
         _confirm()
     tenancies.use(engine, "plain")
-    typer.echo(f"tenancy is plain: {MEANS['plain']}")
+    _say("plain", as_json=as_json)
+
+
+def _say(found: str, *, as_json: bool) -> None:
+    typer.echo(records.line({"tenancy": found}) if as_json else f"tenancy is {found}: {MEANS[found]}")
 
 
 def _confirm() -> None:
@@ -137,7 +148,3 @@ def _standing(key: Key) -> Text:
         return Text("accepted, signs" if key.signs else "accepted", "green")
     when = times.second(key.retired_at)
     return Text(f"accepted until {when}", "yellow") if key.accepted else Text(f"refused since {when}", "bright_black")
-
-
-def _note(text: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)

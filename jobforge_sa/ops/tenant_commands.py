@@ -17,7 +17,7 @@ from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, progress, records, screen, tenant_export, tenant_list, tenant_purge, times
 from jobforge_sa.ops.options import Json, Url, Yes
 from jobforge_sa.ops.reader import administering, moment
-from jobforge_sa.tenants import TenantCount, Tenants
+from jobforge_sa.tenants import TenantCount, Tenants, TenantStatus
 
 tenants = typer.Typer(
     help="Look at tenants; pause, limit, export and purge them. The login is a member of jobforge_admin.",
@@ -43,25 +43,24 @@ def list_tenants(url: Url = None, as_json: Json = False) -> None:
 
 
 @tenants.command()
-def pause(tenant: Name, url: Url = None) -> None:
+def pause(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     """Let claims pass a tenant over: what runs goes on, what is enqueued waits."""
     with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         status, now = Tenants(session).pause(tenant), moment(session)
     ago = times.ago(status.paused_at or now, now)
-    typer.echo(f"{tenant_list.named(tenant)}: paused ({ago}); what runs goes on, what is enqueued waits")
-    _say_unknown(unknown, tenant)
+    _say(status, f"paused ({ago}); what runs goes on, what is enqueued waits", unknown=unknown, as_json=as_json)
 
 
 @tenants.command()
-def resume(tenant: Name, url: Url = None) -> None:
+def resume(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     """Let its jobs be claimed again."""
     with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         paused = any(one.tenant_id == tenant and one.paused_at for one in Tenants(session).list())
-        Tenants(session).resume(tenant)
-    typer.echo(f"{tenant_list.named(tenant)}: {'resumed' if paused else 'was not paused'}; its jobs are claimed")
-    _say_unknown(unknown, tenant)
+        status = Tenants(session).resume(tenant)
+    said = f"{'resumed' if paused else 'was not paused'}; its jobs are claimed"
+    _say(status, said, unknown=unknown, as_json=as_json)
 
 
 @tenants.command()
@@ -69,15 +68,15 @@ def limit(
     tenant: Name,
     quota: Annotated[str, typer.Argument(metavar="N|none", help="So many jobs may be scheduled or queued.")],
     url: Url = None,
+    as_json: Json = False,
 ) -> None:
     """Give a tenant a quota of waiting jobs, or none. What waits already stays."""
     wanted = _quota(quota)
     with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
-        Tenants(session).limit(tenant, wanted)
+        status = Tenants(session).limit(tenant, wanted)
     said = "no quota" if wanted is None else f"at most {wanted:,} jobs may wait; an enqueue over that is refused"
-    typer.echo(f"{tenant_list.named(tenant)}: {said}")
-    _say_unknown(unknown, tenant)
+    _say(status, said, unknown=unknown, as_json=as_json)
 
 
 @tenants.command()
@@ -85,7 +84,7 @@ def count(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     """Count what is kept of a tenant."""
     found = tenant_purge.count(database.engine(url), tenant)
     if as_json:
-        typer.echo(records.line({"tenant_id": found.tenant_id, "counts": dict(sorted(found.rows.items()))}))
+        typer.echo(records.line(_record(found)))
     elif found.empty:
         typer.echo(f"nothing is kept of the tenant {tenant_list.named(tenant)}")
     else:
@@ -104,7 +103,7 @@ def export(
     """Write all that is kept of a tenant as JSON lines: the tenant first, then its jobs, oldest first."""
     written = tenant_export.write(database.engine(url), tenant, out, force=force)
     if out is not None:
-        _note(f"{tenant_list.named(tenant)}: {written:,} jobs written to {screen.one_line(out)}")
+        screen.note(f"{tenant_list.named(tenant)}: {written:,} jobs written to {screen.one_line(out)}")
 
 
 @tenants.command()
@@ -113,28 +112,31 @@ def purge(
     url: Url = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; delete nothing.")] = False,
     yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Delete all that is kept of a tenant. It can be stopped at any time, and run again."""
     engine = database.engine(url)
     before = tenant_export.known(tenant_purge.count(engine, tenant))
-    _show(before)
+    if not as_json:
+        _show(before)
     if dry_run:
-        typer.echo("\nnothing was deleted: --dry-run")
+        typer.echo(records.line(_record(before)) if as_json else "\nnothing was deleted: --dry-run")
         return
     if not yes:
         tenant_purge.confirm(tenant)
     work = tenant_purge.Purge(engine, tenant)
-    typer.echo()
     began = time.monotonic()
+    console = Console(stderr=True) if as_json else screen.console()
     try:
-        with progress.shown(screen.console(), "deleted", before.jobs, lines=True) as report:
+        with progress.shown(console, "deleted", before.jobs, lines=not as_json) as report:
             behind = work.run(report)
     except KeyboardInterrupt:
-        _note(_stopped(work, before))
+        screen.note(_stopped(work, before))
         raise typer.Exit(130) from None
-    _tell(work, before, time.monotonic() - began)
+    record = {"tenant_id": tenant, "purged": work.met, "left": behind.jobs}
+    typer.echo(records.line(record) if as_json else _told(work, before, time.monotonic() - began))
     if not behind.empty:
-        _note(_came_in(behind))
+        screen.note(_came_in(behind))
         raise typer.Exit(1)
 
 
@@ -151,13 +153,16 @@ def _unknown(session: Session, tenant: str) -> bool:
     return Tenants(session).count(tenant).empty
 
 
-def _say_unknown(unknown: bool, tenant: str) -> None:
+def _say(status: TenantStatus, said: str, *, unknown: bool, as_json: bool) -> None:
+    """What holds for a tenant now; and whether nothing is kept of it, for its name may be misspelt."""
+    name = tenant_list.named(status.tenant_id)
+    typer.echo(records.line(dataclasses.asdict(status)) if as_json else f"{name}: {said}")
     if unknown:
-        _note(f"note: nothing is kept of {tenant_list.named(tenant)} so far; compare its name, if you expected jobs")
+        screen.note(f"note: nothing is kept of {name} so far; compare its name, if you expected jobs")
 
 
-def _note(text: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)
+def _record(found: TenantCount) -> dict[str, object]:
+    return {"tenant_id": found.tenant_id, "counts": dict(sorted(found.rows.items()))}
 
 
 def _show(found: TenantCount) -> None:
@@ -165,12 +170,13 @@ def _show(found: TenantCount) -> None:
     screen.show(screen.console(), heading, tenant_list.counted(found))
 
 
-def _tell(work: tenant_purge.Purge, before: TenantCount, seconds: float) -> None:
+def _told(work: tenant_purge.Purge, before: TenantCount, seconds: float) -> str:
     name = tenant_list.named(before.tenant_id)
     more = ", and what was enqueued meanwhile," if work.met > before.jobs else ""
-    typer.echo(f"{name} is purged: {before.jobs:,} jobs{more} with all that belonged to them, in {seconds:.1f}s")
+    said = f"\n{name} is purged: {before.jobs:,} jobs{more} with all that belonged to them, in {seconds:.1f}s"
     if running := before.rows["leases"]:
-        typer.echo(f"{running:,} were running: they lost their lease, and what their handlers write is rolled back")
+        said += f"\n{running:,} were running: they lost their lease, and what their handlers write is rolled back"
+    return said
 
 
 def _stopped(work: tenant_purge.Purge, before: TenantCount) -> str:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import threading
 from contextvars import copy_context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from jobforge_sa.db import pooler
-from jobforge_sa.results.look import Waiting
 from jobforge_sa.worker.link import cut
 
 R = TypeVar("R")
+T = TypeVar("T", covariant=True)
+
+
+class Look(Protocol[T]):
+    """What is looked for."""
+
+    def limit(self) -> float:
+        """Seconds that the look has which begins now."""
+        ...
+
+    def look(self, connection: Connection) -> T:
+        """Look, in a transaction that commits."""
+        ...
 
 
 class Glance(Generic[R]):
@@ -23,15 +35,15 @@ class Glance(Generic[R]):
     soon as it has got something. Its place in the pool is free again either way.
     """
 
-    def __init__(self, engine: Engine, waiting: Waiting[R]) -> None:
+    def __init__(self, engine: Engine, waiting: Look[R]) -> None:
         self._engine, self._waiting = engine, waiting
         self._lock = threading.Lock()
         self._wire: Any = None  # the driver's connection, while it is this look's
         self._left = False
-        self._answers: list[tuple[R] | None] = []
+        self._answers: list[R] = []
         self._error: BaseException | None = None
 
-    def answer(self) -> tuple[R] | None:
+    def answer(self) -> R:
         """What was found.
 
         Raises:

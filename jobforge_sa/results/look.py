@@ -80,7 +80,7 @@ class Waiting(Generic[R]):
         Raises:
             Exception: the error itself, where it is an answer.
         """
-        if not _unanswered(error):
+        if not unanswered(error):
             raise error
         self._failures += 1
         trouble: BaseException = getattr(error, "orig", None) or error  # SQLAlchemy's own shows tokens of tenants
@@ -161,7 +161,7 @@ class Waiting(Generic[R]):
             ) from error
 
 
-def _unanswered(error: Exception) -> bool:
+def unanswered(error: Exception) -> bool:
     """Whether there was no answer: a server or a wire that is gone, a full pool, a limit. Of whatever driver."""
     if isinstance(error, JobForgeError):
         return False

@@ -78,6 +78,13 @@ def test_a_page_of_list_jobs_reads_no_more_for_a_tenant_with_many(
     assert found < PAGE * LOOK * (PLACES if state is None else 1) + FEW
 
 
+@pytest.mark.parametrize(("user", "tenant"), [("jf_admin", ""), ("jf_one", "huge"), ("jf_app", "tenant-0077")])
+def test_statistics_read_the_newest_jobs_and_not_the_history(crowded: Database, user: str, tenant: str) -> None:
+    with crowded.engine(user).connect() as c:
+        found = read(c, tenant, f"select * from jobforge.job_stats(now() - interval '1 day', p_limit => {10 * PAGE})")
+    assert found < min(10 * PAGE, HAS.get(tenant, JOBS)) * 2 * LOOK + FEW  # a job, its attempts and its outcome
+
+
 @pytest.mark.parametrize("tenant", HAS)
 @pytest.mark.parametrize("state", MIX)
 def test_a_select_of_jobs_reads_the_tenants_own_and_nobody_elses(

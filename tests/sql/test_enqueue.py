@@ -480,3 +480,11 @@ def test_an_option_at_its_bound_is_taken(shared: Sql, option: str, value: object
 def test_run_at_and_delay_together_are_refused(shared: Sql) -> None:
     with refused("JF003", "run_at or delay"):
         shared("enqueue_job", tenant="a", type="t", run_at=dt.datetime(2100, 1, 1, tzinfo=UTC), delay=SECOND)
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_ten_thousand_jobs_in_a_call_are_no_more_than_ten_thousand_jobs_work(sql: Sql, keys: bool) -> None:
+    connection = sql.connect(tenant="a")
+    connection.execute("set local statement_timeout = '8s'")  # a join that loops takes 20 s and more, and this a second
+    jobs = [{"type": "t"} | ({"idempotency_key": str(n)} if keys else {}) for n in range(10_000)]
+    assert len(call(connection, "enqueue_jobs", jobs=Json(jobs))) == 10_000
