@@ -561,6 +561,7 @@ def test_no_look_at_the_work_reads_more_than_a_bounded_part_of_it(sql: Sql) -> N
         for node in nodes(top):
             read = (node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)) * node.get("Actual Loops", 1)
             assert read < MANY / 2, f"{check.name} reads {read} rows: {node['Node Type']}"
+    dba("truncate jobforge.jobs, jobforge.ready")(sql)  # the auditor would look at them all
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
