@@ -324,7 +324,8 @@ select j.item, j.answer, j.reason from patience p, lateral jobforge.complete_job
  where p.is is not null"""
 HEARTBEAT_JOBS: Final = """
 select signal, job_id, lease_token from jobforge.heartbeat_jobs(
-       %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[])"""
+       %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[],
+       %(connections)s)"""
 UPKEEP: Final = "select step, moved, jobs from jobforge.upkeep(%(worker_id)s, p_prune => false)"
 # a table that somebody has locked (VACUUM FULL) must not keep the next rescue waiting
 PRUNE_STEP: Final = """

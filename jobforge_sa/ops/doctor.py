@@ -22,7 +22,7 @@ from sqlalchemy import Connection, DateTime, Engine, column, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from jobforge_sa.db import calls, failures, role
+from jobforge_sa.db import calls, failures, pooler, role
 from jobforge_sa.errors import SchemaMismatch
 from jobforge_sa.ops import database, doctor_drift, tenancy, times
 from jobforge_sa.ops.reader import become_admin
@@ -31,10 +31,14 @@ _HERE = Path(__file__).parent
 _MANY = 20  # jobs that the auditor complains of; the rest is of the same kind
 _OLD = dt.timedelta(days=365)  # for a key of tenancy
 _PATIENCE = "60s"  # for one statement: the auditor reads all jobs
+_BRIEFLY = "200ms"  # for one lock: who stands in line behind a migration would never tell that it waits
+# a hot table that was empty at its last ANALYZE is taken for tiny; the work is looked at by index all the same
+_BY_INDEX = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
 _SKEW = dt.timedelta(seconds=5)
 _NAMING = "how tenants are named, and what signed tenancy needs"
 _ENTERS = "jobforge_app, with the right to use the schema,"
 _AUDITED = "whether each job stands in exactly one place"
+_AUDIT_BY_HAND = "call the function audit of the schema jobforge by hand, at a quieter hour"
 _GROUPS = ("server", "connection", "logins", "", "application", "signed")
 _WORK = "how the work goes: queues without workers, late jobs, leases that nobody takes back"
 _DRIFT = (
@@ -122,7 +126,7 @@ def run(connection: Connection, check: Check, *, signed: bool = False) -> list[F
 
 def pin(connection: Connection) -> None:
     """Set the search_path that the checks need, for this transaction; nobody else's functions are met on it."""
-    connection.execute(select(func.pg_catalog.set_config("search_path", "pg_catalog, pg_temp", True)))
+    _set(connection, "search_path", "pg_catalog, pg_temp")
 
 
 def why(name: str) -> str:
@@ -141,6 +145,7 @@ def examine(target: Engine) -> Report:
     with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
         connection = session.connection()
         pin(connection)
+        _set(connection, "lock_timeout", _BRIEFLY)
         asked = connection.exec_driver_sql(_read(_HERE / "doctor.sql").query).mappings().one()
         if not asked["migrated"]:
             raise failures.mismatch(None, None) or SchemaMismatch("there is no schema jobforge")
@@ -154,6 +159,7 @@ def examine(target: Engine) -> Report:
             found.append(_unseen("tenancy", _NAMING, _ENTERS))
         if not asked["sees_sessions"]:
             found.append(_unseen("old_snapshot", "sessions of other logins", "pg_read_all_stats"))
+        found += _pooled(connection)
         found += _old_key(connection)
         found += _skew(connection)
         if "jobforge_admin" not in asked["roles"]:
@@ -190,7 +196,7 @@ def _tried(connection: Connection, check: Check, *, signed: bool) -> list[Findin
         with connection.begin_nested():
             return run(connection, check, signed=signed)
     except DBAPIError as error:
-        return [Finding(check.name, Level.UNSEEN, "the catalog", _said(error), "")]
+        return [Finding(check.name, Level.UNSEEN, f"the check {check.name}", _said(error), "")]
 
 
 def _revision(connection: Connection, login: str) -> tuple[str | None, str | None, list[Finding]]:
@@ -251,8 +257,30 @@ def _as_admin(session: Session) -> list[Finding]:
     """Look at the work and ask the auditor, as the admin; for no longer than an operator waits."""
     become_admin(session)
     connection = session.connection()
-    connection.execute(select(func.pg_catalog.set_config("statement_timeout", _PATIENCE, True)))
-    return [one for check in checks("work") for one in _tried(connection, check, signed=False)] + _audit(session)
+    _set(connection, "statement_timeout", _PATIENCE)
+    for setting in _BY_INDEX:
+        _set(connection, setting, "off")
+    found = [one for check in checks("work") for one in _tried(connection, check, signed=False)]
+    for setting in _BY_INDEX:  # the auditor reads everything
+        _set(connection, setting, "on")
+    return found + _audit(session)
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    connection.execute(select(func.pg_catalog.set_config(name, value, True)))
+
+
+def _pooled(connection: Connection) -> list[Finding]:
+    """Look whether a pooler stands between. From here its session mode looks as its transaction mode does."""
+    backend_pid = connection.execute(select(func.pg_backend_pid())).scalar_one()
+    if not pooler.stands_between(connection.connection.driver_connection, backend_pid):
+        return []
+    detail = (
+        "it leads through a pooler, such as pgbouncer or Supavisor: a worker here does without LISTEN, and finds jobs"
+        " by polling, within a second; in transaction mode nothing may be prepared (prepare_threshold=None)"
+    )
+    remedy = "jobforge worker MODULE:FORGE --url postgresql://SERVER/DATABASE  # the server's own address"
+    return [Finding("pooler", Level.NOTE, "this connection", detail, remedy)]
 
 
 def _skew(connection: Connection) -> list[Finding]:
@@ -279,7 +307,9 @@ def _audit(session: Session) -> list[Finding]:
         with session.begin_nested():
             rows = session.execute(select(faults).limit(_MANY)).all()
     except DBAPIError as error:
-        return [Finding("audit", Level.UNSEEN, _AUDITED, _said(error), "")]
+        late = failures.sqlstate(error) == "57014"
+        said = f"the auditor reads all jobs, and had no time: {_PATIENCE}; {_AUDIT_BY_HAND}" if late else _said(error)
+        return [Finding("audit", Level.UNSEEN, _AUDITED, said, "")]
     return [
         Finding("audit", Level.ERROR, f"job {job_id}", fault, f"jobforge jobs show {job_id}") for job_id, fault in rows
     ]

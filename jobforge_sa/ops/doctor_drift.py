@@ -77,13 +77,23 @@ def find(connection: Connection, revision: str) -> list[Difference] | None:
 
 
 def cure(one: Difference, revision: str) -> str:
-    """Where it is written what the revision made: the file, and the line at which the first of the objects begins."""
+    """The command that restores a function; of all else, where it is written what the revision made."""
     file = MADE / f"{revision}.sql"
     begins = [f"-- {name}" for name in one.objects]
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if line in begins and _is_replaced(one):
+            end = next((end for end in range(number, len(lines)) if lines[end].startswith("-- ")), len(lines))
+            return f"sed -n '{number},{end}p' {file} | psql  # as revision {revision} made it"
         if line in begins:
             return f"restore it as revision {revision} made it, which is written in {file}:{number}"
     return f"drop it, or move it out of the schema; {file} has all that revision {revision} made"
+
+
+def _is_replaced(one: Difference) -> bool:
+    """Whether it is one function, which can be made again over what is there; that takes no right away."""
+    extra = any(line.startswith("grant ") for line in one.new)
+    return len(one.objects) == 1 and one.objects[0].startswith("function ") and not extra
 
 
 def _made(file: Path) -> dict[str, str]:

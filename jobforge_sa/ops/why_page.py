@@ -6,21 +6,29 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from jobforge_sa.ops import screen
 from jobforge_sa.types import JobInfo, Reason
 
 # what an operator does next, by code; where there is nothing to do there is none
+_MENDED = ("jobforge jobs show {job}", "jobforge jobs retry {job}  # when its cause is mended")
 NEXT = {
-    "tenant_paused": "jobforge tenants resume {tenant}",
-    "no_worker": "jobforge worker MODULE:FORGE --queue {queue}",
-    "unknown_type": "jobforge worker MODULE:FORGE --queue {queue}, of an application that has the task {type}",
-    "attempts_used": "jobforge jobs retry {job}",
-    "crashed": "jobforge jobs show {job}, and when its cause is mended: jobforge jobs retry {job}",
-    "final": "jobforge jobs show {job}, and when its cause is mended: jobforge jobs retry {job}",
-    "delayed": "jobforge jobs reschedule {job}",
-    "retry": "jobforge jobs reschedule {job}",
+    "tenant_paused": ("jobforge tenants resume {tenant}",),
+    "no_worker": ("jobforge worker MODULE:FORGE --queue {queue}",),
+    "unknown_type": ("jobforge worker MODULE:FORGE --queue {queue}  # of an application that has the task {type}",),
+    "suspect": ("jobforge jobs show {job}",),
+    "overdue": ("jobforge worker MODULE:FORGE --queue {queue}",),
+    "worker_lost": ("jobforge worker MODULE:FORGE --queue {queue}",),
+    "attempts_used": _MENDED,
+    "crashed": _MENDED,
+    "final": _MENDED,
+    "canceled_waiting": ("jobforge jobs retry {job}",),
+    "canceled_running": ("jobforge jobs retry {job}",),
+    "delayed": ("jobforge jobs reschedule {job}  # to now",),
+    "snoozed": ("jobforge jobs reschedule {job}  # to now",),
+    "retry": ("jobforge jobs reschedule {job}  # to now",),
 }
 
 
@@ -31,8 +39,8 @@ def parts(job: JobInfo, reasons: Sequence[Reason]) -> Iterator[RenderableType]:
         (f"  of {screen.one_line(job.tenant_id)}, queue {screen.one_line(job.queue)}\n", "bright_black"),
     )  # fmt: skip
     for number, reason in enumerate(reasons):
-        yield Text.assemble("  ", (screen.one_line(reason.says, 600), "bold" if number == 0 else ""))
-    commands = [NEXT[reason.code] for reason in reasons if reason.code in NEXT]
+        yield Padding(Text(screen.one_line(reason.says, 600), "bold" if number == 0 else ""), (0, 0, 0, 2))
+    commands = [command for reason in reasons for command in NEXT.get(reason.code, ())]
     if commands:
         yield ""
     for command in dict.fromkeys(commands):

@@ -27,7 +27,7 @@ class Heartbeat(Service):
 
     def __init__(
         self, engine: Engine, runs: Runs, *, worker_id: uuid.UUID, lease: dt.timedelta, name: str, queues: list[str],
-        types: list[str], listens: bool, claim_in_doubt: Callable[[], float],
+        types: list[str], connections: int, listens: bool, claim_in_doubt: Callable[[], float],
     ) -> None:  # fmt: skip
         super().__init__(engine)
         self._runs = runs
@@ -44,6 +44,7 @@ class Heartbeat(Service):
             "name": name,
             "queues": queues,
             "types": types,
+            "connections": connections,
         }
 
     def step(self) -> None:

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
+THREADS = 4  # of its own that have a connection, beside the listener: heartbeat, upkeep, reporter, claimer
+
+
 class Worker:
     """Runs the jobs of a registry's tasks.
 
@@ -279,6 +282,7 @@ class Worker:
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=process_name(),
             queues=list(self.queues), types=list(self._forge.tasks), listens=self._listen,
+            connections=THREADS + self._listen + sum(self.queues.values()),
             claim_in_doubt=lambda: self._claimer.in_doubt,
         )  # fmt: skip
         self._deadlines = Deadlines(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,9 +175,11 @@ def test_what_no_check_knows_is_drift(closed: Database) -> None:
     assert "ERROR  drift" in said
     assert "This is not what the revision made, which was reviewed and tested." in said
     assert "function jobforge.current_tenant: it is without STABLE PARALLEL SAFE" in said
-    assert f"cure: restore it as revision {migrate.head()} made it, which is written in " in said
-    written, _, line = said.partition("which is written in ")[2].splitlines()[0].rpartition(":")
-    assert Path(written).read_text().splitlines()[int(line) - 1] == "-- function jobforge.current_tenant"
+    (cure,) = (line.partition("cure: ")[2] for line in said.splitlines() if "cure: sed" in line)
+    assert cure.endswith(f"| psql # as revision {migrate.head()} made it")
+    _, _, lines, written, *_ = shlex.split(cure)
+    begins = int(lines.partition(",")[0]) - 1
+    assert Path(written).read_text().splitlines()[begins] == "-- function jobforge.current_tenant"
 
 
 def test_of_what_no_revision_made_the_cure_is_to_take_it_away(closed: Database) -> None:

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from jobforge_sa import AsyncContext, AsyncJobs, AsyncResults, Context, JobForge, Jobs, Results, Worker, bind_tenant
 from jobforge_sa.errors import PreparedBehindPoolerWarning, ResultTimeout, TenantRequired
 from jobforge_sa.models import Job
+from jobforge_sa.ops import database, doctor
 from tests.security.pgbouncer import Pgbouncer, pgbouncer
 from tests.support import Sql, one_database, refused, wait_for
 
@@ -306,6 +307,15 @@ def wait_for_result(bouncer: Pgbouncer, driver: str, job: uuid.UUID) -> int:
             await engine.dispose()
 
     return asyncio.run(run())
+
+
+def test_the_doctor_says_that_its_connection_leads_through_a_pooler(sql: Sql, bouncer: Pgbouncer) -> None:
+    url = bouncer.url("jf_admin").render_as_string(hide_password=False)
+    through_it = doctor.examine(database.engine(url)).findings
+    (fault,) = (one for one in through_it if one.name == "pooler")
+    assert "without LISTEN" in fault.detail
+    assert "--url postgresql://SERVER/DATABASE  # the server's own address" in fault.remedy
+    assert "pooler" not in {one.name for one in doctor.examine(sql.database.engine("jf_admin")).findings}
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "async psycopg", "asyncpg"])

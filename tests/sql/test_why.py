@@ -93,6 +93,34 @@ def test_a_paused_tenant_is_the_first_reason(sql: Sql) -> None:
     assert reasons[0]["detail"]["paused_at"]
 
 
+def test_a_quota_is_a_limit_that_keeps_no_job_from_running(sql: Sql) -> None:
+    beat(sql)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=2)
+    queued, later = sql.enqueue(), sql.enqueue(delay=HOUR)
+    assert list(why(sql, queued)) == ["next", "quota"]
+    assert list(why(sql, later)) == ["delayed", "quota"]
+    assert why(sql, queued)["quota"] == "its tenant may have 2 waiting jobs: more are refused"
+
+
+def test_a_job_for_later_says_what_would_keep_it_back_then(sql: Sql) -> None:
+    job = sql.enqueue(delay=HOUR)
+    beat(sql, types=["other"])
+    assert list(why(sql, job)) == ["delayed", "unknown_type"]
+    sql("pause_tenant", user="jf_admin", tenant_id="a")
+    assert list(why(sql, job)) == ["delayed", "tenant_paused", "unknown_type"]
+
+
+def test_attempts_are_told_wherever_the_job_stands(sql: Sql) -> None:
+    job = sql.enqueue(max_attempts=3)
+    failed(sql, delay=3600)
+    beat(sql)
+    assert why(sql, job)["retry"].endswith(", as attempt 2 of 3")
+    sql("reschedule_job", tenant="a", job_id=job)
+    assert why(sql, job)["next"].endswith("; it has used 1 of 3 attempts")
+    sql.claim_one()
+    assert ", as attempt 2 of 3; its worker, up since 20" in why(sql, job)["running"]
+
+
 def test_a_suspect_says_that_it_runs_alone(sql: Sql, clock: Clock) -> None:
     job = sql.enqueue()
     for _ in range(2):
@@ -142,6 +170,9 @@ def test_a_running_job_says_how_its_worker_is(sql: Sql, clock: Clock) -> None:
     job = sql.enqueue(timeout=dt.timedelta(minutes=10))
     sql.claim_one()
     assert list(why(sql, job)) == ["running"]
+    (reason,) = sql("why_job", tenant="a", job_id=job)
+    assert reason["says"].endswith(f"its lease ends at {clock.now() + dt.timedelta(minutes=11):%Y-%m-%d %H:%M:%S} UTC")
+    assert reason["detail"]["started_at"].startswith(f"{clock.now():%Y-%m-%dT%H:%M:%S}")
     sql("cancel_job", tenant="a", job_id=job)
     assert list(why(sql, job)) == ["running", "cancel_requested"]
     clock.advance(minutes=1)

@@ -497,6 +497,7 @@ create table jobforge.workers (
     name text,
     queues text[],
     types text[],
+    connections integer,
     constraint workers_pkey PRIMARY KEY (worker_id)
 ) with (
     autovacuum_vacuum_scale_factor=0,

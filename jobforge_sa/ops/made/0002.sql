@@ -497,6 +497,7 @@ create table jobforge.workers (
     name text,
     queues text[],
     types text[],
+    connections integer,
     constraint workers_pkey PRIMARY KEY (worker_id)
 ) with (
     autovacuum_vacuum_scale_factor=0,
@@ -2008,7 +2009,7 @@ grant execute on function jobforge.heartbeat_job to jobforge_worker;
 comment on function jobforge.heartbeat_job is 'Whether this lease stands; holds it until the transaction ends.';
 
 -- function jobforge.heartbeat_jobs
-CREATE OR REPLACE FUNCTION jobforge.heartbeat_jobs(p_worker_id uuid, p_runs uuid[] DEFAULT NULL::uuid[], p_alive interval DEFAULT '00:00:30'::interval, p_name text DEFAULT NULL::text, p_queues text[] DEFAULT NULL::text[], p_types text[] DEFAULT NULL::text[])
+CREATE OR REPLACE FUNCTION jobforge.heartbeat_jobs(p_worker_id uuid, p_runs uuid[] DEFAULT NULL::uuid[], p_alive interval DEFAULT '00:00:30'::interval, p_name text DEFAULT NULL::text, p_queues text[] DEFAULT NULL::text[], p_types text[] DEFAULT NULL::text[], p_connections integer DEFAULT NULL::integer)
  RETURNS TABLE(signal text, job_id uuid, lease_token uuid)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -2028,11 +2029,12 @@ begin
         return;
     end if;
     perform jobforge.check_claim(p_worker_id, '{}', '{}', 1, p_alive);
-    insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types)
-    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types)
+    insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types, connections)
+    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types, p_connections)
     on conflict (worker_id) do update
        set alive_until = excluded.alive_until, name = coalesce(excluded.name, workers.name),
-           queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types);
+           queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types),
+           connections = coalesce(excluded.connections, workers.connections);
     if p_runs is null then
         return;
     end if;
@@ -3766,9 +3768,6 @@ begin
     end if;
     select * into v_last from jobforge.all_attempts a
      where a.job_id = v_job.id and a.tenant_id = v_job.tenant_id order by a.run desc limit 1;
-    if v_job.state in ('scheduled', 'running') then
-        select * into v_workers from jobforge.workers_of_job(v_job.id);
-    end if;
     if v_job.state = 'queued' then
         return query select * from jobforge.why_queued(v_job);
     elsif v_job.state = 'scheduled' then
@@ -3776,26 +3775,28 @@ begin
             select case when v_job.due_at <= v_now then 'overdue' else w.code end,
                    case when v_job.due_at <= v_now
                         then 'it has been due since ' || jobforge.moment_text(v_job.due_at) || ': the next claim or upkeep of any worker queues it'
-                        else w.says || jobforge.moment_text(v_job.due_at) end,
-                   json_build_object('due_at', v_job.due_at)
+                        else w.says || jobforge.moment_text(v_job.due_at) end
+                   || case when v_job.attempt > 0 then format(', as attempt %s of %s', v_job.attempt + 1, v_job.max_attempts) else '' end,
+                   json_build_object('due_at', v_job.due_at, 'attempt', v_job.attempt, 'max_attempts', v_job.max_attempts)
               from (select case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'retry'
                                 when v_last.outcome in ('snoozed', 'released') then v_last.outcome else 'delayed' end,
                            case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'it is retried at '
                                 when v_last.outcome in ('snoozed', 'released') then 'its last run put it off until '
                                 else 'it was enqueued for ' end) w (code, says);
-        if v_workers.living = 0 then
-            return query select w.* from jobforge.why_queued(v_job) w where w.code = 'no_worker';
-        end if;
+        return query select w.* from jobforge.why_queued(v_job) w where w.code not in ('next', 'behind');  -- were it due
     elsif v_job.state = 'running' then
+        select * into v_workers from jobforge.workers_of_job(v_job.id);
         return query
             select case when v_workers.alive_until > v_now then 'running' else 'worker_lost' end,
                    case when v_workers.alive_until > v_now
-                        then format('it is running since %s; its worker is taken for alive until %s',
-                                    jobforge.moment_text(v_job.claimed_at), jobforge.moment_text(v_workers.alive_until))
+                        then format('it is running since %s, as attempt %s of %s; its worker, up since %s, is taken for alive '
+                                    'until %s; its lease ends at %s', jobforge.moment_text(v_job.claimed_at),
+                                    v_job.attempt, v_job.max_attempts, jobforge.moment_text(v_workers.started_at),
+                                    jobforge.moment_text(v_workers.alive_until), jobforge.moment_text(v_job.deadline))
                         else 'its worker has not been heard of' || coalesce(' since ' || jobforge.moment_text(v_workers.alive_until), '')
                              || ': the next upkeep of any worker takes the job back' end,
-                   json_build_object('worker_id', v_job.worker_id, 'claimed_at', v_job.claimed_at,
-                                     'alive_until', v_workers.alive_until, 'deadline', v_job.deadline);
+                   json_build_object('worker_id', v_job.worker_id, 'claimed_at', v_job.claimed_at, 'attempt', v_job.attempt, 'deadline',
+                                     v_job.deadline, 'started_at', v_workers.started_at, 'alive_until', v_workers.alive_until);
         return query
             select 'past_deadline', 'its lease has passed its deadline, ' || jobforge.moment_text(v_job.deadline) || ': it is taken back',
                    json_build_object('deadline', v_job.deadline) where v_job.deadline <= v_now;
@@ -3829,16 +3830,17 @@ CREATE OR REPLACE FUNCTION jobforge.why_queued(p_job jobforge.all_jobs)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_paused  timestamptz := (select t.paused_at from jobforge.tenants t where t.tenant_id = p_job.tenant_id);
+    v_tenant  jobforge.tenants;
     v_suspect boolean := p_job.crashes >= 2;
     v_workers record;
     v_before  bigint;
     c_look    constant integer := 10000;  -- so many before it are counted
 begin
+    select * into v_tenant from jobforge.tenants t where t.tenant_id = p_job.tenant_id;
     select * into v_workers from jobforge.workers_of_job(p_job.id);
-    if v_paused is not null then
-        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_paused),
-                            json_build_object('paused_at', v_paused);
+    if v_tenant.paused_at is not null then
+        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_tenant.paused_at),
+                            json_build_object('paused_at', v_tenant.paused_at);
     end if;
     if v_workers.living = 0 then
         return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
@@ -3864,9 +3866,16 @@ begin
                     when v_before = 1 then 'one job of its tenant comes first in this queue'
                     else format('%s jobs of its tenant come first in this queue',
                                 case when v_before = c_look then c_look || ' or more' else v_before::text end) end
-               || case when v_workers.knowing > 0 and v_paused is null
-                       then format('; workers that know its type: %s', v_workers.knowing) else '' end,
-               json_build_object('before', v_before, 'knowing', v_workers.knowing);
+               || case when v_workers.knowing > 0 and v_tenant.paused_at is null
+                       then format('; workers that know its type: %s', v_workers.knowing) else '' end
+               || case when p_job.attempt > 0
+                       then format('; it has used %s of %s attempts', p_job.attempt, p_job.max_attempts) else '' end,
+               json_build_object('before', v_before, 'knowing', v_workers.knowing, 'attempt', p_job.attempt,
+                                 'max_attempts', p_job.max_attempts);
+    if v_tenant.max_waiting is not null then
+        return query select 'quota', format('its tenant may have %s waiting jobs: more are refused', v_tenant.max_waiting),
+                            json_build_object('max_waiting', v_tenant.max_waiting);
+    end if;
 end
 $function$
 ;
@@ -3877,7 +3886,7 @@ comment on function jobforge.why_queued is 'Why a queued job is not running.';
 
 -- function jobforge.workers_of
 CREATE OR REPLACE FUNCTION jobforge.workers_of(p_queue text, p_type text, p_worker_id uuid DEFAULT NULL::uuid)
- RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone)
+ RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone, started_at timestamp with time zone)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3885,7 +3894,8 @@ AS $function$
     select count(*) filter (where w.here and w.lives)::integer,
            count(*) filter (where w.here and w.lives and (w.types is null or p_type = any (w.types)))::integer,
            max(w.alive_until) filter (where w.here),
-           max(w.alive_until) filter (where w.worker_id = p_worker_id)
+           max(w.alive_until) filter (where w.worker_id = p_worker_id),
+           max(w.started_at) filter (where w.worker_id = p_worker_id)
       from (select k.*, k.queues is null or p_queue = any (k.queues) as here, k.alive_until > n.now as lives
               from jobforge.workers k cross join (select jobforge.now() as now) n) w
 $function$
@@ -3896,12 +3906,12 @@ comment on function jobforge.workers_of is 'How many workers live that could run
 
 -- function jobforge.workers_of_job
 CREATE OR REPLACE FUNCTION jobforge.workers_of_job(p_job_id uuid)
- RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone)
+ RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone, started_at timestamp with time zone)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select w.living, w.knowing, w.last_alive, w.alive_until
+    select w.living, w.knowing, w.last_alive, w.alive_until, w.started_at
       from jobforge.jobs j
       left join jobforge.leases l on l.job_id = j.id
      cross join lateral jobforge.workers_of(j.queue, j.type, l.worker_id) w

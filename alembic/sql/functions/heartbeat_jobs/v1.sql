@@ -1,16 +1,18 @@
 -- A worker's sign of life, for all its runs at once: one update of its own row, none of its leases.
---   p_runs   the lease tokens that it holds. NULL: it does not say, and hears of nothing.
---   p_alive  it lives so long without another heartbeat; 0 takes leave
+--   p_runs         the lease tokens that it holds. NULL: it does not say, and hears of nothing.
+--   p_alive        it lives so long without another heartbeat; 0 takes leave
+--   p_connections  so many it opens at most, for the doctor's arithmetic
 -- Answers, none where all is well: 'lost' (that lease is gone: stop, nothing more will count), 'cancel' (somebody
 -- wants that run to stop), 'released' (a lease that the worker did not name, claimed more than p_alive ago: the
 -- claim's answer never arrived; the job is queued again, uncharged).
 create or replace function jobforge.heartbeat_jobs(
-    p_worker_id uuid,
-    p_runs      uuid[]   default null,
-    p_alive     interval default '30 seconds',
-    p_name      text     default null,
-    p_queues    text[]   default null,
-    p_types     text[]   default null
+    p_worker_id   uuid,
+    p_runs        uuid[]   default null,
+    p_alive       interval default '30 seconds',
+    p_name        text     default null,
+    p_queues      text[]   default null,
+    p_types       text[]   default null,
+    p_connections integer  default null
 ) returns table (signal text, job_id uuid, lease_token uuid)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -29,11 +31,12 @@ begin
         return;
     end if;
     perform jobforge.check_claim(p_worker_id, '{}', '{}', 1, p_alive);
-    insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types)
-    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types)
+    insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types, connections)
+    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types, p_connections)
     on conflict (worker_id) do update
        set alive_until = excluded.alive_until, name = coalesce(excluded.name, workers.name),
-           queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types);
+           queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types),
+           connections = coalesce(excluded.connections, workers.connections);
     if p_runs is null then
         return;
     end if;

@@ -17,9 +17,6 @@ begin
     end if;
     select * into v_last from jobforge.all_attempts a
      where a.job_id = v_job.id and a.tenant_id = v_job.tenant_id order by a.run desc limit 1;
-    if v_job.state in ('scheduled', 'running') then
-        select * into v_workers from jobforge.workers_of_job(v_job.id);
-    end if;
     if v_job.state = 'queued' then
         return query select * from jobforge.why_queued(v_job);
     elsif v_job.state = 'scheduled' then
@@ -27,26 +24,28 @@ begin
             select case when v_job.due_at <= v_now then 'overdue' else w.code end,
                    case when v_job.due_at <= v_now
                         then 'it has been due since ' || jobforge.moment_text(v_job.due_at) || ': the next claim or upkeep of any worker queues it'
-                        else w.says || jobforge.moment_text(v_job.due_at) end,
-                   json_build_object('due_at', v_job.due_at)
+                        else w.says || jobforge.moment_text(v_job.due_at) end
+                   || case when v_job.attempt > 0 then format(', as attempt %s of %s', v_job.attempt + 1, v_job.max_attempts) else '' end,
+                   json_build_object('due_at', v_job.due_at, 'attempt', v_job.attempt, 'max_attempts', v_job.max_attempts)
               from (select case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'retry'
                                 when v_last.outcome in ('snoozed', 'released') then v_last.outcome else 'delayed' end,
                            case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'it is retried at '
                                 when v_last.outcome in ('snoozed', 'released') then 'its last run put it off until '
                                 else 'it was enqueued for ' end) w (code, says);
-        if v_workers.living = 0 then
-            return query select w.* from jobforge.why_queued(v_job) w where w.code = 'no_worker';
-        end if;
+        return query select w.* from jobforge.why_queued(v_job) w where w.code not in ('next', 'behind');  -- were it due
     elsif v_job.state = 'running' then
+        select * into v_workers from jobforge.workers_of_job(v_job.id);
         return query
             select case when v_workers.alive_until > v_now then 'running' else 'worker_lost' end,
                    case when v_workers.alive_until > v_now
-                        then format('it is running since %s; its worker is taken for alive until %s',
-                                    jobforge.moment_text(v_job.claimed_at), jobforge.moment_text(v_workers.alive_until))
+                        then format('it is running since %s, as attempt %s of %s; its worker, up since %s, is taken for alive '
+                                    'until %s; its lease ends at %s', jobforge.moment_text(v_job.claimed_at),
+                                    v_job.attempt, v_job.max_attempts, jobforge.moment_text(v_workers.started_at),
+                                    jobforge.moment_text(v_workers.alive_until), jobforge.moment_text(v_job.deadline))
                         else 'its worker has not been heard of' || coalesce(' since ' || jobforge.moment_text(v_workers.alive_until), '')
                              || ': the next upkeep of any worker takes the job back' end,
-                   json_build_object('worker_id', v_job.worker_id, 'claimed_at', v_job.claimed_at,
-                                     'alive_until', v_workers.alive_until, 'deadline', v_job.deadline);
+                   json_build_object('worker_id', v_job.worker_id, 'claimed_at', v_job.claimed_at, 'attempt', v_job.attempt, 'deadline',
+                                     v_job.deadline, 'started_at', v_workers.started_at, 'alive_until', v_workers.alive_until);
         return query
             select 'past_deadline', 'its lease has passed its deadline, ' || jobforge.moment_text(v_job.deadline) || ': it is taken back',
                    json_build_object('deadline', v_job.deadline) where v_job.deadline <= v_now;

@@ -5,16 +5,17 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_paused  timestamptz := (select t.paused_at from jobforge.tenants t where t.tenant_id = p_job.tenant_id);
+    v_tenant  jobforge.tenants;
     v_suspect boolean := p_job.crashes >= 2;
     v_workers record;
     v_before  bigint;
     c_look    constant integer := 10000;  -- so many before it are counted
 begin
+    select * into v_tenant from jobforge.tenants t where t.tenant_id = p_job.tenant_id;
     select * into v_workers from jobforge.workers_of_job(p_job.id);
-    if v_paused is not null then
-        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_paused),
-                            json_build_object('paused_at', v_paused);
+    if v_tenant.paused_at is not null then
+        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_tenant.paused_at),
+                            json_build_object('paused_at', v_tenant.paused_at);
     end if;
     if v_workers.living = 0 then
         return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
@@ -40,9 +41,16 @@ begin
                     when v_before = 1 then 'one job of its tenant comes first in this queue'
                     else format('%s jobs of its tenant come first in this queue',
                                 case when v_before = c_look then c_look || ' or more' else v_before::text end) end
-               || case when v_workers.knowing > 0 and v_paused is null
-                       then format('; workers that know its type: %s', v_workers.knowing) else '' end,
-               json_build_object('before', v_before, 'knowing', v_workers.knowing);
+               || case when v_workers.knowing > 0 and v_tenant.paused_at is null
+                       then format('; workers that know its type: %s', v_workers.knowing) else '' end
+               || case when p_job.attempt > 0
+                       then format('; it has used %s of %s attempts', p_job.attempt, p_job.max_attempts) else '' end,
+               json_build_object('before', v_before, 'knowing', v_workers.knowing, 'attempt', p_job.attempt,
+                                 'max_attempts', p_job.max_attempts);
+    if v_tenant.max_waiting is not null then
+        return query select 'quota', format('its tenant may have %s waiting jobs: more are refused', v_tenant.max_waiting),
+                            json_build_object('max_waiting', v_tenant.max_waiting);
+    end if;
 end
 $$;
 

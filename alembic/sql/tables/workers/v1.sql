@@ -5,7 +5,8 @@ create table jobforge.workers (
     started_at  timestamptz not null,
     name        text,        -- host and pid, for people
     queues      text[],
-    types       text[]
+    types       text[],
+    connections integer      -- opens at most so many; NULL: it has not said
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 alter table jobforge.workers enable row level security;

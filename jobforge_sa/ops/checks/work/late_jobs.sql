@@ -1,15 +1,23 @@
 -- The oldest job that some tenant has waiting in a queue. Where workers live and it grows, there are too few of them, or
--- their handlers are slow. Looked at are the first 1,000 tenants of each queue.
-with recursive head (queue, tenant_id, job_id, n) as (
-    (select r.queue, r.tenant_id, r.job_id, 1 from jobforge.ready r
-      where not r.suspect order by r.queue, r.suspect, r.tenant_id, r.priority, r.job_id limit 1)
+-- their handlers are slow. Looked at are 200 queues, and the first 1,000 tenants of each.
+with recursive queue (name, n) as (
+    (select r.queue, 1 from jobforge.ready r order by r.queue limit 1)
     union all
-    select next.queue, next.tenant_id, next.job_id, h.n + 1
-      from head h cross join lateral (
-           select r.queue, r.tenant_id, r.job_id from jobforge.ready r
-            where not r.suspect and (r.queue, r.suspect, r.tenant_id) > (h.queue, false, h.tenant_id)
-            order by r.queue, r.suspect, r.tenant_id, r.priority, r.job_id limit 1) next
-     where h.n < 1000
+    select (select r.queue from jobforge.ready r where r.queue > q.name order by r.queue limit 1), q.n + 1
+      from queue q where q.name is not null and q.n < 200
+), head as (
+    select q.name as queue, h.tenant_id, h.job_id from queue q cross join lateral (
+        with recursive head (tenant_id, job_id, n) as (
+            (select r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = q.name and not r.suspect
+              order by r.tenant_id, r.priority, r.job_id limit 1)
+            union all
+            select next.tenant_id, next.job_id, h.n + 1
+              from head h cross join lateral (
+                   select r.tenant_id, r.job_id from jobforge.ready r
+                    where r.queue = q.name and not r.suspect and r.tenant_id > h.tenant_id
+                    order by r.tenant_id, r.priority, r.job_id limit 1) next
+             where h.n < 1000
+        ) select * from head) h
 ), oldest as (
     select distinct on (h.queue) h.queue, h.job_id, h.tenant_id, j.type, j.run_at
       from head h join jobforge.jobs j on j.id = h.job_id
@@ -18,7 +26,8 @@ with recursive head (queue, tenant_id, job_id, n) as (
 )
 select case when o.run_at < jobforge.now() - interval '1 hour' then 'warning' else 'note' end as level,
        format('queue %s', o.queue) as object,
-       format('a job of %s waits since %s; live workers: %s', o.tenant_id, jobforge.moment_text(o.run_at), served.living) as detail,
+       format('a job of %s waits since %s; live workers: %s', o.tenant_id, jobforge.moment_text(o.run_at), served.living)
+           as detail,
        format('jobforge why %s', o.job_id) as remedy
   from oldest o cross join lateral jobforge.workers_of(o.queue, o.type) served
  where served.knowing > 0 and o.run_at < jobforge.now() - interval '5 minutes';

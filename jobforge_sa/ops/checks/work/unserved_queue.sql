@@ -1,9 +1,9 @@
--- Jobs wait in a queue that no live worker works on. They are safe, and nobody runs them.
-with recursive queue (name) as (
-    (select r.queue from jobforge.ready r order by r.queue limit 1)
+-- Jobs wait in a queue that no live worker works on. They are safe, and nobody runs them. Looked at are 1,000.
+with recursive queue (name, n) as (
+    (select r.queue, 1 from jobforge.ready r order by r.queue limit 1)
     union all
-    select (select r.queue from jobforge.ready r where r.queue > q.name order by r.queue limit 1)
-      from queue q where q.name is not null
+    select (select r.queue from jobforge.ready r where r.queue > q.name order by r.queue limit 1), q.n + 1
+      from queue q where q.name is not null and q.n < 1000
 )
 select 'error' as level, format('queue %s', q.name) as object,
        concat('jobs wait, the first since ', jobforge.moment_text(first.run_at), ', and no live worker works on it',
