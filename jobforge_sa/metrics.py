@@ -56,7 +56,7 @@ def _counters(all_of: Sequence[Numbers]) -> Iterator[Metric]:
     ends: Counter[tuple[str, str, str]] = Counter()
     for one in all_of:
         stats.update(one.stats)
-        ends.update(one.measured.ends)
+        ends.update({kind: spread.all for kind, spread in one.measured.runs.items()})
     claimed = CounterMetricFamily("jobforge_worker_claimed", "Jobs claimed.")
     incidents = CounterMetricFamily("jobforge_worker_incidents", "What should not happen.", labels=["incident"])
     runs = CounterMetricFamily("jobforge_worker_runs", "Runs that have ended.", labels=["queue", "type", "outcome"])
@@ -115,6 +115,7 @@ def _summed(parts: Sequence[Mapping[K, Spread]]) -> dict[K, Spread]:
             into = total.setdefault(key, Spread())
             into.counts = [mine + its for mine, its in zip(into.counts, spread.counts, strict=True)]
             into.seconds += spread.seconds
+            into.all += spread.all
     return total
 
 

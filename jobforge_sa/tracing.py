@@ -14,6 +14,7 @@ from typing import Any
 
 from jobforge_sa import trace as traces
 from jobforge_sa.context import ClaimedJob
+from jobforge_sa.tenant import Named, name_of
 from jobforge_sa.trace import API, CARRIED
 
 TRACER = "jobforge_sa"
@@ -56,7 +57,12 @@ class Span:
 _NOTHING = nullcontext(Span())
 
 
-def sending(queue: str | None, tenant: str | None) -> AbstractContextManager[Span]:
+def in_use() -> bool:
+    """Whether the application has loaded OpenTelemetry."""
+    return API in sys.modules
+
+
+def sending(queue: str | None, tenant: Named | None) -> AbstractContextManager[Span]:
     """The span of an enqueue, below the caller's own. A batch says its queues when they are known."""
     return _sending(queue, tenant) if API in sys.modules else _NOTHING
 
@@ -82,13 +88,13 @@ def hanging(trace: str | None) -> Iterator[Span]:
 
 
 @contextmanager
-def _sending(queue: str | None, tenant: str | None) -> Iterator[Span]:
+def _sending(queue: str | None, tenant: Named | None) -> Iterator[Span]:
     from opentelemetry import trace
 
     started = trace.get_tracer(TRACER).start_as_current_span(
         f"send {queue}" if queue else "send", kind=trace.SpanKind.PRODUCER,
         record_exception=False, set_status_on_exception=False,
-        attributes=_known(_operation("send", queue, tenant)),
+        attributes=_known(_operation("send", queue, None if tenant is None else name_of(tenant))),
     )  # fmt: skip
     with started as span:
         sending = Span(span)

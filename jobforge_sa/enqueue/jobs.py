@@ -24,7 +24,6 @@ from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
 from jobforge_sa.errors import ConfigurationError, TenantConflict
 from jobforge_sa.tasks import JobOptions, NewJob, Task, checked
 from jobforge_sa.tenant import Named, Tenant, name_of, named
-from jobforge_sa.tracing import Span
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
 P = TypeVar("P")
@@ -273,7 +272,7 @@ class Jobs:
                 "payloads are merged under a lock, and this connection is in AUTOCOMMIT: none outlives its statement",
                 cure="merge in a transaction; or enqueue with on_duplicate='replace'",
             )
-        with tracing.sending(values.get("queue", QUEUE), _shown(tenant)) as span, translated(connection):
+        with tracing.sending(values.get("queue", QUEUE), tenant) as span, translated(connection):
             asked |= self._origin(span)
             answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
             if asked.get("on_duplicate") == "merge" and not answer.created:  # the waiting one is locked for us
@@ -295,17 +294,18 @@ class Jobs:
         self, connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
     ) -> Sequence[Enqueued]:
         """Jobs as their tasks, their options and their payloads' text; the answers come in the same order."""
-        with tracing.sending(None, _shown(self._tenant)) as span:
-            queues, answers = self._enqueue_under(span, connection, jobs)
+        with tracing.sending(None, self._tenant) as span:
+            origin = self._origin(span)
+            if origin.get("trace") is not None:
+                origin["trace"] = json.loads(origin["trace"])
+            queues, answers = self._enqueue_under(origin, connection, jobs)
             span.sent(queues, len(answers))
             return answers
 
     def _enqueue_under(
-        self, span: Span, connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
+        self, origin: dict[str, Any], connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
     ) -> tuple[set[str], Sequence[Enqueued]]:
-        origin, queues = self._origin(span), set[str]()
-        if origin.get("trace") is not None:
-            origin["trace"] = json.loads(origin["trace"])
+        queues = set[str]()
         may_notify = _may_notify(connection)
         batches: dict[tuple[Named | None, bool], list[_Item]] = {}
         merging: list[tuple[str, str, int, Callable[[], Enqueued]]] = []
@@ -337,7 +337,7 @@ class Jobs:
             return self._tenant
         return named(task.forge.tenant)
 
-    def _origin(self, span: Span) -> dict[str, Any]:
+    def _origin(self, span: tracing.Span) -> dict[str, Any]:
         """What a job inherits; where somebody traces, its trace is that of this enqueue."""
         origin = self._session.info.get(ORIGIN) if isinstance(self._session, Session) else None
         if origin is None:
@@ -376,10 +376,6 @@ def cancel_jobs_of(connection: Connection, tenant: Named | None, name: str) -> i
 
 def _call(connection: Connection, call: calls.Call, tenant: Named | None, **values: object) -> Any:
     return connection.execute(call.statement(tenant), call.values(tenant, **values)).one()
-
-
-def _shown(tenant: Named | None) -> str | None:
-    return None if tenant is None else name_of(tenant)
 
 
 def _writer(session: Session) -> Connection:

@@ -36,7 +36,14 @@ class Format(enum.StrEnum):
     JSON = "json"
 
 
-class LineFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Cleans a traceback of what looks like a secret, as the one on the job's record is."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return errortext.clean(errortext.trace(ei[1])) if ei[1] is not None else ""
+
+
+class LineFormatter(_Formatter):
     """`2026-01-31T12:00:00.123Z INFO    jobforge_sa.handler: sent job=… type=… tenant=… attempt=1 run=1`, in UTC."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -53,11 +60,10 @@ class LineFormatter(logging.Formatter):
         return safe(line).replace("\n", "\\n")  # an error's text must not pass for a line of ours
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_Formatter):
     """One JSON object in a line, in ASCII: timestamp, level, logger, message, what is known of the job, exception.
 
-    What the call gave as `extra` comes along under its name. A traceback is cleaned of what looks like a secret, as the
-    one on the job's record is.
+    What the call gave as `extra` comes along under its name.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -67,16 +73,9 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
         }  # fmt: skip
         said |= {name: value for name, value in record.__dict__.items() if name not in _PLAIN and name not in said}
-        if exception := _exception(record):
-            said["exception"] = exception
-        return records.line(said)
-
-
-def _exception(record: logging.LogRecord) -> str:
-    text = record.exc_text or ""  # a child process has put it into words
-    if not text and record.exc_info and record.exc_info[1] is not None:
-        text = errortext.trace(record.exc_info[1])
-    return errortext.clean(text) if text else ""
+        # a child process has put it into words
+        exception = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        return records.line(said | {"exception": exception} if exception else said)
 
 
 def to_stderr(level: Level, form: Format = Format.TEXT) -> None:

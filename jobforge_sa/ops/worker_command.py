@@ -26,21 +26,24 @@ def worker(
     url: Url = None,
     queue: Annotated[
         list[str] | None,
-        typer.Option("--queue", metavar="NAME[=SLOTS]", help="Work off this queue; repeat it.  [default: the tasks']"),
+        typer.Option(
+            "--queue", metavar="NAME[=SLOTS]", help="Work off this queue; repeat it.", show_default="the tasks'"
+        ),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(metavar="N", help="Handlers at once in each queue that does not say.  [default: 10]")
+        int | None,
+        typer.Option(metavar="N", help="Handlers at once in each queue that does not say.", show_default="10"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Work off what is due now, then exit: 1 if one failed.")] = False,
     listen: Annotated[
         bool | None,
-        typer.Option("--listen/--no-listen", help="Wake by NOTIFY, or by polling alone.  [listen]"),
+        typer.Option("--listen/--no-listen", help="Wake by NOTIFY, or by polling alone.", show_default="listen"),
     ] = None,
     lease: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="After how long a dead worker is missed.  [default: 30]")
+        float | None, typer.Option(metavar="SECONDS", help="After how long a dead worker is missed.", show_default="30")
     ] = None,
     grace: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long a stop waits for handlers.  [default: 30]")
+        float | None, typer.Option(metavar="SECONDS", help="How long a stop waits for handlers.", show_default="30")
     ] = None,
     session_url: Annotated[
         str | None,

@@ -13,9 +13,11 @@ class Living(Protocol):
 
     def stop(self) -> bool:
         """Stop it."""
+        ...
 
     def forked(self) -> None:
         """Forget what is the parent's."""
+        ...
 
 
 workers: WeakSet[Living] = WeakSet()

@@ -24,7 +24,7 @@ from jobforge_sa.context import ClaimedJob
 from jobforge_sa.joblog import JobFields
 from jobforge_sa.tasks import Task
 from jobforge_sa.tracing import Span
-from jobforge_sa.worker import backend, place
+from jobforge_sa.worker import backend, errortext, place
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.executor import Executor
@@ -145,7 +145,7 @@ class Forwarder(logging.Handler):
                 if key not in self._PLAIN
             }
             if record.exc_info:
-                kept["exc_text"] = logging.Formatter().formatException(record.exc_info)[-self._MOST :]
+                kept["exc_text"] = errortext.clean(errortext.trace(record.exc_info[1])) if record.exc_info[1] else ""
             kept |= {
                 "name": record.name, "levelno": record.levelno, "levelname": record.levelname,
                 "msg": record.getMessage()[: self._MOST], "created": record.created, "msecs": record.msecs,

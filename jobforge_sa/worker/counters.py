@@ -25,23 +25,25 @@ class Spread:
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))  # the last: over all bounds
     seconds: float = 0.0
+    all: int = 0  # also those without a duration
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float | None) -> None:
         """Take one in."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.seconds += seconds
+        self.all += 1
+        if seconds is not None:
+            self.counts[bisect_left(BOUNDS, seconds)] += 1
+            self.seconds += seconds
 
     def copy(self) -> Spread:
         """The same, which stays as it is."""
-        return Spread(list(self.counts), self.seconds)
+        return Spread(list(self.counts), self.seconds, self.all)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """All of it, of one moment."""
 
-    ends: Mapping[Kind, int]  # runs, also those whose handlers did not begin
-    runs: Mapping[Kind, Spread]  # how long handlers took
+    runs: Mapping[Kind, Spread]  # how long handlers took; of those that did not begin there is no duration
     waits: Mapping[str, Spread]  # by queue: from due to claimed, of first runs
 
 
@@ -50,8 +52,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(NAMES, 0)
-        self._ends: dict[Kind, int] = {}
+        self._counts: dict[str, int] = dict.fromkeys(NAMES, 0)
         self._runs: dict[Kind, Spread] = {}
         self._waits: dict[str, Spread] = {}
 
@@ -72,9 +73,7 @@ class Counters:
         with self._lock:
             if kind[2] != "lost":
                 self._counts[kind[2]] += 1
-            self._ends[kind] = self._ends.get(kind, 0) + 1
-            if seconds is not None:
-                (self._runs.get(kind) or self._runs.setdefault(kind, Spread())).add(seconds)
+            (self._runs.get(kind) or self._runs.setdefault(kind, Spread())).add(seconds)
 
     def read(self) -> dict[str, int]:
         """The numbers of one moment, each by its name."""
@@ -85,4 +84,4 @@ class Counters:
         """The rest, of one moment."""
         with self._lock:
             runs = {kind: spread.copy() for kind, spread in self._runs.items()}
-            return Measured(dict(self._ends), runs, {queue: spread.copy() for queue, spread in self._waits.items()})
+            return Measured(runs, {queue: spread.copy() for queue, spread in self._waits.items()})

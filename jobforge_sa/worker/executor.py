@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from jobforge_sa import tracing
 from jobforge_sa.context import AsyncContext, ClaimedJob, Context, current_job
 from jobforge_sa.db import failures
 from jobforge_sa.errors import LeaseLost
@@ -70,12 +71,16 @@ class Executor:
         ending = endings.RELEASED
         current = current_job.set(run.job)
         try:
-            with self._trace(run.job) as span:
-                ending = self._end(run)
-                describe(span, ending)
+            ending = self._end_traced(run) if tracing.in_use() else self._end(run)
         finally:
             current_job.reset(current)
             self._report(run, ending)
+
+    def _end_traced(self, run: Run) -> Ending:
+        with self._trace(run.job) as span:
+            ending = self._end(run)
+            describe(span, ending)
+            return ending
 
     def _end(self, run: Run) -> Ending:
         try:
