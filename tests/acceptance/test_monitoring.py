@@ -246,7 +246,7 @@ def test_many_scrapers_cost_as_one_and_a_database_that_does_not_answer_is_up_0_i
         database.dsn("jf_admin"), name="exporter", pool_size=1, max_overflow=0, pool_pre_ping=True
     )
     sa.event.listen(engine, "before_cursor_execute", lambda *said: looks.append(said[2]))
-    exporter = Exporter(engine, patience=1.0)
+    exporter = Exporter(engine, patience=20)
     with web.Server("127.0.0.1", 0, pages.of_exporter(exporter)) as server:
         answers: list[Series] = []
         threads = [
@@ -261,12 +261,12 @@ def test_many_scrapers_cost_as_one_and_a_database_that_does_not_answer_is_up_0_i
 
         with database.engine().begin() as blocker:
             blocker.exec_driver_sql("lock table jobforge.workers in access exclusive mode")
-            exporter._state._until = 0.0
+            exporter._state._until, exporter._state._patience = 0.0, 0.5
             began = time.monotonic()
             assert scrape(get(f"{server.url}/metrics")[1]) == {("jobforge_up", ()): 0}
             assert time.monotonic() - began < 3
             wait_for(lambda: "cannot be read" in caplog.text, 5, "the cut connection to be noticed")
-        exporter._state._until = 0.0
+        exporter._state._until, exporter._state._patience = 0.0, 20
         wait_for(lambda: scrape(get(f"{server.url}/metrics")[1])["jobforge_up", ()] == 1, 10)
     engine.dispose()
 
