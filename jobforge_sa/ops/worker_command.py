@@ -32,7 +32,7 @@ def worker(
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Handlers at once in each queue that does not say.", show_default="10"),
+        typer.Option(min=1, metavar="N", help="Handlers at once in each queue that does not say.", show_default="10"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Work off what is due now, then exit: 1 if one failed.")] = False,
     listen: Annotated[
@@ -40,10 +40,12 @@ def worker(
         typer.Option("--listen/--no-listen", help="Wake by NOTIFY, or by polling alone.", show_default="listen"),
     ] = None,
     lease: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="After how long a dead worker is missed.", show_default="30")
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="After how long a dead worker is missed.", show_default="30"),
     ] = None,
     grace: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long a stop waits for handlers.", show_default="30")
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="How long a stop waits for handlers.", show_default="30"),
     ] = None,
     session_url: Annotated[
         str | None,
