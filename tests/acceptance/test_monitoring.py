@@ -279,8 +279,10 @@ def test_json_logs_have_the_jobs_fields_and_no_secret(database: Database) -> Non
     from tests.acceptance.cli import APP, enqueue
 
     job = enqueue(database, cli_app.fail, {"message": "token=abcdef"}, max_attempts=1)
-    said = inside(database.url("jf_one"), "worker", APP, "--once", "--log-format", "json", status=1).stderr
+    asked = ("worker", APP, "--once", "--log-format", "json", "--http", "0")
+    said = inside(database.url("jf_one"), *asked, status=1).stderr
     lines = [json.loads(line) for line in said.splitlines()]
+    assert any(re.match(r"health and metrics: http://127\.0\.0\.1:\d+/live", line["message"]) for line in lines)
     (failed,) = [line for line in lines if line.get("job_id") == str(job)]
     assert (failed["level"], failed["logger"]) == ("warning", "jobforge_sa.worker")
     assert {name: failed[name] for name in ("job_type", "tenant_id", "queue", "attempt", "run")} == {
