@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobforge_sa import trace as traces
 from jobforge_sa.errors import ConfigurationError, LeaseLost
 from jobforge_sa.types import Cancel, Release, TimedOut
 
@@ -44,6 +46,20 @@ class ClaimedJob:
     trace: str | None
     tenant_token: str | None = None  # where tenancy is signed: for the handler's session
 
+    def log_fields(self) -> dict[str, object]:
+        """What a record of the log says of this run, whoever writes it; with the trace, where there is one."""
+        fields: dict[str, object] = {
+            "job_id": str(self.id), "job_type": self.type, "tenant_id": self.tenant_id, "queue": self.queue,
+            "attempt": self.attempt, "run": self.run,
+        }  # fmt: skip
+        if (found := traces.ids(self.trace)) is not None:
+            fields["trace_id"], fields["span_id"] = found
+        return fields
+
+
+# the job whose handler runs in this thread or task
+current_job: ContextVar[ClaimedJob | None] = ContextVar("jobforge_job", default=None)
+
 
 class Signals:
     """Why a run should stop, if it should. Set by other threads than the handler's; never unset."""
@@ -65,8 +81,12 @@ class Signals:
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
     """Adds the job's fields to every record, beside those that the call itself brings."""
 
+    def __init__(self, job: ClaimedJob) -> None:
+        super().__init__(logger)
+        self._job = job
+
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        kwargs["extra"] = {**self._job.log_fields(), **(kwargs.get("extra") or {})}
         return msg, kwargs
 
 
@@ -83,15 +103,9 @@ class _BaseContext:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records carry the job's id, type, tenant and attempt."""
+        """A logger whose records carry the job's id, type, tenant, queue, attempt, run and trace."""
         if self._log is None:
-            fields: Mapping[str, object] = {
-                "job_id": str(self.job.id),
-                "job_type": self.job.type,
-                "tenant_id": self.job.tenant_id,
-                "attempt": self.job.attempt,
-            }
-            self._log = _JobLogger(logger, fields)
+            self._log = _JobLogger(self.job)
         return self._log
 
     @property

@@ -176,6 +176,8 @@ LIMIT = text(
     "where cast(pg_catalog.current_setting('statement_timeout') as pg_catalog.interval) not between "
     "cast('1 ms' as pg_catalog.interval) and cast(cast(:limit as pg_catalog.text) as pg_catalog.interval)"
 )
+# a look at ten million jobs goes by an index, whatever the planner takes the tables for; until the transaction ends
+BY_INDEX = text("select pg_catalog.set_config('enable_seqscan', 'off', true)")
 LAST_ERROR = text(
     "select cast(a.error as pg_catalog.text) from jobforge.all_attempts a "
     "where a.job_id = cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid) order by a.run desc limit 1"

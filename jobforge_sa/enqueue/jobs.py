@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar, Unpack
 from sqlalchemy import Connection, TwoPhaseTransaction, table, update
 from sqlalchemy.orm import Session, scoped_session
 
+from jobforge_sa import tracing
 from jobforge_sa.db import calls
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit, pending, subject, unique
@@ -28,6 +29,7 @@ from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
 P = TypeVar("P")
 
+QUEUE = "default"  # of a job that names none
 CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
 # what a session that keeps reads and writes apart is told to find a connection for; never sent
 WRITE = update(table("jobs", schema="jobforge"))
@@ -276,7 +278,6 @@ class Jobs:
         tenant = self._tenant_for(task)
         asked: dict[str, Any] = {
             **unique.named(task, values, payload),
-            **self._origin(),
             "type": task.name,
             "payload": payload,
             "subject": _subject(values),
@@ -287,12 +288,14 @@ class Jobs:
                 "payloads are merged under a lock, and this connection is in AUTOCOMMIT: none outlives its statement",
                 cure="merge in a transaction; or enqueue with on_duplicate='replace'",
             )
-        with translated(connection):
+        with tracing.sending(values.get("queue", QUEUE), tenant) as span, translated(connection):
+            asked |= self._origin(span)
             answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
             if asked.get("on_duplicate") == "merge" and not answer.created:  # the waiting one is locked for us
                 waiting = _call(connection, calls.GET_JOB, tenant, job_id=answer.id)
                 asked |= {"payload": unique.merged(task, waiting.payload, payload), "on_duplicate": "replace"}
                 answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
+            span.say({"messaging.message.id": str(answer.id), "jobforge.job.type": task.name})
         return Enqueued(*answer)
 
     def _send_added(self, added: Sequence[PendingJob]) -> None:
@@ -307,9 +310,18 @@ class Jobs:
         self, connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
     ) -> Sequence[Enqueued]:
         """Jobs as their tasks, their options and their payloads' text; the answers come in the same order."""
-        origin = self._origin()
-        if origin.get("trace") is not None:
-            origin["trace"] = json.loads(origin["trace"])
+        with tracing.sending(None, self._tenant) as span:
+            origin = self._origin(span)
+            if origin.get("trace") is not None:
+                origin["trace"] = json.loads(origin["trace"])
+            queues, answers = self._enqueue_under(origin, connection, jobs)
+            span.sent(queues, len(answers))
+            return answers
+
+    def _enqueue_under(
+        self, origin: dict[str, Any], connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
+    ) -> tuple[set[str], Sequence[Enqueued]]:
+        queues = set[str]()
         may_notify = _may_notify(connection)
         batches: dict[tuple[Named | None, bool], list[_Item]] = {}
         merging: list[tuple[str, str, int, Callable[[], Enqueued]]] = []
@@ -321,6 +333,7 @@ class Jobs:
                 one = partial(self._enqueue_one, connection, task, values, payload)
                 merging.append((task.name, values["unique_key"], position, one))
                 continue
+            queues.add(values.get("queue", QUEUE))
             key = values.get("idempotency_key") or values.get("unique_key")
             values = values | origin | {"subject": _subject(values)}
             item = _Item((task.name, key) if key else ("", ""), position, _text(task, values, payload))
@@ -333,16 +346,19 @@ class Jobs:
                 answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
         for _, _, position, send in sorted(merging, key=lambda merge: merge[:3]):  # in one order: see above
             answers[position] = send()
-        return [answers[position] for position in range(len(answers))]
+        return queues, [answers[position] for position in range(len(answers))]
 
     def _tenant_for(self, task: Task[Any, Any]) -> Named | None:
         if self._tenant is not None or task.forge.tenant is None:
             return self._tenant
         return named(task.forge.tenant)
 
-    def _origin(self) -> dict[str, Any]:
+    def _origin(self, span: tracing.Span) -> dict[str, Any]:
+        """What a job inherits; where somebody traces, its trace is that of this enqueue."""
         origin = self._session.info.get(ORIGIN) if isinstance(self._session, Session) else None
-        return {"parent_id": origin.parent_id, "trace": origin.trace} if origin is not None else {}
+        if origin is None:
+            return {} if (trace := span.carry(None)) is None else {"trace": trace}
+        return {"parent_id": origin.parent_id, "trace": span.carry(origin.trace)}
 
     def _send(
         self, connection: Connection, items: Sequence[_Item], tenant: Named | None, notify: bool

@@ -45,15 +45,13 @@ def queues(forge: JobForge, given: Sequence[str], concurrency: int) -> dict[str,
     Raises:
         ConfigurationError: one cannot be read.
     """
-    slots: dict[str, int] = {}
-    for text in given or sorted({task.queue for task in forge}):
-        name, equals, number = text.partition("=")
-        if name in slots:
-            raise ConfigurationError(f"the queue {name!r} is named twice", cure="name each queue once")
-        if not name or (equals and not (number.isascii() and number.isdigit() and 1 <= int(number) <= 10_000)):
-            raise ConfigurationError(f"--queue {text} cannot be read", cure="write --queue mail, or --queue mail=5")
-        slots[name] = int(number) if equals else concurrency
-    return slots
+    from jobforge_sa.settings import slots_of
+
+    try:
+        found = slots_of(given or sorted({task.queue for task in forge}))
+    except ValueError as error:
+        raise ConfigurationError(f"--queue {error}", cure="write --queue mail, or --queue mail=5; each once") from error
+    return {name: slots or concurrency for name, slots in found.items()}
 
 
 def introduce(forge: JobForge, slots: Mapping[str, int], place: str) -> str:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jobforge_sa.db import host_revision
-from jobforge_sa.db.url import shown
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import (
-    application,
-    database,
-    doctor,
-    doctor_page,
-    logs,
-    migration,
-    records,
-    screen,
-)
+from jobforge_sa.ops import database, doctor, doctor_page, migration, records, screen
 from jobforge_sa.ops.impact_commands import impact
 from jobforge_sa.ops.job_commands import jobs, why
+from jobforge_sa.ops.monitoring_commands import exporter, metrics
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.replay_commands import replay
@@ -34,8 +23,7 @@ from jobforge_sa.ops.stats_command import stats
 from jobforge_sa.ops.tenancy_commands import tenancy
 from jobforge_sa.ops.tenant_commands import tenants
 from jobforge_sa.ops.top import top
-
-log = logging.getLogger("jobforge_sa.cli")
+from jobforge_sa.ops.worker_command import worker
 
 EPILOG = """\
 [bold]Database:[/bold] --url, else JOBFORGE_DATABASE_URL, else DATABASE_URL: postgresql://user:password@host/database
@@ -77,6 +65,9 @@ app.command("workers")(workers)
 app.command()(stats)
 app.command()(top)
 app.command()(smoke)
+app.command()(worker)
+app.command()(exporter)
+app.command()(metrics)
 
 
 def _print_version(wanted: bool) -> None:
@@ -134,57 +125,6 @@ def revision(
     else:
         typer.echo(f"{screen.one_line(written.path)}: schema jobforge {written.before} -> {written.after}")
         typer.echo("run: alembic upgrade head")
-
-
-@app.command()
-def worker(
-    forge: Annotated[str, typer.Argument(metavar="MODULE:FORGE", help="Where the tasks are, such as shop.jobs:forge.")],
-    url: Url = None,
-    queue: Annotated[
-        list[str] | None,
-        typer.Option("--queue", metavar="NAME[=SLOTS]", help="Work off this queue; repeat it.  [default: the tasks']"),
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Handlers at once in each queue that does not say.")
-    ] = 10,
-    once: Annotated[bool, typer.Option("--once", help="Work off what is due now, then exit: 1 if one failed.")] = False,
-    listen: Annotated[bool, typer.Option("--listen/--no-listen", help="Wake by NOTIFY, or by polling alone.")] = True,
-    lease: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="After how long a dead worker is missed.")
-    ] = 30,
-    grace: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long a stop waits for handlers.")] = 30,
-    session_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where the handlers' sessions connect: as the application's login."),
-    ] = None,
-    log_level: Annotated[
-        logs.Level,
-        typer.Option(metavar="LEVEL", help="Log to stderr: debug, info, warning, error.", case_sensitive=False),
-    ] = logs.Level.INFO,
-) -> None:
-    """Run jobs until SIGTERM or Ctrl-C; a second one does not wait for handlers."""
-    logs.to_stderr(log_level)
-    registry = application.load(forge)
-    queues = application.queues(registry, queue or [], concurrency)
-    slots = sum(queues.values())
-    engine = database.engine(url, name="jobforge worker", pinned=False, pool_size=slots, pool_pre_ping=True)
-    from jobforge_sa.worker.worker import Worker
-
-    handlers = database.engine(
-        session_url or url, name="jobforge handlers", pinned=False, pool_size=slots, pool_pre_ping=True
-    )
-    process = Worker(
-        engine, registry, queues=queues, listen=listen, session_engine=handlers,
-        lease=dt.timedelta(seconds=lease), grace=dt.timedelta(seconds=grace),
-        process_imports=[forge.partition(":")[0]],
-    )  # fmt: skip
-    log.info("%s", application.introduce(registry, queues, shown(engine.url)))
-    database.require(engine, "jobforge_worker")
-    with database.translated(engine, "jobforge_worker"):
-        status = process.run(once=once)
-    if once:
-        log.info("%s", application.sum_up(process.outcomes))
-    raise typer.Exit(status)
 
 
 @app.command("doctor")

@@ -76,7 +76,7 @@ class Reader:
             TenantRequired: tenants are signed, and the environment has no key.
         """
         if not os.environ.get(KEY_VARIABLE):
-            _require_plain(self.session)
+            require_plain(self.session)
 
     def require_sight(self) -> None:
         """Tell nothing found from nothing to be seen.

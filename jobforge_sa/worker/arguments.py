@@ -7,10 +7,15 @@ import math
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge
+from jobforge_sa.worker.link import own_engine
 from jobforge_sa.worker.voice import log
+
+if TYPE_CHECKING:
+    from jobforge_sa.settings import Settings
 
 
 def process_name() -> str:
@@ -59,3 +64,20 @@ def seconds(value: dt.timedelta | None, name: str) -> float:
         ConfigurationError: it is not more than nothing.
     """
     return math.inf if value is None else at_least(value, 0.1, name).total_seconds()
+
+
+def from_settings(forge: JobForge, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The database's URL and the other arguments of a worker, as the settings say.
+
+    Raises:
+        ConfigurationError: no database is given.
+    """
+    settings.warn_of_unknown()
+    if settings.database_url is None:
+        raise ConfigurationError("no database is given", cure="set JOBFORGE_DATABASE_URL or DATABASE_URL")
+    arguments = settings.worker_arguments()
+    if settings.session_url is not None:
+        queues = arguments["queues"] or {task.queue for task in forge}
+        slots = sum(queues.values()) if isinstance(queues, dict) else settings.concurrency * len(queues)
+        arguments["session_engine"] = own_engine(settings.session_url.get_secret_value(), max(slots, 1))
+    return settings.database_url.get_secret_value(), arguments

@@ -14,13 +14,17 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobforge_sa import tracing
 from jobforge_sa.context import ClaimedJob
+from jobforge_sa.joblog import JobFields
 from jobforge_sa.tasks import Task
-from jobforge_sa.worker import backend, place
+from jobforge_sa.tracing import Span
+from jobforge_sa.worker import backend, errortext, place
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.executor import Executor
@@ -81,12 +85,13 @@ class Child:
             importlib.import_module(module)
         self._tasks = {name: place.task(name, where) for name, where in setup.tasks.items()}
         if not logging.root.handlers:  # else the application logs as it wants
-            logging.root.addHandler(Forwarder(self))
+            logging.root.addHandler(forwarder := Forwarder(self))
+            forwarder.addFilter(JobFields())
             for name, level in setup.levels.items():
                 logging.getLogger(name).setLevel(level)
         engine = setup.blueprint.build()
         backend.watch(engine)
-        return Executor(engine, _no_loop, self._report, lambda _: self._say("completed"))
+        return Executor(engine, _no_loop, self._report, _below_its_run, lambda _: self._say("completed"))
 
     def _hear(self) -> None:
         while True:
@@ -140,7 +145,7 @@ class Forwarder(logging.Handler):
                 if key not in self._PLAIN
             }
             if record.exc_info:
-                kept["exc_text"] = logging.Formatter().formatException(record.exc_info)[-self._MOST :]
+                kept["exc_text"] = errortext.clean(errortext.trace(record.exc_info[1])) if record.exc_info[1] else ""
             kept |= {
                 "name": record.name, "levelno": record.levelno, "levelname": record.levelname,
                 "msg": record.getMessage()[: self._MOST], "created": record.created, "msecs": record.msecs,
@@ -162,6 +167,11 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has died before
         os._exit(ORPHANED)
+
+
+def _below_its_run(job: ClaimedJob) -> AbstractContextManager[Span]:
+    """The worker has the run's span; what the handler traces hangs below it."""
+    return tracing.hanging(job.trace)
 
 
 def _no_loop() -> AsyncEngine:

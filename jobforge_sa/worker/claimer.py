@@ -140,7 +140,10 @@ class Claimer(Service):
         jobs = self.link.run(lambda connection: self._fetch(connection, calls.CLAIM_SUSPECT, values))
         self.in_doubt = 0.0
         for job in jobs:
-            log.warning("job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes)
+            log.warning(
+                "job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes,
+                extra=job.log_fields(),
+            )  # fmt: skip
             self._alone = job.lease_token
         self._hand_out(jobs)
         return bool(jobs)

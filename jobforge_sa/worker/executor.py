@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from jobforge_sa.context import AsyncContext, Context
+from jobforge_sa import tracing
+from jobforge_sa.context import AsyncContext, ClaimedJob, Context, current_job
 from jobforge_sa.db import failures
 from jobforge_sa.errors import LeaseLost
+from jobforge_sa.tracing import Span
 from jobforge_sa.types import Done, Outcome
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker import session as sessions
@@ -37,6 +40,7 @@ REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: u
 CANCELED = "57014"  # query_canceled
 
 Report = Callable[[Run, Ending], None]
+Trace = Callable[[ClaimedJob], AbstractContextManager[Span]]
 
 
 class Executor:
@@ -46,16 +50,18 @@ class Executor:
         engine: Where handlers' sessions connect.
         async_engine: Makes the engine of async handlers' sessions, when the first one asks for its session.
         report: Takes each run's ending.
+        trace: Opens the span in which a run goes on.
         completed: Hears of a run that its handler has completed, and that goes on. Default: it is reported.
     """
 
     def __init__(
-        self, engine: Engine, async_engine: Callable[[], AsyncEngine], report: Report,
+        self, engine: Engine, async_engine: Callable[[], AsyncEngine], report: Report, trace: Trace,
         completed: Callable[[Run], None] | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._async_engine = async_engine
         self._report = report
+        self._trace = trace
         self._single, self._single_async = threading.Lock(), asyncio.Lock()
         self._completed = completed or (lambda run: report(run, endings.COMPLETED))
 
@@ -63,12 +69,24 @@ class Executor:
         """Run a plain handler, in this thread, and report its end, whatever happens."""
         run.start()
         ending = endings.RELEASED
+        current = current_job.set(run.job)
         try:
-            ending = self._turns(run)
-        except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
-            ending = failed(run, error)
+            ending = self._end_traced(run) if tracing.in_use() else self._end(run)
         finally:
+            current_job.reset(current)
             self._report(run, ending)
+
+    def _end_traced(self, run: Run) -> Ending:
+        with self._trace(run.job) as span:
+            ending = self._end(run)
+            describe(span, ending)
+            return ending
+
+    def _end(self, run: Run) -> Ending:
+        try:
+            return self._turns(run)
+        except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
+            return failed(run, error)
 
     def _turns(self, run: Run) -> Ending:
         """Run the handler; again, where Postgres says that its transaction should be repeated."""
@@ -108,16 +126,23 @@ class Executor:
         """Run an `async def` handler, on this loop, and report its end, whatever happens."""
         run.start()
         ending = endings.RELEASED
+        current_job.set(run.job)  # in this asyncio task's own context
         try:
-            ending = await self._turns_async(run)
+            with self._trace(run.job) as span:
+                ending = await self._end_async(run)
+                describe(span, ending)
+        finally:
+            self._report(run, ending)
+
+    async def _end_async(self, run: Run) -> Ending:
+        try:
+            return await self._turns_async(run)
         except asyncio.CancelledError as error:
             # where we did not ask for it, it leaked out of something that the handler waited for: an attempt that is
             # charged, for one that is given back would run again at once, for ever
-            ending = told(run) if run.signals.any else failed(run, error)
+            return told(run) if run.signals.any else failed(run, error)
         except BaseException as error:
-            ending = failed(run, error)
-        finally:
-            self._report(run, ending)
+            return failed(run, error)
 
     async def _turns_async(self, run: Run) -> Ending:
         for turn in range(MAX_TURNS):
@@ -178,7 +203,7 @@ def _behind(run: Run, what: object) -> Ending:
     if what is not None:
         how = "was raised" if isinstance(what, BaseException) else "was returned, which is not stored,"
         said = f"a {type(what).__name__} {how} after its handler had completed it"
-        log.warning("job %s (%s): %s", run.job.id, run.job.type, said)
+        log.warning("job %s (%s): %s", run.job.id, run.job.type, said, extra=run.job.log_fields())
     return endings.COMMITTED
 
 
@@ -187,7 +212,8 @@ def _repeat(run: Run, error: Exception, turn: int) -> bool:
     state = failures.sqlstate(error) if isinstance(error, DBAPIError) else None
     if state not in REPEATABLE or turn + 1 == MAX_TURNS or run.signals.any:
         return False
-    log.info("job %s (%s): %s, its transaction is repeated", run.job.id, run.job.type, state)
+    said = "its transaction is repeated"
+    log.info("job %s (%s): %s, %s", run.job.id, run.job.type, state, said, extra=run.job.log_fields())
     return True
 
 
@@ -259,14 +285,21 @@ def told(run: Run) -> Ending:
     return endings.TIMED_OUT if run.signals.timed_out else endings.RELEASED
 
 
+def describe(span: Span, ending: Ending) -> None:
+    """Say on a run's span how it ended, in the words of the job's record, out of which secrets were taken."""
+    span.say({"jobforge.outcome": ending.outcome})
+    if ending.outcome in ("failed", "timed_out"):
+        error = ending.error or {}
+        span.failed(error.get("type", ending.outcome), error.get("message"))
+
+
 def say(run: Run, ending: Ending) -> None:
     """One line for a failed attempt; its text came from anywhere, so it may not forge lines of its own."""
     job, error = run.job, ending.error or {}
     kind, text = (_one_line(error.get(name, "")) for name in ("type", "message"))
     with contextlib.suppress(Exception):  # an application's log handler that raises must not cost the job its end
         log.warning(
-            "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, kind, text,
-            extra={"job_id": str(job.id), "job_type": job.type, "tenant_id": job.tenant_id, "attempt": job.attempt},
+            "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, kind, text, extra=job.log_fields(),
         )  # fmt: skip
 
 

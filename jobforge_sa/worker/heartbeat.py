@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -84,6 +85,16 @@ class Heartbeat(Service):
         """Whether heartbeats have gone well for one whole lease, until now."""
         now = time.monotonic()
         return 0 < self._since <= now - self._lease.total_seconds() and now - self._last <= self._regular
+
+    @property
+    def begun(self) -> bool:
+        """Whether one has gone well."""
+        return self._last > 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last one that went well; infinite before the first."""
+        return time.monotonic() - self._last if self._last else math.inf
 
     def _send(self, runs: list[uuid.UUID], alive: dt.timedelta) -> list[Any]:
         values = {**self._values, "runs": runs, "alive": alive}

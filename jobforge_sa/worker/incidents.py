@@ -61,7 +61,10 @@ class Incidents:
         self.counters.add("rescued", count)
         for job in named:
             why = "its worker was lost" if job["outcome"] == "lost" else "it was past its deadline"
-            self._say(job, f"{why}, the job was taken back")
+            fields = {"job_id": str(job["job_id"]), "job_type": job["type"]}
+            self._say(
+                fields | {name: job[name] for name in ("tenant_id", "attempt", "run")}, f"{why}, the job was taken back"
+            )
         log.warning("rescued %s jobs of dead workers or passed deadlines", count)
 
     def unheard(self, job_ids: Sequence[uuid.UUID]) -> None:
@@ -76,7 +79,7 @@ class Incidents:
 
     def claimed(self, job: ClaimedJob) -> None:
         """A job was claimed: one that was lost with its worker before is worth a line."""
-        self.counters.add("claimed")
+        self.counters.claimed(job.queue, _wait(job))
         if job.crashes:
             self._warn(job, f"was lost with its worker, {job.crashes} times so far, and runs again")
 
@@ -85,13 +88,13 @@ class Incidents:
         self._warn(job, what)
 
     def _warn(self, job: ClaimedJob, what: str) -> None:
-        fields = {"tenant_id": job.tenant_id, "type": job.type, "run": job.run, "attempt": job.attempt}
-        self._say({"job_id": job.id, **fields}, what)
+        self._say(job.log_fields(), what)
 
     @staticmethod
-    def _say(job: Mapping[str, Any], what: str) -> None:
-        fields = {
-            "job_id": str(job["job_id"]), "job_type": job["type"], "tenant_id": job["tenant_id"],
-            "attempt": job["attempt"], "run": job["run"],
-        }  # fmt: skip
-        log.warning("job %s (%s) run %s: %s", job["job_id"], job["type"], job["run"], what, extra=fields)
+    def _say(fields: Mapping[str, Any], what: str) -> None:
+        log.warning("job %s (%s) run %s: %s", fields["job_id"], fields["job_type"], fields["run"], what, extra=fields)
+
+
+def _wait(job: ClaimedJob) -> float | None:
+    """Seconds from due to claimed, by the database's clock; only of a first run, for `run_at` is when that was due."""
+    return max((job.claimed_at - job.run_at).total_seconds(), 0.0) if job.run == 1 else None

@@ -159,7 +159,7 @@ class Lane:
                 try:
                     self._run(run)
                 except BaseException:  # the executor lets nothing out; if it did, the slot must not be lost with it
-                    log.exception("job %s: running it failed", run.job.id)
+                    log.exception("job %s: running it failed", run.job.id, extra=run.job.log_fields())
                 if self._left_behind(run):
                     return
                 run = self._next()

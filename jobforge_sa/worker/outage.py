@@ -44,6 +44,12 @@ class Outage:
             lasted = f" (for {now - self._since:.0f} s now)" if self._failures > 1 else ""
         _say(who, error, lasted)
 
+    @property
+    def down(self) -> frozenset[str]:
+        """The threads whose last try failed."""
+        with self._lock:
+            return frozenset(self._down)
+
     def works(self, who: str) -> None:
         """A thread was through with its work."""
         if who not in self._down:

@@ -8,13 +8,13 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
 
+from jobforge_sa.tracing import Span
 from jobforge_sa.worker import deadlines, executor
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.ending import Ending
@@ -48,11 +48,12 @@ class ProcessPool(Service):
     name = "processes"
 
     def __init__(
-        self, engine: Engine, setup: Setup | None, report: Callable[[Run, Ending], None], incidents: Incidents
+        self, engine: Engine, setup: Setup | None, report: executor.Report, trace: executor.Trace, incidents: Incidents
     ) -> None:
         super().__init__(engine)
         self._setup = setup
         self._report = report
+        self._trace = trace
         self._incidents = incidents
         self._wanted: queue.SimpleQueue[Future[Process]] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -67,16 +68,22 @@ class ProcessPool(Service):
         """Run a handler in a child, from this thread, and report its end, whatever happens."""
         ending = endings.RELEASED
         try:
-            ending = self._serve(run)
-        except BaseException as error:  # the worker's own: what a handler raises its child has put into words
-            ending = endings.RELEASED if self._killing else executor.failed(run, error)
+            with self._trace(run.job) as span:  # here, not in the child, which may die before it could tell of it
+                ending = self._end(run, span)
+                executor.describe(span, ending)
         finally:
             self._report(run, ending)
 
-    def _serve(self, run: Run) -> Ending:
+    def _end(self, run: Run, span: Span) -> Ending:
+        try:
+            return self._serve(run, span)
+        except BaseException as error:  # the worker's own: what a handler raises its child has put into words
+            return endings.RELEASED if self._killing else executor.failed(run, error)
+
+    def _serve(self, run: Run, span: Span) -> Ending:
         process = self._take()
         try:
-            ending = self._converse(process, run)
+            ending = self._converse(process, run, span)
         except Gone as gone:
             return self._gone(process, run, gone)
         except BaseException:
@@ -94,7 +101,7 @@ class ProcessPool(Service):
             self._forget(process)
         return ending
 
-    def _converse(self, process: Process, run: Run) -> Ending:
+    def _converse(self, process: Process, run: Run, span: Span) -> Ending:
         if not process.ready:
             first = self._listen(process)
             if first["kind"] != "ready":
@@ -108,7 +115,7 @@ class ProcessPool(Service):
             self._duties[process] = Duty(run)
         self.wake()  # it sleeps long while nothing runs
         run.start()
-        process.give(run.job)
+        process.give(replace(run.job, trace=span.carry(run.job.trace)))
         message = self._listen(process)
         if message["kind"] == "completed":  # and it goes on: no heartbeat must miss the lease
             self._report(run, endings.COMPLETED)

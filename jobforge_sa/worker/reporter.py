@@ -53,6 +53,7 @@ class Reporter(Service):
         if told:
             self._runs.leave(run)
             return
+        run.stop()
         if ending.goes_on:
             self._runs.stay(run)
         if ending.committed:
@@ -142,7 +143,8 @@ class Reporter(Service):
             run, ending = self._batch.pop()
             if later:
                 why = str(error).partition("\n")[0]
-                log.info("job %s: the end of run %s is told later: %s", run.job.id, run.job.run, why)
+                log.info("job %s: the end of run %s is told later: %s", run.job.id, run.job.run, why,
+                         extra=run.job.log_fields())  # fmt: skip
                 self._aside.append((run, ending))
                 self._again = time.monotonic() + ASIDE
                 return
@@ -162,10 +164,12 @@ class Reporter(Service):
 
     def _hear(self, run: Run, ending: Ending, answer: str, reason: str | None) -> None:
         if answer == "refused" and (ending.error or {}).get("type") != endings.REFUSED:  # once: no endless loop
-            log.warning("job %s: the database refused its completion: %s", run.job.id, reason)
+            said = "job %s: the database refused its completion: %s"
+            log.warning(said, run.job.id, reason, extra=run.job.log_fields())
             self._queue.put((run, endings.refused(reason or "")))
             return
         if answer == "refused":
-            log.warning("job %s: the end of run %s does not count: %s", run.job.id, run.job.run, reason)
+            said = "job %s: the end of run %s does not count: %s"
+            log.warning(said, run.job.id, run.job.run, reason, extra=run.job.log_fields())
         self._runs.remove(run.job.lease_token)
         self._ended(run, ending.outcome if answer in ("done", "already_done") else "lost")

@@ -31,6 +31,7 @@ class Run:
         "signals",
         "spawned",
         "started",
+        "stopped",
         "task",
         "thread",
         "told",
@@ -42,6 +43,7 @@ class Run:
         self.signals = Signals()
         self.spawned = 0.0  # monotonic: an async one was handed to the loop; 0: not yet
         self.started = 0.0  # monotonic; 0: not yet
+        self.stopped = 0.0  # monotonic: its end was reported
         self.told = False  # its end is on its way to the database: a second one would contradict it
         self.ended = False  # the handler has returned
         self.missed = False  # its lease is gone, and that was said
@@ -55,6 +57,15 @@ class Run:
     def start(self) -> None:
         """The handler begins."""
         self.started = time.monotonic()
+
+    def stop(self) -> None:
+        """Its end is reported, whatever its handler still does."""
+        self.stopped = time.monotonic()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the handler took; None where it did not begin."""
+        return self.stopped - self.started if self.started else None
 
     @property
     def left(self) -> float | None:

@@ -69,6 +69,11 @@ class Service:
         """What is left to do when the thread ends."""
 
     @property
+    def ended(self) -> bool:
+        """Whether its thread has ended without having been asked to; nothing here should do that."""
+        return self._thread is not None and not self._thread.is_alive() and not self.stopping
+
+    @property
     def stopping(self) -> bool:
         """Whether it was asked to end."""
         return self._stopping.is_set()

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import datetime as dt
-import os
 import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
-from weakref import WeakSet
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Engine
 
+from jobforge_sa import tracing
 from jobforge_sa.tasks import JobForge
-from jobforge_sa.worker import blueprint, place, preflight
+from jobforge_sa.worker import alive, preflight
 from jobforge_sa.worker import ending as endings
-from jobforge_sa.worker.arguments import at_least, process_name, queues_of, seconds
+from jobforge_sa.worker.arguments import at_least, from_settings, process_name, queues_of, seconds
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
@@ -31,18 +30,20 @@ from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.link import own_engine
 from jobforge_sa.worker.listener import Listener
 from jobforge_sa.worker.loop import Loop
-from jobforge_sa.worker.outage import Outage
 from jobforge_sa.worker.pool import ProcessPool
-from jobforge_sa.worker.process import Setup
 from jobforge_sa.worker.reporter import Reporter
 from jobforge_sa.worker.run import Run, Runs
+from jobforge_sa.worker.setup import set_up
 from jobforge_sa.worker.signals import StopSignals
 from jobforge_sa.worker.upkeep import Upkeep
+from jobforge_sa.worker.vitals import Health, Numbers, Vitals
 from jobforge_sa.worker.voice import log
 from jobforge_sa.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from jobforge_sa.settings import Settings
 
 
 THREADS = 4  # of its own that have a connection, beside the listener: heartbeat, upkeep, reporter, claimer
@@ -73,6 +74,7 @@ class Worker:
         idle_warning: How long a handler's transaction may be open without a statement, as while it waits for the
             network, before that is warned of; and `idle_limit`: before it is ended, and with it the attempt. None:
             for ever. Not for child processes.
+        continue_traces: Whether a run's span stands in the trace of its enqueue, and is not just linked to it.
 
     Use it as a context manager, `with Worker(engine, forge): ...`; or `start()` and `stop()`; or `run()` in a process
     of its own; or `FastAPI(lifespan=worker.lifespan)`.
@@ -95,6 +97,7 @@ class Worker:
         process_imports: Iterable[str] = (),
         idle_warning: dt.timedelta | None = dt.timedelta(seconds=10),
         idle_limit: dt.timedelta | None = dt.timedelta(minutes=5),
+        continue_traces: bool = False,
     ) -> None:
         self.id = uuid.uuid4()
         self.queues = queues_of(forge, queues, concurrency)
@@ -110,8 +113,20 @@ class Worker:
         )
         self._process_engine, self._process_imports = process_engine, tuple(process_imports)
         self._idle = seconds(idle_warning, "idle_warning"), seconds(idle_limit, "idle_limit")
+        self._trace = partial(tracing.processing, worker=process_name(), below=continue_traces)
         self._running, self._clean = False, True
+        self._vitals: Vitals | None = None
         self._stopping = threading.RLock()
+
+    @classmethod
+    def from_settings(cls, forge: JobForge, settings: Settings, **more: Any) -> Self:
+        """A worker as the environment says, but for what is given here: arguments of `Worker`.
+
+        Raises:
+            ConfigurationError: no database is given, or something cannot work.
+        """
+        url, arguments = from_settings(forge, settings)
+        return cls(url, forge, **(arguments | more))
 
     # -- life --------------------------------------------------------------------------
 
@@ -126,16 +141,17 @@ class Worker:
             return self
         database = preflight.look(self._engine)
         preflight.look_at_sessions(self._sessions.engine, database, strict=self._forge.strict_rls)
-        self._setup = self._set_up_processes(database)
+        self._setup = set_up(self._forge, self._sessions.engine, self._process_engine, self._process_imports, database)
         self._sessions.watch()
         self._wire()
-        outage = Outage()
+        others = (self._deadlines, self._watchdog, self._pool)
+        self._vitals = Vitals(self._connected, others, self._heartbeat, self._lanes, self._lease)
         for service in self._connected:
-            service.outage = outage  # one voice for all of them
+            service.outage = self._vitals.outage  # one voice for all of them
         self._running = True
-        _alive.add(self)
+        alive.workers.add(self)
         try:
-            for service in (*self._connected, self._deadlines, self._watchdog, self._pool):
+            for service in (*self._connected, *others):
                 service.start()
         except BaseException:  # no more threads: those that there are must not work on, for nobody could stop them
             self.stop(0)
@@ -178,6 +194,25 @@ class Worker:
     def outcomes(self) -> Counter[str]:
         """How runs ended: those numbers of `stats` that are an outcome, and not 0."""
         return Counter({name: count for name, count in self.stats().items() if count and name in ENDS})
+
+    def live(self) -> Health:
+        """Whether to leave this process alone: its threads live, and none is stuck. Also while it stops, or is stopped.
+
+        For an orchestrator's liveness. A database that is away is no reason to say no, for a new process would not
+        reach it either.
+        """
+        return self._vitals.live() if self._running and self._vitals else Health()
+
+    def ready(self) -> Health:
+        """Whether it works: started and not stopping, heard by the database within its lease, and hearing it."""
+        return self._vitals.ready() if self._running and self._vitals else Health(("it is not started, or stops",))
+
+    def numbers(self) -> Numbers | None:
+        """All its numbers of this moment; None before the first start."""
+        if self._vitals is None:
+            return None
+        counters, unreported = self._incidents.counters, self._reporter.backlog
+        return self._vitals.numbers(counters, unreported, self.live(), self.ready())
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until there is nothing to claim and nothing running.
@@ -232,7 +267,7 @@ class Worker:
     # -- how ---------------------------------------------------------------------------
 
     def _stop(self, timeout: float | None) -> bool:
-        _alive.discard(self)
+        alive.workers.discard(self)
         first = (*self._listeners, self._claimer, self._upkeep)
         for service in self._connected:
             service.hurry()
@@ -260,8 +295,8 @@ class Worker:
     def _wire(self) -> None:
         self._runs = Runs(self._incidents)
         self._reporter = Reporter(self._engine, self._runs, self._ended)
-        executor = Executor(self._sessions.engine, self._sessions.make_async, self._reporter.report)
-        self._pool = ProcessPool(self._engine, self._setup, self._reporter.report, self._incidents)
+        executor = Executor(self._sessions.engine, self._sessions.make_async, self._reporter.report, self._trace)
+        self._pool = ProcessPool(self._engine, self._setup, self._reporter.report, self._trace, self._incidents)
         self._loop = Loop(executor.run_async)
 
         def run(run: Run) -> None:
@@ -299,26 +334,8 @@ class Worker:
         self._connected = (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners)
         self._watchdog = Watchdog(self._engine, self._connected)
 
-    def _set_up_processes(self, database: str) -> Setup | None:
-        """What child processes are told, if there are tasks for them: made here, where what cannot work is told."""
-        tasks = {
-            task.name: place.of(task.handler, f"the handler of the task {task.name}")
-            for task in self._forge
-            if task.process
-        }
-        if not tasks:
-            return None
-        if self._process_engine is None:
-            return Setup(tasks, self._process_imports, blueprint.of_engine(self._sessions.engine, sealed=True))
-        plan = blueprint.of_factory(self._process_engine, sealed=True)
-        engine = blueprint.called(self._process_engine)
-        try:
-            preflight.look_at_sessions(engine, database, strict=self._forge.strict_rls)
-        finally:
-            engine.dispose()
-        return Setup(tasks, self._process_imports, plan)
-
-    def _forked(self) -> None:
+    def forked(self) -> None:
+        """This process was forked: nothing of the parent's is ours. Called by itself."""
         self._running, self._stopping = False, threading.RLock()
         self._pool.forget_all()
         # the old id is the parent's, and so are its numbers, whose lock another thread may hold
@@ -330,8 +347,7 @@ class Worker:
     def _ended(self, run: Run, outcome: str) -> None:
         if outcome == "lost":
             self._incidents.lost(run)
-        else:
-            self._incidents.counters.add(outcome)
+        self._incidents.counters.ended((run.job.queue, run.job.type, outcome), run.seconds)
         self._claimer.settled()
 
     def _interrupt(self) -> bool:
@@ -365,23 +381,3 @@ class Worker:
                 stopper.join(10)
                 return False
         return clean == [True]
-
-
-_alive: WeakSet[Worker] = WeakSet()  # started and not stopped, in this process
-
-
-def _stop_all() -> None:
-    """The interpreter ends: whoever did not stop its workers has them stopped, so that no job waits for a lease."""
-    for worker in list(_alive):
-        worker.stop()
-
-
-def _forget_all() -> None:
-    """This process was forked: the threads are the parent's, and so are the connections, which we must not end."""
-    for worker in list(_alive):
-        worker._forked()
-    _alive.clear()
-
-
-atexit.register(_stop_all)
-os.register_at_fork(after_in_child=_forget_all)

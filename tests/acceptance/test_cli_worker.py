@@ -106,7 +106,9 @@ def test_once_works_off_what_is_there_and_is_status_0(database: Database) -> Non
     assert {state(database, job) for job in done} == {"succeeded"}
     assert state(database, later) == "scheduled"
     assert "tasks: fail, give_up, linger, send, who; queues: mail x2; database: postgresql://jf_one" in log
-    assert re.search(rf"Z INFO +jobforge_sa\.handler: sent to 0 job={done[0]} type=send tenant=acme attempt=1\n", log)
+    assert re.search(
+        rf"Z INFO +jobforge_sa\.handler: sent to 0 job={done[0]} type=send tenant=acme attempt=1 run=1\n", log
+    )
     assert "20 succeeded" in log
 
 

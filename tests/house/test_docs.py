@@ -48,6 +48,18 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "docs/security.md",
         "forge = JobForge(strict_rls=True)  # no login that policies do not bind",
     ): ("tests/security/test_weak_setups.py does it"),
+    (
+        "docs/observability.md",
+        "handler.addFilter(JobFields())  # from jobforge_sa.joblog import JobFields",
+    ): "tests/integration/test_tracing.py does it",
+    (
+        "docs/observability.md",
+        "registry.register(worker_metrics(worker))  # from jobforge_sa.metrics import worker_metrics",
+    ): "tests/acceptance/test_monitoring.py does it",
+    (
+        "docs/settings.md",
+        "from jobforge_sa.settings import Settings",
+    ): "tests/unit/test_settings.py does it",
     ("docs/security.md", "key = TenantKey.from_environment()"): "examples/tenants.py has these lines",
     (
         "docs/security.md",

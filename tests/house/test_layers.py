@@ -20,7 +20,10 @@ LAYERS = (
     "types",
     "impact",
     "tenant",
+    "trace",
     "context",
+    "joblog",
+    "tracing",
     "tasks",
     "handlers",
     "db",
@@ -31,7 +34,9 @@ LAYERS = (
     "tenants",
     "retention",
     "queues",
+    "settings",
     "worker",
+    "metrics",
     "results",
     "ops",
     "testing",
@@ -55,6 +60,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "threading": ("worker/", "results/", "ops/", "testing/"),  # an enqueue never starts a thread
     "concurrent": ("worker/", "ops/", "testing/"),
     "pytest": ("testing/plugin.py",),  # what the fixtures give works without it
+    "opentelemetry": ("tracing.py",),  # it is not loaded there, but found
+    "prometheus_client": ("metrics.py", "ops/"),
+    "pydantic_settings": ("settings.py",),
     "psycopg": ("worker/", "results/", "ops/", "testing/"),  # an application enqueues with the driver that it has
 }
 

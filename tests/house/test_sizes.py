@@ -18,7 +18,7 @@ LIMITS: dict[str, tuple[int, int]] = {
 SQL_BODY = 60
 
 LONG_FUNCTIONS: dict[str, str] = {
-    "jobforge_sa/ops/commands.py:worker": "each option of the command is a line of its signature",
+    "jobforge_sa/ops/worker_command.py:worker": "each option of the command is a line of its signature",
     "jobforge_sa/worker/worker.py:Worker.__init__": "each argument is a line of its signature",
 }
 LONG_FILES: dict[str, str] = {}

@@ -7,12 +7,14 @@ import datetime as dt
 import socket
 import threading
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import sqlalchemy as sa
 
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.tasks import JobForge
+from jobforge_sa.tracing import Span
 from jobforge_sa.worker import deadlines
 from jobforge_sa.worker import ending as endings
 from jobforge_sa.worker.counters import Counters
@@ -57,8 +59,12 @@ class Child:
         self.kills += 1
 
 
+def untraced(_job: ClaimedJob) -> AbstractContextManager[Span]:
+    return nullcontext(Span())
+
+
 def pool() -> ProcessPool:
-    return ProcessPool(ENGINE, None, lambda *_: None, Incidents(Counters()))
+    return ProcessPool(ENGINE, None, lambda *_: None, untraced, Incidents(Counters()))
 
 
 def test_a_process_that_has_the_next_job_by_now_is_not_killed_for_the_last_one() -> None:
@@ -83,12 +89,12 @@ def test_a_process_that_was_given_up_just_when_it_was_through_gets_no_other_job(
     process = cast(Process, child)
     late = Duty(claimed(), given_up=True)
 
-    def converse(process: Process, run: Run) -> endings.Ending:
+    def converse(process: Process, run: Run, span: Span) -> endings.Ending:
         children._duties[process] = late
         return endings.SUCCEEDED
 
     children._take, children._converse = lambda: process, converse  # type: ignore[method-assign]
-    assert children._serve(late.run) is endings.SUCCEEDED
+    assert children._serve(late.run, Span()) is endings.SUCCEEDED
     assert (children._idle, children._duties, ended) == ([], {}, ["end", "close"])
 
 
