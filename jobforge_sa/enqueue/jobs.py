@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from sqlalchemy import Connection, TwoPhaseTransaction, table, update
 from sqlalchemy.orm import Session, scoped_session
@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session, scoped_session
 from jobforge_sa import tracing
 from jobforge_sa.db import calls
 from jobforge_sa.db.jsontext import decode
-from jobforge_sa.enqueue import fit, pending, subject, unique
+from jobforge_sa.enqueue import fit, item, pending, subject, unique
 from jobforge_sa.enqueue.answers import impact_of, info, translated, unknown
-from jobforge_sa.enqueue.options import as_item, identifier, moment, resolve, word
+from jobforge_sa.enqueue.item import Item
+from jobforge_sa.enqueue.options import identifier, moment, resolve, word
 from jobforge_sa.enqueue.origin import ORIGIN
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
@@ -33,14 +34,6 @@ QUEUE = "default"  # of a job that names none
 CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
 # what a session that keeps reads and writes apart is told to find a connection for; never sent
 WRITE = update(table("jobs", schema="jobforge"))
-
-
-class _Item(NamedTuple):
-    """A job on its way into `enqueue_jobs`."""
-
-    key: tuple[str, str]  # what is met in order: type and idempotency key, or nothing
-    position: int  # in the caller's order
-    text: str
 
 
 class Jobs:
@@ -88,7 +81,7 @@ class Jobs:
         """
         values = resolve(checked(task).options, options)
         connection = self._begin(strict=task.forge.strict_rls, tenant=self._tenant_for(task))
-        return self._enqueue_one(connection, task, values, _dump(task, payload))
+        return self._enqueue_one(connection, task, values, item.dumped(task, payload))
 
     def add(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> PendingJob:
         """Let the session's next flush enqueue a job, as `session.add` does for a row: all of them in one call.
@@ -104,14 +97,14 @@ class Jobs:
         if not isinstance(self._session, Session):
             raise ConfigurationError("a Connection has no flush", cure="use enqueue, or a Session")
         values = resolve(checked(task).options, options)
-        text = "" if callable(payload) else _dump(task, payload)  # at this line, where it can be mended
+        text = "" if callable(payload) else item.dumped(task, payload)  # at this line, where it can be mended
         if text:
             values = unique.named(task, values, text)
         mine = (
             self if self._given is self._session else Jobs(self._session, tenant=self._asked, strict_rls=self._strict)
         )
         together = (self._asked, self._strict)
-        job = PendingJob(task, values, lambda: text or _dump(task, payload), mine._send_added, together)
+        job = PendingJob(task, values, lambda: text or item.dumped(task, payload), mine._send_added, together)
         pending.add(self._session, job)
         return job
 
@@ -121,7 +114,7 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: one of them must not be stored. Of its statement nothing was stored; roll back.
         """
-        new = ((job.task, resolve(job.task.options, job.options), _dump(job.task, job.payload)) for job in jobs)
+        new = ((job.task, resolve(job.task.options, job.options), item.dumped(job.task, job.payload)) for job in jobs)
         return [*self._enqueue_all(self._begin(), new)]
 
     def cancel(self, job_id: uuid.UUID) -> JobInfo:
@@ -280,7 +273,7 @@ class Jobs:
             **unique.named(task, values, payload),
             "type": task.name,
             "payload": payload,
-            "subject": _subject(values),
+            "subject": item.subject_of(values),
             "notify": task.forge.notify and _may_notify(connection),
         }
         if asked.get("on_duplicate") == "merge" and autocommits(connection):
@@ -323,7 +316,7 @@ class Jobs:
     ) -> tuple[set[str], Sequence[Enqueued]]:
         queues = set[str]()
         may_notify = _may_notify(connection)
-        batches: dict[tuple[Named | None, bool], list[_Item]] = {}
+        batches: dict[tuple[Named | None, bool], list[Item]] = {}
         merging: list[tuple[str, str, int, Callable[[], Enqueued]]] = []
         for position, (task, values, payload) in enumerate(jobs):
             if task.forge.strict_rls:
@@ -335,13 +328,14 @@ class Jobs:
                 continue
             queues.add(values.get("queue", QUEUE))
             key = values.get("idempotency_key") or values.get("unique_key")
-            values = values | origin | {"subject": _subject(values)}
-            item = _Item((task.name, key) if key else ("", ""), position, _text(task, values, payload))
-            batches.setdefault((self._tenant_for(task), task.forge.notify and may_notify), []).append(item)
+            values = values | origin | {"subject": item.subject_of(values)}
+            batches.setdefault((self._tenant_for(task), task.forge.notify and may_notify), []).append(
+                Item((task.name, key) if key else ("", ""), position, item.text_of(task, values, payload))
+            )
         answers: dict[int, Enqueued] = {}
         for (tenant, notify), items in batches.items():
             if len(items) > CHUNK:  # over several statements, keys must be met in one order, or two calls deadlock
-                items.sort(key=lambda item: item.key)
+                items.sort(key=lambda one: one.key)
             for start in range(0, len(items), CHUNK):
                 answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
         for _, _, position, send in sorted(merging, key=lambda merge: merge[:3]):  # in one order: see above
@@ -361,9 +355,9 @@ class Jobs:
         return {"parent_id": origin.parent_id, "trace": span.carry(origin.trace)}
 
     def _send(
-        self, connection: Connection, items: Sequence[_Item], tenant: Named | None, notify: bool
+        self, connection: Connection, items: Sequence[Item], tenant: Named | None, notify: bool
     ) -> dict[int, Enqueued]:
-        document = "[" + ",".join(item.text for item in items) + "]"
+        document = "[" + ",".join(one.text for one in items) + "]"
         values = calls.ENQUEUE_JOBS.values(tenant, jobs=document, notify=notify)
         with translated(connection):
             rows = connection.execute(calls.ENQUEUE_JOBS.statement(tenant), values).all()
@@ -400,17 +394,3 @@ def _writer(session: Session) -> Connection:
 
 def _may_notify(connection: Connection) -> bool:
     return not isinstance(connection.get_transaction(), TwoPhaseTransaction)  # a prepared one cannot: 0A000
-
-
-def _dump(task: Task[Any, Any], payload: object) -> str:
-    return task.dump(payload() if callable(payload) else payload)
-
-
-def _subject(values: Mapping[str, Any]) -> str | None:
-    return subject.name_of(values["subject"]) if "subject" in values else None
-
-
-def _text(task: Task[Any, Any], values: dict[str, Any], payload: str) -> str:
-    """The job as an object of `enqueue_jobs`; its payload is JSON text already and goes in as it is."""
-    head = json.dumps(as_item(values) | {"type": task.name}, default=str, ensure_ascii=False, separators=(",", ":"))
-    return f'{head[:-1]},"payload":{payload}}}'

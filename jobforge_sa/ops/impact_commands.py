@@ -35,10 +35,15 @@ class Format(StrEnum):
 
 @impact.command("show")
 def show_impact(
-    job_id: JobId, url: Url = None, tenant: TenantName = None, limit: Limit = 200, depth: Depth = 20
-) -> None:
+    job_id: JobId, url: Url = None, tenant: TenantName = None, limit: Limit = 200, depth: Depth = 20,
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Show, as a tree, what caused a job and what it caused."""
-    screen.show(screen.console(), *impact_page.parts(_impact(job_id, url, tenant, limit, depth), tenant))
+    found = _impact(job_id, url, tenant, limit, depth)
+    if as_json:
+        typer.echo(records.line(found.record()))
+    else:
+        screen.show(screen.console(), *impact_page.parts(found, tenant))
 
 
 @impact.command("export")

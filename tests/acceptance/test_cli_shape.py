@@ -23,6 +23,10 @@ WITHOUT_JSON = {
     "worker": "runs until it is stopped; what it says is a log",
     "top": "a page for people; programs ask queues, tenants, workers and stats",
     "tenants export": "its answer is JSON lines already",
+    "impact export": "its answer is JSON, or Mermaid",
+    "replay export": "its answer is JSON already",
+    "exporter": "it serves until it is stopped",
+    "metrics": "its answer is what Prometheus reads",
 }
 
 

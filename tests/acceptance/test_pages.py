@@ -98,6 +98,15 @@ def suspect(shop: Shop) -> None:
     lose_worker(shop.sql, shop.clock, 2)
 
 
+def failing(shop: Shop) -> None:
+    shop.enqueue(2)
+    beat(shop.sql, name="web-1:4711")
+    error = {"type": "TimeoutError", "message": "no answer from smtp"}
+    for run in claim(shop.sql):
+        shop.clock.advance(seconds=1)
+        shop.sql.complete(run, "failed", delay=600, error=error, run_ms=980)
+
+
 def snapshot(shop: Shop) -> None:
     soon(shop.patch, "old_snapshot", ("interval '5 minutes'", "interval '0'"))
     shop.hold("create table made (n int)")
@@ -166,8 +175,10 @@ STATES: dict[str, tuple[State, ...]] = {
     "A tenant floods": (waits(5), waits(tenant="globex")),
     "Tenant at quota": (quota,),
     "Jobs die": (dead,),
+    "Attempts fail": (failing,),
     "Suspects": (suspect,),
     "Dead workers": (lives(), passes(minutes=5)),
+    "Heartbeats are late": (lives(),),
     "Expired leases": (waits(), lambda shop: claim(shop.sql), passes(minutes=5)),
     "A deploy left handlers": (waits(2), lambda shop: shop.work()),
     "Old snapshot": (snapshot,),
