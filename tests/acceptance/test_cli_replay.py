@@ -182,7 +182,7 @@ def test_a_dry_run_says_how_it_ends_otherwise_and_lets_nothing_out(
     sql: Sql, tmp_path: Path, do: str, differences: list[str]
 ) -> None:
     file = exported(sql, ran(sql, {"do": do}, result={"n": 1}), tmp_path / "b.json")
-    found = dry(sql, file, 1)
+    found = dry(sql, file, status=1)
     assert len(found) == len(differences), found
     for line, beginning in zip(found, differences, strict=True):
         assert line.startswith(beginning)
