@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from jobforge_sa.tenant import TenantKey
 from tests.acceptance import replay_app
-from tests.acceptance.cli import Finished, inside, refused
+from tests.acceptance.cli import Finished, inside, jobforge, refused
 from tests.support import Row, Sql, one_database
 
 APP = "tests.acceptance.replay_app:forge"
@@ -189,12 +190,25 @@ def test_a_dry_run_says_how_it_ends_otherwise_and_lets_nothing_out(
         assert "hunter2" not in line
 
 
-def test_a_thread_that_the_handler_left_behind_finds_the_network_closed_too(sql: Sql, tmp_path: Path) -> None:
-    replay_app.gate.clear()
-    assert dry(sql, exported(sql, ran(sql, {"do": "thread"}, result={"n": 1}), tmp_path / "b.json"), 0) == []
-    replay_app.gate.set()
-    replay_app.late.pop().join(timeout=10)
-    assert replay_app.heard == ["NetworkClosed"]
+def test_what_the_handler_left_behind_finds_the_network_closed_too(sql: Sql, tmp_path: Path) -> None:
+    file, notes = exported(sql, ran(sql, {"do": "behind"}, result={"n": 1}), tmp_path / "b.json"), tmp_path / "notes"
+    jobforge(sql.database.url("jf_one"), "replay", "run", str(file), APP, "--dry-run", REPLAY_APP_NOTES=str(notes))
+    assert sorted(notes.read_text().splitlines()) == [
+        "a thread of the handler: NetworkClosed", "a thread of the module: NetworkClosed", "atexit: NetworkClosed",
+    ]  # fmt: skip
+
+
+def test_a_connection_that_was_open_before_sends_nothing(
+    sql: Sql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = exported(sql, ran(sql, {"do": "opened"}, result={"n": 1}), tmp_path / "b.json")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as heard:
+            monkeypatch.setattr(replay_app, "opened", [client])
+            assert dry(sql, file, 1)[-1] == f"refused: socket.send 127.0.0.1:{port}"
+            client.sendall(b"behind it")  # in a process that goes on
+            assert heard.recv(100) == b"behind it"
 
 
 def test_what_differs_is_told_by_place_and_an_error_by_its_type(sql: Sql, tmp_path: Path) -> None:
