@@ -175,6 +175,7 @@ class Ground:
             "name": None,
             "queues": None,
             "types": None,
+            "connections": None,
         }
         self._work(calls.HEARTBEAT_JOBS, values)
 
