@@ -350,8 +350,8 @@ select current_setting('default_transaction_isolation'), pg_backend_pid(), curre
 # a rehearsal: a handler in a transaction that nobody can commit, whatever the handler does
 READ_ONLY = text("set session default_transaction_read_only = on")  # any transaction that would come behind it
 READ_WRITE = text("set transaction read write")  # this one
-# A cursor WITH HOLD is run when its transaction commits, and this one fails then. Who prepares the transaction is
-# refused by Postgres for the cursor's sake. It needs no right; the planner evaluates no random number before.
+# A cursor that outlives its transaction is run when that commits, and this one fails then. Who prepares the transaction
+# is refused by Postgres for the cursor's sake. It needs no right; the planner evaluates no random number before.
 NEVER_COMMIT = text(
     "declare jobforge_dry_run no scroll cursor with hold for select "
     "cast(pg_catalog.concat('a dry run is never committed: ', pg_catalog.random()) as pg_catalog.int4)"

@@ -170,7 +170,8 @@ def test_counters_give_the_rates_and_many_waiting_are_estimated(sql: Sql) -> Non
     assert after is not None
     rates = top_look.rates(before, after)
     assert rates is not None
-    assert rates[0] == pytest.approx(30_100 / (after.now - before.now).total_seconds())
+    # what sessions before us did is told when they have ended, perhaps meanwhile
+    assert rates[0] == pytest.approx(30_100 / (after.now - before.now).total_seconds(), rel=0.05)
     assert after.tenants[0].tenant_id == "many"
     assert after.tenants[0].sampled
     assert after.tenants[0].queued == pytest.approx(30_000, rel=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 
@@ -23,6 +24,7 @@ def numbers(name: str) -> set[int]:
     return {int(number) for number in found[1].split("_") if number} if found else set()
 
 
+@cache
 def rows() -> dict[int, re.Match[str]]:
     """The row of each case."""
     found: dict[int, re.Match[str]] = {}
@@ -32,6 +34,7 @@ def rows() -> dict[int, re.Match[str]]:
     return found
 
 
+@cache
 def numbered() -> dict[str, str]:
     """Each test with a number, and its file."""
     return {

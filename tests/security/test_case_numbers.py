@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -37,6 +38,7 @@ def numbers(name: str) -> set[int]:
     return set(found)
 
 
+@cache
 def rows() -> dict[int, re.Match[str]]:
     """The row of each case; a range stands for each of its numbers."""
     found: dict[int, re.Match[str]] = {}
@@ -47,6 +49,7 @@ def rows() -> dict[int, re.Match[str]]:
     return found
 
 
+@cache
 def numbered() -> dict[str, str]:
     """Each test with a number, and its file."""
     return {

@@ -342,9 +342,11 @@ def test_case_021_a_cursor_with_hold_keeps_what_its_tenant_saw_until_the_session
 
 
 def test_case_021_the_library_holds_no_cursor() -> None:
-    assert [
-        file.name for file in python_files("jobforge_sa") if re.search(r"with\s+hold", file.read_text(), re.IGNORECASE)
-    ] == []
+    texts = {file.name: file.read_text() for file in python_files("jobforge_sa")}
+    dry_run = "declare jobforge_dry_run no scroll cursor with hold"  # it can only fail: its transaction never commits
+    assert dry_run in texts["calls.py"]
+    texts["calls.py"] = texts["calls.py"].replace(dry_run, "")
+    assert [name for name, text in texts.items() if re.search(r"with\s+hold", text, re.IGNORECASE)] == []
 
 
 def test_case_022_a_copy_gives_the_tenants_own_rows_and_takes_none(attack: Attack) -> None:
