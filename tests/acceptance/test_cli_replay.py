@@ -295,7 +295,7 @@ def test_another_tenant_or_database_takes_an_administrators_word(sql: Sql, tmp_p
     assert len(jobs(sql)) == 1
     call(sql, *there)
     made = jobs(sql)[-1]
-    assert (made["tenant_id"], made["cause"], made["payload"]) == ("globex", "replay", {"do": "x", "password": "p"})
+    assert (made["tenant_id"], made["cause"], made["payload"]) == ("globex", "copy", {"do": "x", "password": "p"})
 
 
 def test_a_bundle_of_another_database_is_refused(sql: Sql, admin_url: sa.URL, template: str, tmp_path: Path) -> None:
