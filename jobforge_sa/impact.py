@@ -138,7 +138,12 @@ def of_record(record: Mapping[str, Any]) -> Impact:
     return impact
 
 
+_TEXTS = ("cause", "tenant_id", "queue", "type", "subject", "state", "outcome", "error_type")
+
+
 def _job(values: dict[str, Any]) -> ImpactJob:
+    if not isinstance(values["depth"], int) or not all(isinstance(values[name], str | None) for name in _TEXTS):
+        raise TypeError("a depth is a number, what else there is of a job is text")
     parent = values["parent_id"]
     values |= {"job_id": uuid.UUID(values["job_id"]), "parent_id": None if parent is None else uuid.UUID(parent)}
     for name in ("created_at", "finished_at"):
