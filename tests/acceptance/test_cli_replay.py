@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobforge_sa.ops.bundle import sealed
 from jobforge_sa.tenant import TenantKey
 from tests.acceptance import replay_app
 from tests.acceptance.cli import Finished, inside, jobforge, refused
@@ -231,6 +232,16 @@ def test_a_child_with_a_key_is_there_already_and_may_be_missing(sql: Sql, tmp_pa
     assert dry(sql, exported(sql, job, tmp_path / "b.json"), 0) == []
 
 
+def test_what_an_earlier_run_enqueued_is_not_the_last_ones(sql: Sql, tmp_path: Path) -> None:
+    job = sql.enqueue("acme", "act", {"do": "commit"})
+    for outcome in ("released", "succeeded"):
+        run = sql.claim_one(types=["act"])
+        for _ in range(2):
+            sql.enqueue("acme", "mail", parent_id=job)
+        sql.complete(run, outcome, **({"result": {"n": 1}} if outcome == "succeeded" else {}))
+    assert dry(sql, exported(sql, job, tmp_path / "b.json"), 0) == []
+
+
 def test_a_payload_without_its_secrets_comes_from_the_original_or_not_at_all(sql: Sql, tmp_path: Path) -> None:
     result = {"long": 7, "token": "hunter2"}
     job = ran(sql, {"password": "hunter2"}, type_="sign_in", result=result)
@@ -296,6 +307,26 @@ def test_another_tenant_or_database_takes_an_administrators_word(sql: Sql, tmp_p
     call(sql, *there)
     made = jobs(sql)[-1]
     assert (made["tenant_id"], made["cause"], made["payload"]) == ("globex", "copy", {"do": "x", "password": "p"})
+
+
+def test_a_copy_has_no_stars_where_the_bundle_left_something_out(sql: Sql, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"subject": "card:4111111111111111", "trace": {"traceparent": "x", "note": "token=hunter2"}}
+    file = exported(sql, sql.enqueue("acme", "act", {"do": "x"}, **told), tmp_path / "b.json")
+    there = ("enqueue", str(file), "--tenant", "globex", "--other-tenant")
+    call(sql, *there)
+    sql("purge_tenant", user="jf_admin", tenant_id="acme")
+    call(sql, *there)
+    found = sql.look("select subject, trace from jobforge.jobs where tenant_id = 'globex' order by id")
+    assert found == [told, {"subject": None, "trace": None}]
+
+
+def test_a_forged_bundle_gives_a_job_to_no_other_tenant(sql: Sql, tmp_path: Path) -> None:
+    file = exported(sql, ran(sql, {"do": "x"}, result={"n": 1}), tmp_path / "b.json")
+    body = json.loads(file.read_text())
+    del body["seal"]
+    file.write_text(sealed(body | {"origin": body["origin"] | {"tenant_id": "globex"}}))
+    for verb in (("run", str(file), APP, "--dry-run"), ("enqueue", str(file))):
+        refused(call(sql, *verb, status=2), "not of the tenant")
 
 
 def test_a_bundle_of_another_database_is_refused(sql: Sql, admin_url: sa.URL, template: str, tmp_path: Path) -> None:
