@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 FORMAT = "jobforge-impact/1"
-REPLAY = "replay"  # the cause of what somebody ran again: not what the job itself has caused
+REPLAYS = ("replay", "copy")  # the causes of what somebody ran again: not what the job itself has caused
 
 _COLOURS = {  # of Mermaid's boxes: fill, line
     "scheduled": ("#e0f7fa", "#00838f"),
@@ -36,7 +36,7 @@ class ImpactJob:
     job_id: uuid.UUID
     depth: int  # 0: the job that was asked about; above it -1, -2 ..., below it 1, 2 ...
     parent_id: uuid.UUID | None
-    cause: str | None  # how the parent caused it: handler, replay
+    cause: str | None  # how the parent caused it: handler, replay, copy
     tenant_id: str | None
     queue: str | None
     type: str | None
@@ -138,7 +138,12 @@ def of_record(record: Mapping[str, Any]) -> Impact:
     return impact
 
 
+_TEXTS = ("cause", "tenant_id", "queue", "type", "subject", "state", "outcome", "error_type")
+
+
 def _job(values: dict[str, Any]) -> ImpactJob:
+    if not isinstance(values["depth"], int) or not all(isinstance(values[name], str | None) for name in _TEXTS):
+        raise TypeError("a depth is a number, what else there is of a job is text")
     parent = values["parent_id"]
     values |= {"job_id": uuid.UUID(values["job_id"]), "parent_id": None if parent is None else uuid.UUID(parent)}
     for name in ("created_at", "finished_at"):
@@ -187,7 +192,7 @@ def _kind(subject: str | None) -> str | None:
 def _by_type(impact: Impact, job: ImpactJob) -> dict[str, list[ImpactJob]]:
     found: defaultdict[str, list[ImpactJob]] = defaultdict(list)
     for child in impact.children(job):
-        if child.cause != REPLAY:
+        if child.cause not in REPLAYS:
             found[str(child.type)].append(child)
     return found
 

@@ -39,6 +39,8 @@ _NAMES = (
     "service key", "card number", "credit card",
 )  # fmt: skip
 _WHOLE = frozenset({"auth", "bearer", "pin", "key material"})  # too common as a part of other names
+# what is written in one word ends so
+_ENDS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "secretkey")
 _COUNTED = "tokens"  # max_tokens: 500 is none
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
@@ -89,7 +91,7 @@ class Redactor:
             return True
         if isinstance(value, int | float):
             words = " ".join(word for word in words.split() if word != _COUNTED)
-        return any(name in f" {words} " for name in self._names)
+        return any(word.endswith(_ENDS) for word in words.split()) or any(name in f" {words} " for name in self._names)
 
     def _noted(self, before: Any, after: Any, place: str) -> Any:
         if before != after:

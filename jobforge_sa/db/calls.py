@@ -361,7 +361,12 @@ ENQUEUED_BY = text("""
 select j.type, coalesce(j.idempotency_key, j.unique_key) is not null as keyed from jobforge.jobs j
  where j.parent_id = cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid) and j.cause = 'handler'
    and j.tenant_id = cast(:tenant_id as pg_catalog.text)
+   and j.created_at >= coalesce((select max(a.claimed_at) from jobforge.attempts a where a.job_id = j.parent_id),
+                                '-infinity')  -- by its last run, and not what an earlier one has committed
  order by j.id limit 10000""")
+TENANT_OF = text(
+    "select j.tenant_id from jobforge.jobs j where j.id = cast(cast(:job_id as pg_catalog.text) as pg_catalog.uuid)"
+)
 # one database of one cluster, however often that is restarted; a copy of the data directory has it too, a dump has not
 IDENTITY = text("""
 select pg_catalog.concat(s.system_identifier, '/', d.oid)

@@ -20,6 +20,7 @@ import pydantic
 
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.redaction import Redactor
+from jobforge_sa.types import JobInfo
 
 FORMAT = "jobforge-replay/1"
 KEY_VARIABLE = "JOBFORGE_BUNDLE_KEY"
@@ -114,9 +115,10 @@ class Bundle(pydantic.BaseModel):
         """Whether a payload is the one of which this bundle has the redacted copy."""
         return bool(clean_payload(Redactor(self.redacted.names), payload) == self.job.payload)
 
-    def item(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """The job as an item of `enqueue_jobs`."""
-        job = self.job
+    def item(self, payload: dict[str, Any], original: JobInfo | None) -> dict[str, Any]:
+        """The job as an item of `enqueue_jobs`: like the original while that is there, else without what it lacks."""
+        gone = {"subject", "trace"} & {place.removeprefix("/job/").partition("/")[0] for place in self.redacted.places}
+        job = original or self.job.model_copy(update=dict.fromkeys(gone))
         return {
             "type": job.type, "payload": payload, "queue": job.queue, "priority": job.priority,
             "max_attempts": job.max_attempts, "retry": job.retry, "subject": job.subject,

@@ -105,13 +105,16 @@ def _installed(names: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def require_home(found: bundle.Bundle, reader: Reader, *, foreign: bool) -> None:
-    """Refuse a bundle of another database.
+    """Refuse a bundle of another database, and one that gives a job to a tenant whose it is not.
 
     Raises:
-        ConfigurationError: it is one, and nobody has said that this is meant.
+        ConfigurationError: it is one; for the first nobody has said that this is meant.
     """
     if not foreign and found.origin.database != identity(reader):
         raise ConfigurationError(
             "the bundle comes from another database",
             cure="name the one that it was exported from: --url; or, if another one is meant: --foreign",
         )
+    whose = reader.session.scalar(calls.TENANT_OF, {"job_id": str(found.origin.job_id)}) if reader.admin else None
+    if whose not in (None, found.origin.tenant_id):  # forged: its seal is one that anybody can make
+        raise ConfigurationError("the job is not of the tenant that the bundle says", cure=bundle.AGAIN)

@@ -12,7 +12,12 @@ from jobforge_sa.impact import Impact, ImpactJob
 from jobforge_sa.ops import screen
 
 GUIDE = "bright_black"
-HOW = {"replay": "replay", "schedule": "by a schedule", "batch": "in a batch"}  # a handler's are what one expects
+HOW = {  # a handler's are what one expects
+    "replay": "replay",
+    "copy": "replay for another tenant",
+    "schedule": "by a schedule",
+    "batch": "in a batch",
+}
 
 
 def parts(impact: Impact, tenant: str | None) -> Iterator[RenderableType]:

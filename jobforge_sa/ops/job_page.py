@@ -13,7 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from jobforge_sa.impact import REPLAY
+from jobforge_sa.impact import REPLAYS
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import screen, times
 from jobforge_sa.ops.job_list import History, wait_and_run
@@ -102,7 +102,7 @@ def _facts(job: JobInfo, attempts: Sequence[Attempt], now: dt.datetime) -> Itera
     yield "key", job.idempotency_key
     yield "unique key", job.unique_key
     yield "subject", job.subject
-    yield "replay of" if job.cause == REPLAY else "parent", job.parent_id
+    yield "replay of" if job.cause in REPLAYS else "parent", job.parent_id
     yield "trace", json.dumps(job.trace, ensure_ascii=False) if job.trace else ""
 
 

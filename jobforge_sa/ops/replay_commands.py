@@ -218,7 +218,7 @@ def _enqueued(found: Bundle, reader: Reader, elsewhere: str | None) -> JobInfo:
     if elsewhere is None and original is not None:
         return reader.jobs.replay(original.id)
     try:
-        item = found.item(json.loads(_payload(found, reader)))
+        item = found.item(json.loads(_payload(found, reader)), original)
     except (ValueError, RecursionError) as error:
         if isinstance(error, ConfigurationError):
             raise

@@ -110,7 +110,7 @@ class Smoke:
     def _forget_workers(self) -> None:
         """A worker whose leases were purged has not gone when it took leave."""
         ground = self._ground
-        ours = {ground.by_hand, *([self._worker.id] if self._worker is not None else [])}
+        ours = {ground.by_hand, ground.silent, *([self._worker.id] if self._worker is not None else [])}
         try:
             ground.require_worker()
         except (Skipped, AccessDenied):

@@ -28,7 +28,8 @@ from jobforge_sa.worker import preflight
 
 LIMIT = "5 s"  # for each statement
 LOOK = 0.05  # seconds between two looks
-ALIVE = dt.timedelta(seconds=1)  # the shortest lease there is
+HELD = dt.timedelta(seconds=30)  # beyond a slow line's: other workers rescue what is silent
+SILENT = dt.timedelta(seconds=1)  # the shortest lease there is, of what shall be rescued
 
 
 class Skipped(Exception):
@@ -59,7 +60,7 @@ class Ground:
         self.ours, self.other = f"jobforge-smoke-{name}-a", f"jobforge-smoke-{name}-b"
         self.queue = f"jobforge.smoke-{name}"
         self.within, self._end = within, time.monotonic() + within
-        self.by_hand = uuid.uuid4()  # a worker's id
+        self.by_hand, self.silent = uuid.uuid4(), uuid.uuid4()  # workers
         self.signed = self.bound = False
         self.heard: list[str] = []  # what the worker has complained of
 
@@ -153,11 +154,11 @@ class Ground:
                 raise AccessDenied(closed, cure=cure) from error
             raise Skipped(error.message, f"--worker-url; {error.cure}") from error
 
-    def claim(self, task: str, limit: int = 10) -> Sequence[Any]:
-        """Claim jobs of a task from our queue."""
+    def claim(self, task: str, *, silent: bool = False) -> Sequence[Any]:
+        """Claim jobs of a task from our queue; `silent`: as a worker of which nothing is heard again."""
         return self._work(calls.CLAIM_JOBS, {
-            "worker_id": self.by_hand, "queues": [self.queue], "types": [task], "limit": limit, "queue_limits": None,
-            "cursors": None, "alive": ALIVE,
+            "worker_id": self.silent if silent else self.by_hand, "queues": [self.queue], "types": [task], "limit": 10,
+            "queue_limits": None, "cursors": None, "alive": SILENT if silent else HELD,
         })  # fmt: skip
 
     def complete(self, job_id: uuid.UUID, token: uuid.UUID, outcome: str) -> str:
@@ -168,16 +169,8 @@ class Ground:
 
     def take_leave(self, worker: uuid.UUID) -> None:
         """A worker is no more."""
-        values = {
-            "worker_id": worker,
-            "alive": dt.timedelta(0),
-            "runs": None,
-            "name": None,
-            "queues": None,
-            "types": None,
-            "connections": None,
-        }
-        self._work(calls.HEARTBEAT_JOBS, values)
+        said = dict.fromkeys(("runs", "name", "queues", "types", "connections"))
+        self._work(calls.HEARTBEAT_JOBS, {"worker_id": worker, "alive": dt.timedelta(0), **said})
 
     def _work(self, statement: str, values: Mapping[str, object]) -> Sequence[Any]:
         engine = self.worker.execution_options(isolation_level="READ COMMITTED")

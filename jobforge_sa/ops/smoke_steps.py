@@ -16,7 +16,7 @@ from jobforge_sa.errors import JobNotFound, TenantError
 from jobforge_sa.models import Job
 from jobforge_sa.ops import database, times
 from jobforge_sa.ops.reader import administering
-from jobforge_sa.ops.smoke_ground import ALIVE, Broken, Ground, Skipped
+from jobforge_sa.ops.smoke_ground import SILENT, Broken, Ground, Skipped
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.tenants import Tenants
 from jobforge_sa.types import Delays, JobState
@@ -122,7 +122,8 @@ class Steps:
         expect(ground.job(job_id).state == JobState.SUCCEEDED, "the job was completed and has not succeeded")
         # for the rescue: claimed with the shortest lease, and never heard of again
         victim = self._new(self._lost)
-        expect([row.job_id for row in ground.claim(self._lost.name)] == [victim], "a claim misses its job")
+        claimed = [row.job_id for row in ground.claim(self._lost.name, silent=True)]
+        expect(claimed == [victim], "a claim misses its job")
         self._victim = victim
         return "one lease for a job; the old token is refused; a completion told twice counts once"
 
@@ -165,7 +166,7 @@ class Steps:
         outcomes = ground.outcomes(job.id)
         expect(outcomes == ["lost", "succeeded"], f"a run should be lost, one succeed; {ground.standing(job.id)}")
         expect(job.attempt == 1, f"a lost run was charged: attempt {job.attempt}")
-        return f"a lease of {times.span(ALIVE)} whose worker was silent was taken back, and the job ran"
+        return f"a lease of {times.span(SILENT)} whose worker was silent was taken back, and the job ran"
 
     # -- how ---------------------------------------------------------------------------
 

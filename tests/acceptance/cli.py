@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs, Task
+from jobforge_sa.ops import closed_network
 from jobforge_sa.ops.cli import main
 from tests.fix_postgres import Database
 
@@ -53,6 +54,7 @@ def inside(url: sa.URL | None, *arguments: str, status: int | None = 0, cwd: Pat
     with (
         mock.patch.dict(os.environ, environment(url, **variables), clear=True),
         mock.patch.multiple(sys, argv=["jobforge", *arguments], path=sys.path[:]),
+        mock.patch.object(closed_network._lock, "for_good", False),  # this process goes on
         contextlib.chdir(cwd), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr),
         pytest.raises(SystemExit) as left,
     ):  # fmt: skip

@@ -89,6 +89,11 @@ def test_two_orders_are_the_same_but_for_what_went_otherwise(sql: Sql, tmp_path:
     for text in ("{}", "[]", '{"format": "jobforge-impact/1"}', "[" * 100_000, '{"format": "jobforge-impact/2"}'):
         file.write_text(text)
         refused(call(sql, "compare", str(file), str(two), status=2), "impact export")
+    for wrong in ({"depth": "1"}, {"subject": 5}, {"type": ["mail"]}):
+        record = json.loads(call(sql, "export", str(one)).stdout)
+        record["jobs"][-1] |= wrong
+        file.write_text(json.dumps(record))
+        refused(call(sql, "compare", str(file), str(file), status=2), "impact export")
     refused(call(sql, "compare", str(tmp_path), str(two), status=2), "neither")
 
 

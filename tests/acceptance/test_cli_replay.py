@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobforge_sa.ops.bundle import sealed
 from jobforge_sa.tenant import TenantKey
 from tests.acceptance import replay_app
-from tests.acceptance.cli import Finished, inside, refused
+from tests.acceptance.cli import Finished, inside, jobforge, refused
 from tests.support import Row, Sql, one_database
 
 APP = "tests.acceptance.replay_app:forge"
@@ -189,12 +191,25 @@ def test_a_dry_run_says_how_it_ends_otherwise_and_lets_nothing_out(
         assert "hunter2" not in line
 
 
-def test_a_thread_that_the_handler_left_behind_finds_the_network_closed_too(sql: Sql, tmp_path: Path) -> None:
-    replay_app.gate.clear()
-    assert dry(sql, exported(sql, ran(sql, {"do": "thread"}, result={"n": 1}), tmp_path / "b.json"), 0) == []
-    replay_app.gate.set()
-    replay_app.late.pop().join(timeout=10)
-    assert replay_app.heard == ["NetworkClosed"]
+def test_what_the_handler_left_behind_finds_the_network_closed_too(sql: Sql, tmp_path: Path) -> None:
+    file, notes = exported(sql, ran(sql, {"do": "behind"}, result={"n": 1}), tmp_path / "b.json"), tmp_path / "notes"
+    jobforge(sql.database.url("jf_one"), "replay", "run", str(file), APP, "--dry-run", REPLAY_APP_NOTES=str(notes))
+    assert sorted(notes.read_text().splitlines()) == [
+        "a thread of the handler: NetworkClosed", "a thread of the module: NetworkClosed", "atexit: NetworkClosed",
+    ]  # fmt: skip
+
+
+def test_a_connection_that_was_open_before_sends_nothing(
+    sql: Sql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = exported(sql, ran(sql, {"do": "opened"}, result={"n": 1}), tmp_path / "b.json")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as heard:
+            monkeypatch.setattr(replay_app, "opened", [client])
+            assert dry(sql, file, 1)[-1] == f"refused: socket.send 127.0.0.1:{port}"
+            client.sendall(b"behind it")  # in a process that goes on
+            assert heard.recv(100) == b"behind it"
 
 
 def test_what_differs_is_told_by_place_and_an_error_by_its_type(sql: Sql, tmp_path: Path) -> None:
@@ -214,6 +229,16 @@ def test_a_child_with_a_key_is_there_already_and_may_be_missing(sql: Sql, tmp_pa
     job = ran(sql, {"do": "commit", "key": "k"}, result={"n": 1})
     sql.enqueue("acme", "mail", parent_id=job, idempotency_key="k")
     sql.enqueue("acme", "mail", parent_id=job)
+    assert dry(sql, exported(sql, job, tmp_path / "b.json"), 0) == []
+
+
+def test_what_an_earlier_run_enqueued_is_not_the_last_ones(sql: Sql, tmp_path: Path) -> None:
+    job = sql.enqueue("acme", "act", {"do": "commit"})
+    for outcome in ("released", "succeeded"):
+        run = sql.claim_one(types=["act"])
+        for _ in range(2):
+            sql.enqueue("acme", "mail", parent_id=job)
+        sql.complete(run, outcome, **({"result": {"n": 1}} if outcome == "succeeded" else {}))
     assert dry(sql, exported(sql, job, tmp_path / "b.json"), 0) == []
 
 
@@ -281,7 +306,27 @@ def test_another_tenant_or_database_takes_an_administrators_word(sql: Sql, tmp_p
     assert len(jobs(sql)) == 1
     call(sql, *there)
     made = jobs(sql)[-1]
-    assert (made["tenant_id"], made["cause"], made["payload"]) == ("globex", "replay", {"do": "x", "password": "p"})
+    assert (made["tenant_id"], made["cause"], made["payload"]) == ("globex", "copy", {"do": "x", "password": "p"})
+
+
+def test_a_copy_has_no_stars_where_the_bundle_left_something_out(sql: Sql, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"subject": "card:4111111111111111", "trace": {"traceparent": "x", "note": "token=hunter2"}}
+    file = exported(sql, sql.enqueue("acme", "act", {"do": "x"}, **told), tmp_path / "b.json")
+    there = ("enqueue", str(file), "--tenant", "globex", "--other-tenant")
+    call(sql, *there)
+    sql("purge_tenant", user="jf_admin", tenant_id="acme")
+    call(sql, *there)
+    found = sql.look("select subject, trace from jobforge.jobs where tenant_id = 'globex' order by id")
+    assert found == [told, {"subject": None, "trace": None}]
+
+
+def test_a_forged_bundle_gives_a_job_to_no_other_tenant(sql: Sql, tmp_path: Path) -> None:
+    file = exported(sql, ran(sql, {"do": "x"}, result={"n": 1}), tmp_path / "b.json")
+    body = json.loads(file.read_text())
+    del body["seal"]
+    file.write_text(sealed(body | {"origin": body["origin"] | {"tenant_id": "globex"}}))
+    for verb in (("run", str(file), APP, "--dry-run"), ("enqueue", str(file))):
+        refused(call(sql, *verb, status=2), "not of the tenant")
 
 
 def test_a_bundle_of_another_database_is_refused(sql: Sql, admin_url: sa.URL, template: str, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from jobforge_sa import TenantKey
 from jobforge_sa.ops import database as databases
 from jobforge_sa.ops.smoke import Smoke, Step
 from jobforge_sa.ops.smoke_ground import Ground
+from jobforge_sa.ops.smoke_steps import Steps
 from jobforge_sa.tenant import KEY_VARIABLE
 from tests.acceptance.cli import inside, refused
 from tests.fix_postgres import Database
 from tests.security.pgbouncer import pgbouncer
+from tests.support import Clock
 
 PARTS = ["schema", "enqueue", "isolation", "cancel", "claim", "pause", "run", "rescue", "clean-up"]
 TABLES = (
@@ -129,6 +131,21 @@ def test_an_interrupt_leaves_nothing_either(database: Database) -> None:
         work.run(interrupt)
     assert [step.step for step in work.steps] == [*PARTS[:5], "clean-up"]
     assert left(database) == {}
+
+
+def test_a_slow_line_is_no_reason_for_other_workers_to_rescue_what_it_holds(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, worker, admin = (databases.engine(database.dsn(user)) for user in ("jf_app", "jf_worker", "jf_admin"))
+    ground, clock, complete = Ground(app, worker, admin, within=10), Clock(database), Ground.complete
+
+    def late(*arguments: Any) -> str:
+        clock.advance(seconds=3)
+        run("select * from jobforge.upkeep(gen_random_uuid())", database)
+        return complete(*arguments)
+
+    monkeypatch.setattr(Ground, "complete", late)
+    assert Steps(ground).claim().startswith("one lease")
 
 
 def test_it_works_behind_pgbouncer_where_tenants_are_signed(database: Database) -> None:

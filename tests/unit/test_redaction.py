@@ -18,7 +18,7 @@ CARD = "4111 1111 1111 1111"
     "name",
     ["password", "PASSWORD", "db_password", "passwordConfirm", "client-secret", "accessToken", "token", "X-Api-Key",
      "apiKey", "APIKey", "apikey", "Authorization", "Set-Cookie", "privateKey", "jwt", "auth", "card_number",
-     "aws.secret.access.key", "refresh_tokens"],
+     "aws.secret.access.key", "dbpassword", "accesstoken", "CLIENTSECRET", "secretkey", "refresh_tokens"],
 )  # fmt: skip
 def test_a_name_that_says_secret_hides_what_stands_under_it(name: str) -> None:
     redactor = Redactor()

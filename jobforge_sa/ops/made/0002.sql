@@ -2101,7 +2101,7 @@ begin
             union all
             select p.id, p.tenant_id, p.parent_id, p.cause, u.depth - 1
               from up u join jobforge.jobs p on p.id = u.parent_id
-               and (v_tenant is null or p.tenant_id = v_tenant) and (p.tenant_id = u.tenant_id or u.cause = 'replay')
+               and (v_tenant is null or p.tenant_id = v_tenant) and (p.tenant_id = u.tenant_id or u.cause = 'copy')
              where u.depth > -p_depth
         ), above as materialized (select * from up limit p_limit),
         down as (
@@ -2109,7 +2109,7 @@ begin
             union all
             select c.id, c.tenant_id, c.parent_id, c.cause, d.depth + 1
               from down d join jobforge.jobs c on c.parent_id = d.id
-               and (v_tenant is null or c.tenant_id = v_tenant) and (c.tenant_id = d.tenant_id or c.cause = 'replay')
+               and (v_tenant is null or c.tenant_id = v_tenant) and (c.tenant_id = d.tenant_id or c.cause = 'copy')
              where d.depth <= p_depth
         ), below as materialized (select * from down limit p_limit + 1),
         top as (select * from above order by depth limit 1),
@@ -2977,6 +2977,7 @@ declare
     v_tenant text := jobforge.require_tenant(null);
     v_now    timestamptz := jobforge.now();
     v_id     uuid := jobforge.new_job_id(v_now);
+    v_cause  text := 'replay';
     v_job    jobforge.jobs;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
@@ -2987,6 +2988,10 @@ begin
         if json_typeof(p_if_gone) <> 'object' then
             raise exception 'jobforge: p_if_gone must be a JSON object'
                 using errcode = 'JF003', hint = 'Pass {"type": "...", "payload": {...}}; nothing was enqueued.';
+        end if;
+        if pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member')
+           and exists (select from jobforge.jobs j where j.id = p_job_id) then
+            v_cause := 'copy';
         end if;
         v_job := json_populate_record(null::jobforge.jobs, p_if_gone);
         v_job.payload := coalesce(v_job.payload, '{}');
@@ -2999,7 +3004,7 @@ begin
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
                                subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_job.queue, v_job.type, v_job.priority, v_job.payload, v_now, v_job.max_attempts,
-            v_job.timeout, v_job.retry, v_job.subject, p_job_id, 'replay', v_job.trace, v_now);
+            v_job.timeout, v_job.retry, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then

@@ -1,7 +1,7 @@
 -- What caused a job, up to the first of the line, and all that it caused: a row for each job, depth 0 is the job itself, those
 -- above it count down and those below it up. A parent that is pruned, or that the caller may not see, has a row without
 -- a type. Rights as in get_job: the policies decide. A tenant's job hangs on a job of the same tenant; only
--- a replay, which an administrator may make elsewhere, leads to another one. At most p_limit rows each way and p_depth
+-- a copy, the replay that an administrator made elsewhere, leads to another one. At most p_limit rows each way and p_depth
 -- steps: cut says in every row that there is more. Nobody chooses the id of a job, so that there are no cycles; one that
 -- somebody wrote by hand ends at these bounds.
 create or replace function jobforge.impact_of_job(
@@ -37,7 +37,7 @@ begin
             union all
             select p.id, p.tenant_id, p.parent_id, p.cause, u.depth - 1
               from up u join jobforge.jobs p on p.id = u.parent_id
-               and (v_tenant is null or p.tenant_id = v_tenant) and (p.tenant_id = u.tenant_id or u.cause = 'replay')
+               and (v_tenant is null or p.tenant_id = v_tenant) and (p.tenant_id = u.tenant_id or u.cause = 'copy')
              where u.depth > -p_depth
         ), above as materialized (select * from up limit p_limit),
         down as (
@@ -45,7 +45,7 @@ begin
             union all
             select c.id, c.tenant_id, c.parent_id, c.cause, d.depth + 1
               from down d join jobforge.jobs c on c.parent_id = d.id
-               and (v_tenant is null or c.tenant_id = v_tenant) and (c.tenant_id = d.tenant_id or c.cause = 'replay')
+               and (v_tenant is null or c.tenant_id = v_tenant) and (c.tenant_id = d.tenant_id or c.cause = 'copy')
              where d.depth <= p_depth
         ), below as materialized (select * from down limit p_limit + 1),
         top as (select * from above order by depth limit 1),

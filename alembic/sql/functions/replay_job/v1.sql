@@ -1,7 +1,9 @@
 -- A new job like one of this tenant, due now, whatever became of that: its child, with the cause replay. It has neither the
 -- original's idempotency key nor its unique key, or it would be the original. p_if_gone says what the original was, as
 -- an item of enqueue_jobs, and counts only where the original is pruned, or is not this tenant's: then the new job is
--- what its caller could have enqueued himself. Returns the new job; nothing for an unknown id without p_if_gone.
+-- what its caller could have enqueued himself. Only an administrator's, of another tenant's job, has the cause copy: by it
+-- the map of that job leads here, and no tenant can put its jobs into another's map. Returns the new
+-- job; nothing for an unknown id without p_if_gone.
 create or replace function jobforge.replay_job(p_job_id uuid, p_if_gone json default null, p_notify boolean default true)
 returns setof jobforge.all_jobs
 language plpgsql security definer
@@ -11,6 +13,7 @@ declare
     v_tenant text := jobforge.require_tenant(null);
     v_now    timestamptz := jobforge.now();
     v_id     uuid := jobforge.new_job_id(v_now);
+    v_cause  text := 'replay';
     v_job    jobforge.jobs;
 begin
     select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
@@ -21,6 +24,10 @@ begin
         if json_typeof(p_if_gone) <> 'object' then
             raise exception 'jobforge: p_if_gone must be a JSON object'
                 using errcode = 'JF003', hint = 'Pass {"type": "...", "payload": {...}}; nothing was enqueued.';
+        end if;
+        if pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member')
+           and exists (select from jobforge.jobs j where j.id = p_job_id) then
+            v_cause := 'copy';
         end if;
         v_job := json_populate_record(null::jobforge.jobs, p_if_gone);
         v_job.payload := coalesce(v_job.payload, '{}');
@@ -33,7 +40,7 @@ begin
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
                                subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_job.queue, v_job.type, v_job.priority, v_job.payload, v_now, v_job.max_attempts,
-            v_job.timeout, v_job.retry, v_job.subject, p_job_id, 'replay', v_job.trace, v_now);
+            v_job.timeout, v_job.retry, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then

@@ -16,7 +16,7 @@ create table jobforge.jobs (
     unique_key      text collate "C",                    -- at most one such job is active: unique_keys
     subject         text collate "C",                    -- the application's row that it is about, such as orders:42
     parent_id       uuid,                                -- the job that caused this one
-    cause           text collate "C",                    -- how it did: handler (enqueued it), replay (it is the original)
+    cause           text collate "C",                    -- how it did: handler (enqueued it), replay (it is the original), copy
     trace           json,
     created_at      timestamptz      not null
 );
