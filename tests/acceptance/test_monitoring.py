@@ -291,7 +291,9 @@ def test_json_logs_have_the_jobs_fields_and_no_secret(database: Database) -> Non
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", failed["timestamp"])
     assert "abcdef" not in said
 
-    owner = jobforge(database.url(), "worker", APP, "--once", "--log-format", "json").stderr  # a login that is warned of
+    owner = jobforge(
+        database.url(), "worker", APP, "--once", "--log-format", "json"
+    ).stderr  # a login that is warned of
     assert any("RowSecurityOffWarning" in json.loads(line)["message"] for line in owner.splitlines())
 
     try:
