@@ -24,6 +24,7 @@ log = logging.getLogger("jobforge_sa.settings")
 
 PREFIX = "JOBFORGE_"
 MOST_SLOTS = 10_000
+YEAR = 31_536_000  # seconds; `inf` is no timedelta
 # names that other parts read: signed tenancy, the server of tests and demo, the tests themselves
 OTHERS = (
     "JOBFORGE_TENANT_KEY", "JOBFORGE_POSTGRES", "JOBFORGE_PG_BINDIR", "JOBFORGE_TEST_DATABASE_URL", "JOBFORGE_FAULTS",
@@ -66,9 +67,10 @@ class Settings(BaseSettings):
     listen: bool = Field(True, description="Wake by NOTIFY; or by polling alone")
     grace: float = Field(30, ge=0, le=86_400, description="Seconds that a stop waits for handlers")
     idle_warning: float = Field(
-        10, ge=0.1, description="Seconds that a handler's transaction may be open without a statement before a warning"
-    )
-    idle_limit: float = Field(300, ge=0.1, description="... before it is ended")
+        10, ge=0.1, le=YEAR,
+        description="Seconds that a handler's transaction may be open without a statement before a warning",
+    )  # fmt: skip
+    idle_limit: float = Field(300, ge=0.1, le=YEAR, description="... before it is ended")
     continue_traces: bool = Field(
         False, description="A run's span stands in the trace of its enqueue, and is not just linked to it"
     )
@@ -81,7 +83,10 @@ class Settings(BaseSettings):
     @pydantic.field_validator("queues", mode="before")
     @classmethod
     def _read_queues(cls, value: object) -> object:
-        return slots_of(value.split(",")) if isinstance(value, str) else value
+        try:
+            return slots_of(value.split(",")) if isinstance(value, str) else value
+        except ValueError:  # its text shows the value
+            raise ValueError(f"write mail=5,default: each queue once, with 1 to {MOST_SLOTS:,} slots") from None
 
     @pydantic.field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -35,8 +35,9 @@ def carrying(trace: str | None, carrier: dict[str, str]) -> str | None:
 
 def ids(trace: str | None) -> tuple[str, str] | None:
     """The ids of trace and span, for logs: of the current span, else of the one that came with the job."""
-    if API in sys.modules:
-        current = sys.modules[API].get_current_span().get_span_context()
+    # another thread may be in the middle of loading it: there is no span yet, and no line of the log may fail for that
+    if (asked := getattr(sys.modules.get(API), "get_current_span", None)) is not None:
+        current = asked().get_span_context()
         if current.is_valid:
             return f"{current.trace_id:032x}", f"{current.span_id:016x}"
     if trace is None or "traceparent" not in trace:

@@ -3,13 +3,16 @@
 OpenTelemetry is never loaded from here: an application that wants spans has loaded its API, and whoever has not pays
 one look into a dictionary. The names are those of the semantic conventions for messaging. What an exception says stays
 out of spans, for it may hold secrets: a span gets the type of the error, and what the job's record says of it.
+
+Samplers, processors and exporters are the application's, and the SDK calls them unguarded when a span starts and when
+it ends. What they raise ends here: it costs the span, and no enqueue and no run.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from jobforge_sa import trace as traces
@@ -31,7 +34,8 @@ class Span:
     def say(self, attributes: Mapping[str, str | int | None]) -> None:
         """Add attributes; None is left out."""
         if self._span is not None:
-            self._span.set_attributes(_known(attributes))
+            with suppress(Exception):
+                self._span.set_attributes(_known(attributes))
 
     def sent(self, queues: set[str], count: int) -> None:
         """A batch went to these queues: its span is named after the queue, if it is one."""
@@ -39,15 +43,17 @@ class Span:
             self.say({"messaging.batch.message_count": count})
             if len(queues) == 1:
                 (queue,) = queues
-                self._span.update_name(f"send {queue}")
                 self.say({"messaging.destination.name": queue})
+                with suppress(Exception):
+                    self._span.update_name(f"send {queue}")
 
     def failed(self, kind: str, message: str | None = None) -> None:
         """It ends with an error."""
         if self._span is not None:
             api = sys.modules[API]
-            self._span.set_attribute("error.type", kind)
-            self._span.set_status(api.Status(api.StatusCode.ERROR, message))
+            self.say({"error.type": kind})
+            with suppress(Exception):
+                self._span.set_status(api.Status(api.StatusCode.ERROR, message))
 
     def carry(self, trace: str | None) -> str | None:
         """A job's trace with this span in it, beside what else it holds."""
@@ -89,43 +95,55 @@ def hanging(trace: str | None) -> Iterator[Span]:
 
 @contextmanager
 def _sending(queue: str | None, tenant: Named | None) -> Iterator[Span]:
-    from opentelemetry import trace
+    def start() -> Any:
+        from opentelemetry import trace
 
-    started = trace.get_tracer(TRACER).start_as_current_span(
-        f"send {queue}" if queue else "send", kind=trace.SpanKind.PRODUCER,
-        record_exception=False, set_status_on_exception=False,
-        attributes=_known(_operation("send", queue, None if tenant is None else name_of(tenant))),
-    )  # fmt: skip
-    with started as span:
-        sending = Span(span)
+        return trace.get_tracer(TRACER).start_span(
+            f"send {queue}" if queue else "send", kind=trace.SpanKind.PRODUCER,
+            attributes=_known(_operation("send", queue, None if tenant is None else name_of(tenant))),
+        )  # fmt: skip
+
+    with _current(start) as span:
         try:
-            yield sending
+            yield span
         except BaseException as error:
-            sending.failed(type(error).__name__)
+            span.failed(type(error).__name__)
             raise
 
 
-@contextmanager
-def _processing(job: ClaimedJob, worker: str, *, below: bool) -> Iterator[Span]:
-    from opentelemetry import trace
-    from opentelemetry.context import Context
+def _processing(job: ClaimedJob, worker: str, *, below: bool) -> AbstractContextManager[Span]:
+    def start() -> Any:
+        from opentelemetry import trace
+        from opentelemetry.context import Context
 
-    origin = _context(job.trace)
-    sent = trace.get_current_span(origin).get_span_context()
-    attributes = _operation("process", job.queue, job.tenant_id) | {
-        "messaging.message.id": str(job.id), "messaging.client.id": worker, "jobforge.job.type": job.type,
-        "jobforge.attempt": job.attempt, "jobforge.run": job.run,
-    }  # fmt: skip
-    try:
-        span = trace.get_tracer(TRACER).start_span(
+        origin = _context(job.trace)
+        sent = trace.get_current_span(origin).get_span_context()
+        attributes = _operation("process", job.queue, job.tenant_id) | {
+            "messaging.message.id": str(job.id), "messaging.client.id": worker, "jobforge.job.type": job.type,
+            "jobforge.attempt": job.attempt, "jobforge.run": job.run,
+        }  # fmt: skip
+        return trace.get_tracer(TRACER).start_span(
             f"process {job.queue}", kind=trace.SpanKind.CONSUMER, context=origin if below else Context(),
             links=[trace.Link(sent)] if sent.is_valid else [], attributes=_known(attributes),
         )  # fmt: skip
-    except Exception:  # an application's processor that raises must not cost the job its run
+
+    return _current(start)
+
+
+@contextmanager
+def _current(start: Callable[[], Any]) -> Iterator[Span]:
+    """Start a span, let it be the current one here, and end it."""
+    try:
+        span = start()
+    except Exception:
         yield Span()
         return
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        yield Span(span)
+    try:
+        with sys.modules[API].use_span(span, record_exception=False, set_status_on_exception=False):
+            yield Span(span)
+    finally:
+        with suppress(Exception):
+            span.end()
 
 
 def _operation(name: str, queue: str | None, tenant: str | None) -> dict[str, str | int | None]:

@@ -113,9 +113,11 @@ def watch(
 ) -> None:  # fmt: skip
     """Follow jobs until they end. Exit 0 when all succeeded, 1 when one is dead or canceled."""
     seconds = None if timeout is None else times.duration(timeout).total_seconds()
-    work = Watch(database.engine(url), tenant, job_ids, seconds, screen.note)
     console = screen.console()
-    if console.is_terminal and not as_json:
+    is_live = console.is_terminal and not as_json
+    note = partial(watch_page.note, console) if is_live and sys.stderr.isatty() else screen.note
+    work = Watch(database.engine(url), tenant, job_ids, seconds, note)
+    if is_live:
         with Live(console=console, auto_refresh=False) as live:
             for seen in work.looks():
                 live.update(watch_page.table(seen, console.width), refresh=True)

@@ -84,3 +84,4 @@ def to_stderr(level: Level, form: Format = Format.TEXT) -> None:
     handler.setFormatter(JsonFormatter() if form is Format.JSON else LineFormatter())
     handler.addFilter(JobFields())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)  # else they are lines of another kind between those of ours

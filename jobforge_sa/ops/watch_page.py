@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,11 @@ from jobforge_sa.types import JobInfo, JobState
 def table(seen: Seen, width: int) -> Table:
     """The jobs as `jobforge jobs list` shows them, in the order in which they were named."""
     return job_list.table(list(seen.jobs.values()), seen.told, seen.now, width)
+
+
+def note(console: Console, text: str) -> None:
+    """Say it above the table that is drawn again: from stderr it would run into the last line of that."""
+    console.print(screen.safe(text))
 
 
 def changed(before: JobInfo | None, after: JobInfo) -> bool:

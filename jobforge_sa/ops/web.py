@@ -149,7 +149,9 @@ def address(text: str, default: str = "127.0.0.1") -> tuple[str, int]:
     """
     host, _, port = text.strip().rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) < 65_536) or "/" in host:
-        raise ConfigurationError(f"{text!r} is no address", cure="write 9187, or 0.0.0.0:9187 for all interfaces")
+        raise ConfigurationError(  # not the text, which may be a URL with a password in the wrong place
+            "--http, or JOBFORGE_HTTP, is no address", cure="write 9187, or 0.0.0.0:9187 for all interfaces"
+        )
     return host.removeprefix("[").removesuffix("]") or default, int(port)
 
 

@@ -24,6 +24,7 @@ class Loop:
         self._tasks: dict[asyncio.Task[None], Run] = {}
         self._waiting: set[Run] = set()  # handed over, and not begun
         self._lock = threading.Lock()
+        self._over = False  # it may end: until then it goes on, whatever a handler does to it
 
     def spawn(self, run: Run, ended: Callable[[], None]) -> None:
         """Run an async handler; call back when it has ended."""
@@ -48,6 +49,7 @@ class Loop:
         except Exception:  # a handler that swallows its cancellation keeps its loop; the thread is a daemon
             log.warning("the event loop of the async handlers did not end", exc_info=True)
             return
+        self._over = True
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout)
         self._loop = self._thread = None
@@ -69,6 +71,7 @@ class Loop:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
+                self._over = False
                 loop = asyncio.new_event_loop()
                 thread = threading.Thread(target=self._main, args=(loop,), name="jobforge-loop", daemon=True)
                 try:
@@ -79,13 +82,23 @@ class Loop:
                 self._loop, self._thread = loop, thread
             return self._loop
 
-    @staticmethod
-    def _main(loop: asyncio.AbstractEventLoop) -> None:
+    def _main(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while not self._over:
+                self._run(loop)
         finally:
             loop.close()
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        """Until it is stopped. asyncio lets SystemExit and KeyboardInterrupt of any task end the whole loop; whoever
+        waits for that task has it as well, and all others go on: they would hold their leases for ever.
+        """
+        try:
+            loop.run_forever()
+        except BaseException as error:
+            log.warning("a %s ended the event loop of the async handlers, which goes on", type(error).__name__)
 
     def _start(self, run: Run, ended: Callable[[], None]) -> None:
         self._waiting.discard(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,9 +18,11 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from jobforge_sa.ops import database as databases
-from jobforge_sa.ops import top_look, top_page
+from jobforge_sa.ops import top_look, top_page, watch_page
 from jobforge_sa.ops.job_watch import Watch
 from jobforge_sa.ops.top import Top
 from jobforge_sa.types import JobState
@@ -120,6 +123,17 @@ def test_a_watch_waits_for_a_server_that_went_away_and_says_so_once(sql: Sql) ->
 
     assert last.jobs[job_id].state == JobState.SUCCEEDED
     assert [line.split(":")[0] for line in said] == ["no answer", "the database answers again"]
+
+
+def test_what_a_watch_says_stands_above_the_table_that_goes_on() -> None:
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
+    with Live(console=console, auto_refresh=False) as live:
+        live.update(Text("the table"), refresh=True)
+        watch_page.note(console, "no answer\x1b[2J")
+        assert isinstance(console.file, io.StringIO)
+        said = console.file.getvalue()
+    assert re.search("the table\r?(\x1b\\S*)*no answer\ufffd", said), "its line was taken back first"
+    assert said.rstrip().endswith("the table")
 
 
 # --- top ---------------------------------------------------------------------------------------------------

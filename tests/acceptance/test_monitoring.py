@@ -27,7 +27,7 @@ from jobforge_sa.ops import database as databases
 from jobforge_sa.ops import logs, pages, web
 from jobforge_sa.ops.exporter import Exporter
 from jobforge_sa.worker import vitals
-from tests.acceptance.cli import inside, refused
+from tests.acceptance.cli import inside, jobforge, refused
 from tests.acceptance.exported import exported
 from tests.fix_postgres import Database
 from tests.support import Sql, wait_for
@@ -290,6 +290,11 @@ def test_json_logs_have_the_jobs_fields_and_no_secret(database: Database) -> Non
     }  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", failed["timestamp"])
     assert "abcdef" not in said
+
+    owner = jobforge(
+        database.url(), "worker", APP, "--once", "--log-format", "json"
+    ).stderr  # a login that is warned of
+    assert any("RowSecurityOffWarning" in json.loads(line)["message"] for line in owner.splitlines())
 
     try:
         raise ValueError("password=hunter2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import signal
+import sys
 import threading
 
 import pytest
@@ -34,6 +35,30 @@ def test_an_async_handler_that_cancels_itself_fails_and_does_not_run_for_ever(sh
     with shop.working():
         shop.ended(job, "dead")
     assert shop.outcomes(job) == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("how", ["exit", "stop"])
+def test_an_async_handler_that_ends_the_event_loop_ends_no_other_job(shop: Shop, how: str) -> None:
+    """`sys.exit` in a task that the handler made: asyncio hands it to its waiter, and to who runs the loop."""
+
+    async def exits() -> None:
+        sys.exit(3)
+
+    @shop.task(max_attempts=1)
+    async def leave(ctx: AsyncContext, payload: Number) -> None:
+        if how == "exit":
+            await asyncio.create_task(exits())
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0.01)
+
+    @shop.task()
+    async def good(ctx: AsyncContext, payload: Number) -> None:
+        await asyncio.sleep(0)
+
+    job = shop.enqueue(leave)
+    with shop.working():
+        shop.ended(job, "dead" if how == "exit" else "succeeded")
+        shop.ended(shop.enqueue(good), "succeeded")
 
 
 def test_a_second_interrupt_while_a_worker_stops_gives_everything_back(shop: Shop) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from jobforge_sa import Context, JobForge, Worker
 from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.ops import web
 from jobforge_sa.settings import Settings, unknown, variable
 
 URL = "postgresql://ann:hunter2@localhost/shop"
@@ -59,20 +60,28 @@ def test_no_secret_is_shown(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("JOBFORGE_SESSION_URL", URL)
     environment.setenv("JOBFORGE_HTTP", "9000")
     assert "hunter2" not in repr(Settings.read()) + str(Settings.read().model_dump())
-    environment.setenv("JOBFORGE_CONCURRENCY", URL)
-    with pytest.raises(ConfigurationError) as caught:
-        Settings.read()
-    assert "JOBFORGE_CONCURRENCY" in str(caught.value)
+    for name in ("CONCURRENCY", "QUEUES", "LISTEN", "LOG_LEVEL"):  # pasted into the wrong line
+        with environment.context() as only:
+            only.setenv(f"JOBFORGE_{name}", f"{URL}?sslmode=require")
+            with pytest.raises(ConfigurationError) as caught:
+                Settings.read()
+        assert f"JOBFORGE_{name}: " in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="JOBFORGE_HTTP") as caught:
+        web.address(URL)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("QUEUES", "mail=many", "mail=many cannot be read"),
-        ("QUEUES", "mail=0", "mail=0"),
-        ("QUEUES", "mail,mail=2", "named twice"),
+        ("QUEUES", "mail=many", "write mail=5,default"),
+        ("QUEUES", "mail=0", "with 1 to 10,000 slots"),
+        ("QUEUES", "mail,mail=2", "each queue once"),
         ("LEASE", "0", "greater than or equal to 1"),
+        ("LEASE", "nan", "less than or equal to"),
+        ("IDLE_WARNING", "inf", "less than or equal to"),
+        ("IDLE_LIMIT", "1e300", "less than or equal to"),
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
     ],
 )
