@@ -2,8 +2,8 @@
 
 Versioned SQL files hide what a change does to the whole: grants, policies, indexes, bodies. This shows it. It
 is the same on every Postgres that we support, so tests compare with it and `doctor` finds what was altered by
-hand (`ops/made/` has what each revision makes); `pg_dump` changes its output with its version. Near to SQL, it is made
-to be read, not to be run.
+hand (`ops/doctor/made/` has what each revision makes); `pg_dump` changes its output with its version. Near to SQL, it
+is made to be read, not to be run.
 """
 
 from __future__ import annotations

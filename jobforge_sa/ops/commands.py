@@ -10,19 +10,21 @@ import typer
 
 from jobforge_sa.db import host_revision
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import database, doctor, doctor_page, migration, records, screen
-from jobforge_sa.ops.impact_commands import impact
-from jobforge_sa.ops.job_commands import jobs, why
-from jobforge_sa.ops.monitoring_commands import exporter, metrics
+from jobforge_sa.ops import database, migration, records, screen
+from jobforge_sa.ops.doctor import page as doctor_page
+from jobforge_sa.ops.doctor import report as doctor
+from jobforge_sa.ops.impact.commands import impact
+from jobforge_sa.ops.jobs.commands import jobs, why
+from jobforge_sa.ops.monitoring.commands import exporter, metrics
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
-from jobforge_sa.ops.replay_commands import replay
+from jobforge_sa.ops.replay.commands import replay
 from jobforge_sa.ops.retention_commands import prune, retention
-from jobforge_sa.ops.smoke_command import smoke
-from jobforge_sa.ops.stats_command import stats
-from jobforge_sa.ops.tenancy_commands import tenancy
-from jobforge_sa.ops.tenant_commands import tenants
-from jobforge_sa.ops.top import top
+from jobforge_sa.ops.smoke.command import smoke
+from jobforge_sa.ops.stats.command import stats
+from jobforge_sa.ops.tenants.commands import tenants
+from jobforge_sa.ops.tenants.tenancy_commands import tenancy
+from jobforge_sa.ops.top.command import top
 from jobforge_sa.ops.worker_command import worker
 
 EPILOG = """\

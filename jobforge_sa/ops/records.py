@@ -10,7 +10,7 @@ from typing import Any
 
 from jobforge_sa.models import Attempt
 from jobforge_sa.ops import times
-from jobforge_sa.ops.doctor import Finding
+from jobforge_sa.ops.doctor.report import Finding
 from jobforge_sa.types import JobInfo
 
 _ATTEMPT = ("run", "attempt", "outcome", "worker_id", "claimed_at", "finished_at", "run_ms", "error")

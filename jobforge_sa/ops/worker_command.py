@@ -11,7 +11,8 @@ import typer
 from sqlalchemy import Engine
 
 from jobforge_sa.db.url import shown
-from jobforge_sa.ops import application, database, extras, logs, web
+from jobforge_sa.ops import application, database, extras, logs
+from jobforge_sa.ops.monitoring import web
 from jobforge_sa.ops.options import Url
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _served(process: Worker, http: str | None) -> Iterator[None]:
         return
     host, port = web.address(http)
     extras.require("prometheus_client")
-    from jobforge_sa.ops import pages
+    from jobforge_sa.ops.monitoring import pages
 
     with web.Server(host, port, pages.of_worker(process)) as server:
         log.info("health and metrics: %s/live /ready /metrics", server.url)

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs, Task
-from jobforge_sa.ops import closed_network
 from jobforge_sa.ops.cli import main
+from jobforge_sa.ops.replay import closed_network
 from tests.fix_postgres import Database
 
 ROOT = Path(__file__).resolve().parents[2]

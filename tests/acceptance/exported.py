@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobforge_sa import Context, JobForge, Worker
 from jobforge_sa.metrics import worker_metrics
-from jobforge_sa.ops.exporter import GAUGES
+from jobforge_sa.ops.monitoring.exporter import GAUGES
 
 LABELS = {
     "jobforge_worker_runs_total": {"queue", "type", "outcome"},

@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from jobforge_sa.ops import job_list
+from jobforge_sa.ops.jobs import listing as job_list
 from tests.acceptance import cli_app
 from tests.acceptance.cli import APP, enqueue, inside, refused
 from tests.fix_postgres import Database

@@ -22,9 +22,11 @@ from rich.live import Live
 from rich.text import Text
 
 from jobforge_sa.ops import database as databases
-from jobforge_sa.ops import top_look, top_page, watch_page
-from jobforge_sa.ops.job_watch import Watch
-from jobforge_sa.ops.top import Top
+from jobforge_sa.ops.jobs import watch_page
+from jobforge_sa.ops.jobs.watch import Watch
+from jobforge_sa.ops.top import look as top_look
+from jobforge_sa.ops.top import page as top_page
+from jobforge_sa.ops.top.command import Top
 from jobforge_sa.types import JobState
 from tests.acceptance.cli import ROOT, environment, inside, refused
 from tests.support import Sql, one_database, wait_for

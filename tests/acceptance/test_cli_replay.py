@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobforge_sa.ops.bundle import sealed
+from jobforge_sa.ops.replay.bundle import sealed
 from jobforge_sa.tenant import TenantKey
 from tests.acceptance import replay_app
 from tests.acceptance.cli import Finished, inside, jobforge, refused

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from jobforge_sa import TenantKey
 from jobforge_sa.ops import database as databases
-from jobforge_sa.ops.smoke import Smoke, Step
-from jobforge_sa.ops.smoke_ground import Ground
-from jobforge_sa.ops.smoke_steps import Steps
+from jobforge_sa.ops.smoke.ground import Ground
+from jobforge_sa.ops.smoke.run import Smoke, Step
+from jobforge_sa.ops.smoke.steps import Steps
 from jobforge_sa.tenant import KEY_VARIABLE
 from tests.acceptance.cli import inside, refused
 from tests.fix_postgres import Database

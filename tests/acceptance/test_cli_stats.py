@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from rich.console import Console
 
-from jobforge_sa.ops import screen, stats_page
-from jobforge_sa.ops.stats import Ends, Stats
+from jobforge_sa.ops import screen
+from jobforge_sa.ops.stats import page as stats_page
+from jobforge_sa.ops.stats.figures import Ends, Stats
 from tests.acceptance.cli import inside, refused
 from tests.fix_postgres import Database
 from tests.support import Sql, one_database

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs, Tenants
-from jobforge_sa.ops import tenant_purge
+from jobforge_sa.ops.tenants import purge as tenant_purge
 from tests.acceptance import cli_app
 from tests.acceptance.cli import ROOT, enqueue, environment, inside, refused
 from tests.fix_postgres import Database

@@ -25,8 +25,10 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa import Context, JobForge, Worker
 from jobforge_sa.db import migrate
-from jobforge_sa.ops import doctor, doctor_page, screen
-from jobforge_sa.ops.doctor import Check, Finding, Level, Report
+from jobforge_sa.ops import screen
+from jobforge_sa.ops.doctor import page as doctor_page
+from jobforge_sa.ops.doctor import report as doctor
+from jobforge_sa.ops.doctor.report import Check, Finding, Level, Report
 from jobforge_sa.ops.reader import become_admin
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
 from tests.acceptance import cli_app
@@ -425,7 +427,7 @@ def test_a_machine_whose_clock_is_wrong(sql: Sql, monkeypatch: pytest.MonkeyPatc
         def now(cls, tz: dt.tzinfo | None = None) -> Any:
             return datetime.now(tz) - dt.timedelta(hours=1)
 
-    monkeypatch.setattr("jobforge_sa.ops.doctor.dt.datetime", Late)
+    monkeypatch.setattr("jobforge_sa.ops.doctor.report.dt.datetime", Late)
     (fault,) = all_findings(sql, "clock_skew")
     assert (fault.level, fault.detail[:31]) == (Level.NOTE, "it is 1h00m behind the database")
 

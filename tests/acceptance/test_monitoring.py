@@ -24,8 +24,9 @@ from jobforge_sa import Context, JobForge, Jobs, Tenants, Worker
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.metrics import worker_metrics
 from jobforge_sa.ops import database as databases
-from jobforge_sa.ops import logs, pages, web
-from jobforge_sa.ops.exporter import Exporter
+from jobforge_sa.ops import logs
+from jobforge_sa.ops.monitoring import pages, web
+from jobforge_sa.ops.monitoring.exporter import Exporter
 from jobforge_sa.worker import vitals
 from tests.acceptance.cli import inside, jobforge, refused
 from tests.acceptance.exported import exported

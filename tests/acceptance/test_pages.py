@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobforge_sa.ops import doctor
+from jobforge_sa.ops.doctor import report as doctor
 from tests.acceptance.cli import APP, ROOT, inside
 from tests.acceptance.test_game_day import beat, claim, do, lose_worker, soon
 from tests.house.markdown import read

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jobforge_sa.ops import doctor
+from jobforge_sa.ops.doctor import report as doctor
 from tests.house.source import PACKAGE, ROOT, name_of, tree_of
 
-CHECKS = sorted((PACKAGE / "ops" / "checks").rglob("*.sql"))
+CHECKS = sorted((PACKAGE / "ops" / "doctor" / "checks").rglob("*.sql"))
 BREAK_THEM = (ROOT / "tests" / "security" / "test_lints.py", ROOT / "tests" / "acceptance" / "test_game_day.py")
 
 

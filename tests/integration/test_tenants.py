@@ -23,7 +23,7 @@ from jobforge_sa.errors import (
     TokensUncheckedWarning,
     WrongIsolation,
 )
-from jobforge_sa.ops import tenancy
+from jobforge_sa.ops.tenants import tenancy
 from jobforge_sa.tenants import TenantStatus
 from tests.fix_postgres import Database
 from tests.support import wait_for

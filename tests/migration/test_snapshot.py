@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from jobforge_sa.db import introspect, migrate
-from jobforge_sa.ops import doctor_drift
+from jobforge_sa.ops.doctor import drift as doctor_drift
 from tests.fix_postgres import Database
 from tests.migration.projects import snapshot
 

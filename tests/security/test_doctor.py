@@ -13,8 +13,11 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from jobforge_sa.db import migrate
-from jobforge_sa.ops import doctor, doctor_drift, doctor_page, screen
-from jobforge_sa.ops.doctor import Check, Finding, Level, Report, Subject
+from jobforge_sa.ops import screen
+from jobforge_sa.ops.doctor import drift as doctor_drift
+from jobforge_sa.ops.doctor import page as doctor_page
+from jobforge_sa.ops.doctor import report as doctor
+from jobforge_sa.ops.doctor.report import Check, Finding, Level, Report, Subject
 from tests.acceptance.cli import inside, jobforge, refused
 from tests.fix_postgres import Database
 

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from jobforge_sa.db import migrate
-from jobforge_sa.ops import doctor_drift
-from jobforge_sa.ops.doctor_drift import Difference
+from jobforge_sa.ops.doctor import drift as doctor_drift
+from jobforge_sa.ops.doctor.drift import Difference
 from tests.fix_postgres import Database
 from tests.support import one_database
 

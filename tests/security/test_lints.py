@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from jobforge_sa.db import migrate
-from jobforge_sa.ops import doctor, doctor_drift
-from jobforge_sa.ops.doctor import Check, Finding, Level
+from jobforge_sa.ops.doctor import drift as doctor_drift
+from jobforge_sa.ops.doctor import report as doctor
+from jobforge_sa.ops.doctor.report import Check, Finding, Level
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
 from tests.fix_postgres import Database
 from tests.support import one_database

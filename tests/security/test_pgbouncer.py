@@ -25,7 +25,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from jobforge_sa import AsyncContext, AsyncJobs, AsyncResults, Context, JobForge, Jobs, Results, Worker, bind_tenant
 from jobforge_sa.errors import PreparedBehindPoolerWarning, ResultTimeout, TenantRequired
 from jobforge_sa.models import Job
-from jobforge_sa.ops import database, doctor
+from jobforge_sa.ops import database
+from jobforge_sa.ops.doctor import report as doctor
 from tests.security.pgbouncer import Pgbouncer, pgbouncer
 from tests.support import Sql, one_database, refused, wait_for
 

@@ -84,7 +84,14 @@ def test_what_is_gone_is_made_from_what_it_was_and_checked(sql: Sql) -> None:
         job = sql.job(said["id"])
         assert (job["tenant_id"], job["payload"], job["parent_id"]) == ("a", {"n": 1}, job_id)
         assert (job["queue"], job["max_attempts"], job["timeout"].total_seconds()) == ("default", 5, 3.5)
-    for bad, code in (({"type": ""}, "JF003"), ({"type": "t", "payload": []}, "JF004"), ({}, "JF003"), ([], "JF003")):
+    for bad, code in (
+        ({"type": ""}, "JF003"),
+        ({"type": "t", "payload": []}, "JF004"),
+        ({}, "JF003"),
+        ([], "JF003"),
+        ({"type": "t", "priority": 100_000}, "JF003"),
+        ({"type": "t", "max_attempts": "x"}, "JF003"),
+    ):
         with refused(code):
             sql("replay_job", tenant="a", job_id=gone, if_gone=Json(bad))
 

@@ -13,7 +13,7 @@ import pytest
 
 from jobforge_sa import Context, JobForge, Worker
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import web
+from jobforge_sa.ops.monitoring import web
 from jobforge_sa.settings import Settings, unknown, variable
 
 URL = "postgresql://ann:hunter2@localhost/shop"

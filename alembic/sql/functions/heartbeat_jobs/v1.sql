@@ -32,7 +32,8 @@ begin
     end if;
     perform jobforge.check_claim(p_worker_id, '{}', '{}', 1, p_alive);
     insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types, connections)
-    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types, p_connections)
+    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types,
+            case when p_connections between 0 and 100000 then p_connections end)
     on conflict (worker_id) do update
        set alive_until = excluded.alive_until, name = coalesce(excluded.name, workers.name),
            queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types),

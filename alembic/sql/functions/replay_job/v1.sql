@@ -29,7 +29,12 @@ begin
            and exists (select from jobforge.jobs j where j.id = p_job_id) then
             v_cause := 'copy';
         end if;
-        v_job := json_populate_record(null::jobforge.jobs, p_if_gone);
+        begin
+            v_job := json_populate_record(null::jobforge.jobs, p_if_gone);
+        exception when data_exception then
+            raise exception 'jobforge: p_if_gone cannot be a job: %', sqlerrm
+                using errcode = 'JF003', hint = 'Give each value the type that enqueue_jobs wants; nothing was enqueued.';
+        end;
         v_job.payload := coalesce(v_job.payload, '{}');
         v_job.queue := coalesce(v_job.queue, 'default');
         v_job.priority := coalesce(v_job.priority, 0);

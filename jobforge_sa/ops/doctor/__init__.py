@@ -1,0 +1,1 @@
+"""What is wrong, or weaker than it should be."""

@@ -1,0 +1,3938 @@
+-- Schema jobforge as Postgres reports it, written by jobforge_sa.db.introspect; not to be edited.
+
+-- role jobforge_admin
+create role jobforge_admin nologin noinherit;
+
+-- role jobforge_app
+create role jobforge_app nologin noinherit;
+
+-- role jobforge_owner
+create role jobforge_owner nologin noinherit;
+
+-- role jobforge_worker
+create role jobforge_worker nologin noinherit;
+
+-- schema jobforge
+alter schema jobforge owner to jobforge_owner;
+grant usage on schema jobforge to jobforge_admin;
+grant usage on schema jobforge to jobforge_app;
+grant usage on schema jobforge to jobforge_worker;
+alter default privileges for role jobforge_owner on functions to nobody but the owner;
+alter default privileges for role jobforge_owner on types to nobody but the owner;
+comment on schema jobforge is 'Background jobs that commit with your data. Owned by jobforge_sa''s Alembic revisions.';
+
+-- type jobforge.ended_run
+create type jobforge.ended_run as (
+    item integer,
+    job_id uuid,
+    tenant_id text,
+    token uuid,
+    worker_id uuid,
+    run integer,
+    attempt integer,
+    crashes integer,
+    claimed_at timestamp with time zone,
+    outcome text,
+    run_ms integer,
+    error json,
+    result json,
+    delay interval,
+    final boolean
+);
+alter type jobforge.ended_run owner to jobforge_owner;
+comment on type jobforge.ended_run is 'A run that has just ended, and how.';
+
+-- table jobforge.alembic_version
+create table jobforge.alembic_version (
+    version_num character varying(32) not null,
+    constraint alembic_version_pkc PRIMARY KEY (version_num)
+);
+alter table jobforge.alembic_version owner to jobforge_owner;
+alter table jobforge.alembic_version enable row level security;
+alter table jobforge.alembic_version force row level security;
+create policy alembic_version_owner on jobforge.alembic_version as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+
+-- table jobforge.attempts
+create table jobforge.attempts (
+    job_id uuid not null,
+    run integer not null,
+    tenant_id text collate "C" not null statistics 0,
+    attempt integer not null,
+    outcome text collate "C" not null,
+    worker_id uuid not null statistics 0,
+    token uuid not null,
+    claimed_at timestamp with time zone not null,
+    finished_at timestamp with time zone not null,
+    run_ms integer,
+    error json,
+    constraint attempts_outcome_check CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'timed_out'::text, 'lost'::text, 'snoozed'::text, 'released'::text, 'canceled'::text]))),
+    constraint attempts_pkey PRIMARY KEY (job_id, run)
+);
+alter table jobforge.attempts owner to jobforge_owner;
+alter table jobforge.attempts enable row level security;
+alter table jobforge.attempts force row level security;
+create policy attempts_admin on jobforge.attempts as permissive for select to jobforge_admin
+    using (true);
+create policy attempts_owner on jobforge.attempts as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy attempts_tenant on jobforge.attempts as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy attempts_wall on jobforge.attempts as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_admin;
+grant select (job_id, run, tenant_id, attempt, outcome, worker_id, claimed_at, finished_at, run_ms, error) on table jobforge.attempts to jobforge_app;
+comment on table jobforge.attempts is 'One row for each run that has ended, and how.';
+
+-- table jobforge.cancel_requests
+create table jobforge.cancel_requests (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    requested_at timestamp with time zone not null,
+    constraint cancel_requests_pkey PRIMARY KEY (job_id)
+);
+alter table jobforge.cancel_requests owner to jobforge_owner;
+alter table jobforge.cancel_requests enable row level security;
+alter table jobforge.cancel_requests force row level security;
+create policy cancel_requests_admin on jobforge.cancel_requests as permissive for select to jobforge_admin
+    using (true);
+create policy cancel_requests_owner on jobforge.cancel_requests as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy cancel_requests_tenant on jobforge.cancel_requests as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy cancel_requests_wall on jobforge.cancel_requests as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.cancel_requests to jobforge_admin;
+grant select on table jobforge.cancel_requests to jobforge_app;
+comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
+
+-- table jobforge.idempotency_keys
+create table jobforge.idempotency_keys (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    key text collate "C" not null statistics 0,
+    job_id uuid not null,
+    created_at timestamp with time zone not null,
+    constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, type, key)
+);
+CREATE INDEX idempotency_keys_job ON jobforge.idempotency_keys USING btree (job_id);
+alter table jobforge.idempotency_keys owner to jobforge_owner;
+alter table jobforge.idempotency_keys enable row level security;
+alter table jobforge.idempotency_keys force row level security;
+create policy idempotency_keys_admin on jobforge.idempotency_keys as permissive for select to jobforge_admin
+    using (true);
+create policy idempotency_keys_owner on jobforge.idempotency_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy idempotency_keys_tenant on jobforge.idempotency_keys as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy idempotency_keys_wall on jobforge.idempotency_keys as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.idempotency_keys to jobforge_admin;
+grant select on table jobforge.idempotency_keys to jobforge_app;
+comment on table jobforge.idempotency_keys is 'Same tenant, type and key: one job.';
+
+-- table jobforge.jobs
+create table jobforge.jobs (
+    id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    queue text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    priority smallint not null,
+    payload json not null,
+    run_at timestamp with time zone not null,
+    max_attempts integer not null,
+    timeout interval,
+    retry jsonb,
+    idempotency_key text collate "C" statistics 0,
+    unique_key text collate "C" statistics 0,
+    subject text collate "C" statistics 0,
+    parent_id uuid statistics 0,
+    cause text collate "C" statistics 0,
+    trace json,
+    created_at timestamp with time zone not null,
+    constraint jobs_pkey PRIMARY KEY (id)
+);
+CREATE INDEX jobs_children ON jobforge.jobs USING btree (parent_id, tenant_id, id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX jobs_subject ON jobforge.jobs USING btree (tenant_id, subject, id) WHERE (subject IS NOT NULL);
+CREATE UNIQUE INDEX jobs_tenant ON jobforge.jobs USING btree (tenant_id, id);
+alter table jobforge.jobs owner to jobforge_owner;
+alter table jobforge.jobs enable row level security;
+alter table jobforge.jobs force row level security;
+create policy jobs_admin on jobforge.jobs as permissive for select to jobforge_admin
+    using (true);
+create policy jobs_owner on jobforge.jobs as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy jobs_tenant on jobforge.jobs as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy jobs_wall on jobforge.jobs as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.jobs to jobforge_admin;
+grant select on table jobforge.jobs to jobforge_app;
+comment on table jobforge.jobs is 'What was asked: payload, options, origin. Immutable.';
+
+-- table jobforge.leases
+create table jobforge.leases (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    token uuid not null,
+    worker_id uuid not null statistics 0,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    claimed_at timestamp with time zone not null,
+    deadline timestamp with time zone not null,
+    constraint leases_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.leases owner to jobforge_owner;
+alter table jobforge.leases enable row level security;
+alter table jobforge.leases force row level security;
+create policy leases_admin on jobforge.leases as permissive for select to jobforge_admin
+    using (true);
+create policy leases_owner on jobforge.leases as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy leases_tenant on jobforge.leases as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy leases_wall on jobforge.leases as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
+grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
+comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
+
+-- table jobforge.outcomes
+create table jobforge.outcomes (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    state text collate "C" not null,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    finished_at timestamp with time zone not null,
+    constraint outcomes_pkey PRIMARY KEY (job_id),
+    constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
+);
+CREATE INDEX outcomes_dead ON jobforge.outcomes USING btree (finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
+alter table jobforge.outcomes owner to jobforge_owner;
+alter table jobforge.outcomes enable row level security;
+alter table jobforge.outcomes force row level security;
+create policy outcomes_admin on jobforge.outcomes as permissive for select to jobforge_admin
+    using (true);
+create policy outcomes_owner on jobforge.outcomes as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy outcomes_tenant on jobforge.outcomes as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy outcomes_wall on jobforge.outcomes as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.outcomes to jobforge_admin;
+grant select on table jobforge.outcomes to jobforge_app;
+comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how each job ended.';
+
+-- table jobforge.pruning
+create table jobforge.pruning (
+    walk text not null,
+    behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    began_at timestamp with time zone not null,
+    constraint pruning_pkey PRIMARY KEY (walk),
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.pruning owner to jobforge_owner;
+alter table jobforge.pruning enable row level security;
+alter table jobforge.pruning force row level security;
+create policy pruning_admin on jobforge.pruning as permissive for select to jobforge_admin
+    using (true);
+create policy pruning_owner on jobforge.pruning as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.pruning to jobforge_admin;
+comment on table jobforge.pruning is 'How far each walk of prune has come.';
+
+-- table jobforge.ready
+create table jobforge.ready (
+    queue text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
+    priority smallint not null,
+    job_id uuid not null,
+    type text collate "C" not null statistics 0,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    suspect boolean not null generated always as ((crashes >= 2)) stored,
+    constraint ready_pkey PRIMARY KEY (queue, suspect, tenant_id, priority, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.ready owner to jobforge_owner;
+alter table jobforge.ready enable row level security;
+alter table jobforge.ready force row level security;
+create policy ready_admin on jobforge.ready as permissive for select to jobforge_admin
+    using (true);
+create policy ready_owner on jobforge.ready as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy ready_tenant on jobforge.ready as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy ready_wall on jobforge.ready as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.ready to jobforge_admin;
+grant select on table jobforge.ready to jobforge_app;
+comment on table jobforge.ready is 'State queued: claimable now. Hot: inserted and deleted, never updated.';
+
+-- table jobforge.results
+create table jobforge.results (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    value json not null,
+    constraint results_pkey PRIMARY KEY (job_id)
+);
+alter table jobforge.results owner to jobforge_owner;
+alter table jobforge.results enable row level security;
+alter table jobforge.results force row level security;
+create policy results_admin on jobforge.results as permissive for select to jobforge_admin
+    using (true);
+create policy results_owner on jobforge.results as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy results_tenant on jobforge.results as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy results_wall on jobforge.results as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.results to jobforge_admin;
+grant select on table jobforge.results to jobforge_app;
+comment on table jobforge.results is 'What the handlers of succeeded jobs returned.';
+
+-- table jobforge.retention
+create table jobforge.retention (
+    kind text collate "C" not null,
+    type text collate "C" not null default ''::text,
+    keep interval,
+    constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_pkey PRIMARY KEY (kind, type)
+);
+alter table jobforge.retention owner to jobforge_owner;
+alter table jobforge.retention enable row level security;
+alter table jobforge.retention force row level security;
+create policy retention_admin on jobforge.retention as permissive for select to jobforge_admin
+    using (true);
+create policy retention_owner on jobforge.retention as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.retention to jobforge_admin;
+comment on table jobforge.retention is 'How long ended jobs, results and idempotency keys are kept.';
+
+-- table jobforge.scheduled
+create table jobforge.scheduled (
+    tenant_id text collate "C" not null statistics 0,
+    job_id uuid not null,
+    run_at timestamp with time zone not null,
+    queue text collate "C" not null statistics 0,
+    priority smallint not null,
+    type text collate "C" not null statistics 0,
+    run integer not null,
+    attempt integer not null,
+    crashes integer not null,
+    constraint scheduled_pkey PRIMARY KEY (tenant_id, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+CREATE INDEX scheduled_due ON jobforge.scheduled USING btree (run_at, job_id);
+alter table jobforge.scheduled owner to jobforge_owner;
+alter table jobforge.scheduled enable row level security;
+alter table jobforge.scheduled force row level security;
+create policy scheduled_admin on jobforge.scheduled as permissive for select to jobforge_admin
+    using (true);
+create policy scheduled_owner on jobforge.scheduled as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy scheduled_tenant on jobforge.scheduled as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy scheduled_wall on jobforge.scheduled as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.scheduled to jobforge_admin;
+grant select on table jobforge.scheduled to jobforge_app;
+comment on table jobforge.scheduled is 'State scheduled: due later.';
+
+-- table jobforge.settings
+create table jobforge.settings (
+    only_row boolean not null default true,
+    tenancy text collate "C" not null,
+    constraint settings_only_row_check CHECK (only_row),
+    constraint settings_pkey PRIMARY KEY (only_row),
+    constraint settings_tenancy_check CHECK ((tenancy = ANY (ARRAY['plain'::text, 'signed'::text])))
+);
+alter table jobforge.settings owner to jobforge_owner;
+alter table jobforge.settings enable row level security;
+alter table jobforge.settings force row level security;
+create policy settings_owner on jobforge.settings as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
+
+-- table jobforge.tenant_keys
+create table jobforge.tenant_keys (
+    key_id text collate "C" not null,
+    inner_pad bytea not null,
+    outer_pad bytea not null,
+    created_at timestamp with time zone not null,
+    retired_at timestamp with time zone,
+    constraint tenant_keys_pkey PRIMARY KEY (key_id)
+);
+alter table jobforge.tenant_keys owner to jobforge_owner;
+alter table jobforge.tenant_keys enable row level security;
+alter table jobforge.tenant_keys force row level security;
+create policy tenant_keys_owner on jobforge.tenant_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Readable by nobody.';
+
+-- table jobforge.tenants
+create table jobforge.tenants (
+    tenant_id text collate "C" not null statistics 0,
+    paused_at timestamp with time zone,
+    max_waiting integer,
+    constraint tenants_pkey PRIMARY KEY (tenant_id)
+);
+CREATE INDEX tenants_paused ON jobforge.tenants USING btree (tenant_id) WHERE (paused_at IS NOT NULL);
+alter table jobforge.tenants owner to jobforge_owner;
+alter table jobforge.tenants enable row level security;
+alter table jobforge.tenants force row level security;
+create policy tenants_admin on jobforge.tenants as permissive for select to jobforge_admin
+    using (true);
+create policy tenants_owner on jobforge.tenants as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy tenants_tenant on jobforge.tenants as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy tenants_wall on jobforge.tenants as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.tenants to jobforge_admin;
+grant select on table jobforge.tenants to jobforge_app;
+comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
+
+-- table jobforge.unique_keys
+create table jobforge.unique_keys (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    key text collate "C" not null statistics 0,
+    job_id uuid not null,
+    constraint unique_keys_pkey PRIMARY KEY (tenant_id, type, key)
+);
+alter table jobforge.unique_keys owner to jobforge_owner;
+alter table jobforge.unique_keys enable row level security;
+alter table jobforge.unique_keys force row level security;
+create policy unique_keys_admin on jobforge.unique_keys as permissive for select to jobforge_admin
+    using (true);
+create policy unique_keys_owner on jobforge.unique_keys as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy unique_keys_tenant on jobforge.unique_keys as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy unique_keys_wall on jobforge.unique_keys as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.unique_keys to jobforge_admin;
+grant select on table jobforge.unique_keys to jobforge_app;
+comment on table jobforge.unique_keys is 'Same tenant, type and key: one job at a time.';
+
+-- table jobforge.waits
+create table jobforge.waits (
+    job_id uuid not null,
+    tenant_id text collate "C" not null statistics 0,
+    until timestamp with time zone not null,
+    constraint waits_pkey PRIMARY KEY (job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=1000
+);
+alter table jobforge.waits owner to jobforge_owner;
+alter table jobforge.waits enable row level security;
+alter table jobforge.waits force row level security;
+create policy waits_admin on jobforge.waits as permissive for select to jobforge_admin
+    using (true);
+create policy waits_owner on jobforge.waits as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy waits_tenant on jobforge.waits as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy waits_wall on jobforge.waits as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.waits to jobforge_admin;
+grant select on table jobforge.waits to jobforge_app;
+comment on table jobforge.waits is 'Jobs whose end somebody waits for.';
+
+-- table jobforge.workers
+create table jobforge.workers (
+    worker_id uuid not null,
+    alive_until timestamp with time zone not null,
+    started_at timestamp with time zone not null,
+    name text,
+    queues text[],
+    types text[],
+    connections integer,
+    constraint workers_pkey PRIMARY KEY (worker_id)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.workers owner to jobforge_owner;
+alter table jobforge.workers enable row level security;
+alter table jobforge.workers force row level security;
+create policy workers_admin on jobforge.workers as permissive for select to jobforge_admin
+    using (true);
+create policy workers_owner on jobforge.workers as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.workers to jobforge_admin;
+comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
+
+-- view jobforge.all_attempts
+create view jobforge.all_attempts with (security_invoker=true) as
+ SELECT job_id,
+    run,
+    tenant_id,
+    attempt,
+    outcome,
+    worker_id,
+    claimed_at,
+    finished_at,
+    run_ms,
+    error
+   FROM jobforge.attempts
+  WHERE (( SELECT row_security_active('jobforge.attempts'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_attempts owner to jobforge_owner;
+grant select on view jobforge.all_attempts to jobforge_admin;
+grant select on view jobforge.all_attempts to jobforge_app;
+comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
+
+-- view jobforge.all_jobs
+create view jobforge.all_jobs with (security_invoker=true) as
+ SELECT id,
+    tenant_id,
+    queue,
+    type,
+    priority,
+    payload,
+    run_at,
+    max_attempts,
+    timeout,
+    retry,
+    idempotency_key,
+    unique_key,
+    subject,
+    parent_id,
+    cause,
+    trace,
+    created_at,
+    state,
+    run,
+    attempt,
+    crashes,
+    due_at,
+    worker_id,
+    claimed_at,
+    deadline,
+    finished_at,
+    result
+   FROM ( SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('queued'::text COLLATE "C") AS state,
+            r.run,
+            r.attempt,
+            r.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (NOT r.suspect) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('scheduled'::text COLLATE "C") AS state,
+            s.run,
+            s.attempt,
+            s.crashes,
+            s.run_at AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.scheduled s ON (((s.tenant_id = j.tenant_id) AND (s.job_id = j.id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('running'::text COLLATE "C") AS state,
+            l.run,
+            l.attempt,
+            l.crashes,
+            NULL::timestamp with time zone AS due_at,
+            l.worker_id,
+            l.claimed_at,
+            l.deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.leases l ON (((l.job_id = j.id) AND (l.tenant_id = j.tenant_id))))
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('succeeded'::text COLLATE "C") AS state,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            o.finished_at,
+            ( SELECT r.value
+                   FROM jobforge.results r
+                  WHERE ((r.job_id = o.job_id) AND (r.tenant_id = o.tenant_id))) AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'succeeded'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('dead'::text COLLATE "C") AS state,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            o.finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'dead'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('canceled'::text COLLATE "C") AS state,
+            o.run,
+            o.attempt,
+            o.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            o.finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
+          WHERE (o.state = 'canceled'::text)
+        UNION ALL
+         SELECT j.id,
+            j.tenant_id,
+            j.queue,
+            j.type,
+            j.priority,
+            j.payload,
+            j.run_at,
+            j.max_attempts,
+            j.timeout,
+            j.retry,
+            j.idempotency_key,
+            j.unique_key,
+            j.subject,
+            j.parent_id,
+            j.cause,
+            j.trace,
+            j.created_at,
+            ('queued'::text COLLATE "C") AS state,
+            r.run,
+            r.attempt,
+            r.crashes,
+            NULL::timestamp with time zone AS due_at,
+            NULL::uuid AS worker_id,
+            NULL::timestamp with time zone AS claimed_at,
+            NULL::timestamp with time zone AS deadline,
+            NULL::timestamp with time zone AS finished_at,
+            NULL::json AS result
+           FROM (jobforge.jobs j
+             JOIN jobforge.ready r ON (((r.queue = j.queue) AND r.suspect AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))) every_job
+  WHERE (( SELECT row_security_active('jobforge.jobs'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_jobs owner to jobforge_owner;
+grant select on view jobforge.all_jobs to jobforge_admin;
+grant select on view jobforge.all_jobs to jobforge_app;
+comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
+
+-- view jobforge.all_results
+create view jobforge.all_results with (security_invoker=true) as
+ SELECT job_id,
+    tenant_id,
+    value
+   FROM jobforge.results
+  WHERE (( SELECT row_security_active('jobforge.results'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_results owner to jobforge_owner;
+grant select on view jobforge.all_results to jobforge_admin;
+grant select on view jobforge.all_results to jobforge_app;
+comment on view jobforge.all_results is 'What handlers returned, of the tenants that who asks may see.';
+
+-- function jobforge.act_for
+CREATE OR REPLACE FUNCTION jobforge.act_for(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    perform set_config('jobforge.tenant_id', p_tenant_id, true), set_config('request.jwt.claims', '', true);
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain') then
+        perform set_config('jobforge.tenant_token', jobforge.new_token(p_tenant_id, now() + interval '1 minute'), true);
+    end if;
+end
+$function$
+;
+alter function jobforge.act_for owner to jobforge_owner;
+grant execute on function jobforge.act_for to jobforge_admin;
+comment on function jobforge.act_for is 'Act for a tenant in the rest of this transaction.';
+
+-- function jobforge.add_tenant_key
+CREATE OR REPLACE FUNCTION jobforge.add_tenant_key(p_key_id text, p_secret bytea)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_secret bytea := case when length(p_secret) > 64 then sha256(p_secret) else p_secret end;
+    v_inner  bytea := decode(repeat('36', 64), 'hex');
+    v_outer  bytea := decode(repeat('5c', 64), 'hex');
+begin
+    if p_key_id is null or p_key_id !~ '^[A-Za-z0-9_-]+$' or length(p_key_id) > 40 then
+        raise exception 'jobforge: a key id is 1 to 40 of A-Z a-z 0-9 _ -'
+            using errcode = 'JF003', hint = 'Name it after the day on which it was made.';
+    end if;
+    if p_secret is null or length(p_secret) < 32 then
+        raise exception 'jobforge: a key has at least 32 bytes' using errcode = 'JF003', hint = 'Use 32 random bytes.';
+    end if;
+    for i in 0 .. length(v_secret) - 1 loop
+        v_inner := set_byte(v_inner, i, get_byte(v_secret, i) # 54);
+        v_outer := set_byte(v_outer, i, get_byte(v_secret, i) # 92);
+    end loop;
+    insert into jobforge.tenant_keys (key_id, inner_pad, outer_pad, created_at)
+    values (p_key_id, v_inner, v_outer, jobforge.now());
+exception when unique_violation then
+    raise exception 'jobforge: there is a key % already', p_key_id
+        using errcode = 'JF003', hint = 'Give the new key another id; an id stays with its key for ever.';
+end
+$function$
+;
+alter function jobforge.add_tenant_key owner to jobforge_owner;
+comment on function jobforge.add_tenant_key is 'Make a key known that signs tenant tokens. For jobforge_owner.';
+
+-- function jobforge.audit
+CREATE OR REPLACE FUNCTION jobforge.audit()
+ RETURNS TABLE(job_id uuid, fault text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with place as (
+        select r.job_id, r.tenant_id, 'ready' as place from jobforge.ready r
+        union all select s.job_id, s.tenant_id, 'scheduled' from jobforge.scheduled s
+        union all select l.job_id, l.tenant_id, 'leases' from jobforge.leases l
+        union all select o.job_id, o.tenant_id, 'outcomes' from jobforge.outcomes o
+    ), standing as (
+        select p.job_id, count(*) as places, string_agg(p.place, ', ' order by p.place) as names from place p group by p.job_id
+    )
+    select j.id, 'stands nowhere' from jobforge.jobs j left join standing s on s.job_id = j.id where s.job_id is null
+    union all
+    select s.job_id, 'stands in several places: ' || s.names from standing s where s.places > 1
+    union all
+    select p.job_id, 'stands in ' || p.place || ' without a job' from place p
+     where not exists (select from jobforge.jobs j where j.id = p.job_id)
+    union all
+    select p.job_id, 'has another tenant in ' || p.place from place p join jobforge.jobs j on j.id = p.job_id
+     where j.tenant_id <> p.tenant_id
+    union all
+    select w.job_id, 'waits in ' || w.place || ' under another queue, priority or type than its own'
+      from (select 'ready' as place, r.job_id, r.queue, r.priority, r.type from jobforge.ready r
+            union all select 'scheduled', s.job_id, s.queue, s.priority, s.type from jobforge.scheduled s) w
+      join jobforge.jobs j on j.id = w.job_id
+     where (j.queue, j.priority, j.type) is distinct from (w.queue, w.priority, w.type)
+    union all
+    select a.job_id, 'has an attempt of another tenant or none of its own' from jobforge.attempts a
+      left join jobforge.jobs j on j.id = a.job_id where j.tenant_id is distinct from a.tenant_id
+    union all
+    select o.job_id, 'ended as ' || o.state || ' without that run on record' from jobforge.outcomes o
+     where o.state <> 'canceled'
+       and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
+    union all
+    select r.job_id, 'has a result without having succeeded' from jobforge.results r
+     where not exists (select from jobforge.outcomes o
+                        where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')
+    union all
+    select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
+     where not exists (select from jobforge.jobs j where j.id = c.job_id)
+    union all
+    select k.job_id, 'is another tenant''s idempotency key' from jobforge.idempotency_keys k
+      join jobforge.jobs j on j.id = k.job_id where j.tenant_id <> k.tenant_id
+    union all
+    select k.job_id, 'holds a unique key that is not its own' from jobforge.unique_keys k
+      join jobforge.jobs j on j.id = k.job_id
+     where (j.tenant_id, j.type, j.unique_key) is distinct from (k.tenant_id, k.type, k.key)
+$function$
+;
+alter function jobforge.audit owner to jobforge_owner;
+grant execute on function jobforge.audit to jobforge_admin;
+comment on function jobforge.audit is 'One row for each job that does not stand in exactly one place.';
+
+-- function jobforge.await_job
+CREATE OR REPLACE FUNCTION jobforge.await_job(p_job_id uuid, p_for interval DEFAULT '00:01:00'::interval)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+begin
+    if not jobforge.check_interval(p_for, interval '0', interval '1 hour') or p_for is null then
+        raise exception 'jobforge: p_for must be between 0 and 1 hour'
+            using errcode = 'JF003', hint = 'Call it again when that is over.';
+    end if;
+    insert into jobforge.waits (job_id, tenant_id, until)
+    select j.id, v_tenant, v_now + p_for from jobforge.jobs j
+     where j.tenant_id = v_tenant and j.id = p_job_id
+       and not exists (select from jobforge.outcomes o where o.job_id = j.id)
+    on conflict (job_id) do update set until = greatest(waits.until, excluded.until);
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.await_job owner to jobforge_owner;
+grant execute on function jobforge.await_job to jobforge_admin;
+grant execute on function jobforge.await_job to jobforge_app;
+comment on function jobforge.await_job is 'The job as it is now; its end will be told on the channel jobforge_done.';
+
+-- function jobforge.begin_walk
+CREATE OR REPLACE FUNCTION jobforge.begin_walk(p_walk text, p_kinds text[], p_anew boolean)
+ RETURNS TABLE(behind uuid, before uuid)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now    timestamptz := jobforge.now();
+    v_keep   interval := (select min(r.keep) from jobforge.retention r where r.kind = any (p_kinds));
+    v_behind uuid;
+    c_start  constant uuid := '00000000-0000-0000-0000-000000000000';
+begin
+    select p.behind into v_behind from jobforge.pruning p
+     where p.walk = p_walk and (p_anew or p.behind <> c_start or p.began_at < v_now - interval '1 minute')
+       for update skip locked;
+    if not found then
+        return;
+    end if;
+    if p_anew or v_behind = c_start then
+        v_behind := c_start;
+        update jobforge.pruning p set began_at = v_now where p.walk = p_walk;
+    end if;
+    return query
+        select v_behind, case when v_keep is null then c_start  -- nothing ever leaves
+                              else jobforge.new_job_id(greatest(v_now - v_keep, timestamptz '1970-01-01 00:00+00')) end;
+end
+$function$
+;
+alter function jobforge.begin_walk owner to jobforge_owner;
+comment on function jobforge.begin_walk is 'Take one of prune''s walks.';
+
+-- function jobforge.cancel_job
+CREATE OR REPLACE FUNCTION jobforge.cancel_job(p_job_id uuid, p_notify boolean DEFAULT true)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+begin
+    perform jobforge.cancel_now(v_tenant, p_job_id, p_notify);
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.cancel_job owner to jobforge_owner;
+grant execute on function jobforge.cancel_job to jobforge_admin;
+grant execute on function jobforge.cancel_job to jobforge_app;
+comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
+
+-- function jobforge.cancel_jobs_of
+CREATE OR REPLACE FUNCTION jobforge.cancel_jobs_of(p_subject text, p_notify boolean DEFAULT true)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_job    uuid;
+    v_count  integer := 0;
+begin
+    for v_job in
+        select j.id from jobforge.jobs j
+         where j.tenant_id = v_tenant and j.subject = p_subject
+           and not exists (select from jobforge.outcomes o where o.job_id = j.id)
+         order by j.id
+    loop
+        perform jobforge.cancel_now(v_tenant, v_job, p_notify);
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end
+$function$
+;
+alter function jobforge.cancel_jobs_of owner to jobforge_owner;
+grant execute on function jobforge.cancel_jobs_of to jobforge_admin;
+grant execute on function jobforge.cancel_jobs_of to jobforge_app;
+comment on function jobforge.cancel_jobs_of is 'Cancel the jobs of a row that have not ended.';
+
+-- function jobforge.cancel_now
+CREATE OR REPLACE FUNCTION jobforge.cancel_now(p_tenant_id text, p_job_id uuid, p_notify boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_job  jobforge.jobs;
+    v_gone jobforge.scheduled;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = p_tenant_id and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    for i in 1 .. 100 loop
+        v_gone := jobforge.leave_place(v_job);
+        if v_gone.run is not null then
+            insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+            values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
+            if p_notify is not false then
+                perform jobforge.tell_waiting(array[v_job.id]);
+            end if;
+            return;
+        end if;
+        -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those
+        -- of other tenants. A run that ends without seeing the request is settled by upkeep.
+        perform from jobforge.leases l where l.job_id = v_job.id;
+        if found then
+            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+            values (v_job.id, v_job.tenant_id, jobforge.now()) on conflict do nothing;
+            if p_notify is not false then
+                perform jobforge.wake(':cancel');  -- in place of a queue's name: workers send a heartbeat at once
+            end if;
+            return;
+        end if;
+        exit when exists (select from jobforge.outcomes o where o.job_id = v_job.id);
+    end loop;
+end
+$function$
+;
+alter function jobforge.cancel_now owner to jobforge_owner;
+comment on function jobforge.cancel_now is 'Cancel a job where it stands.';
+
+-- function jobforge.check_claim
+CREATE OR REPLACE FUNCTION jobforge.check_claim(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer, p_alive interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_fault text := case
+        when p_worker_id is null then 'p_worker_id must be a uuid of the worker''s own'
+        when p_queues is null or p_types is null then 'p_queues and p_types must be arrays'
+        when p_limit is null or p_limit not between 1 and 10000 then 'p_limit must be between 1 and 10000'
+        when p_alive is null or not jobforge.check_interval(p_alive, interval '1 second', interval '1 day')
+            then 'p_alive must be between 1 second and 1 day'
+    end;
+begin
+    if v_fault is not null then
+        raise exception 'jobforge: %', v_fault using errcode = 'JF003', hint = 'Change that argument; nothing was claimed.';
+    end if;
+    perform jobforge.require_read_committed();
+end
+$function$
+;
+alter function jobforge.check_claim owner to jobforge_owner;
+comment on function jobforge.check_claim is 'Raises JF003 or JF005 for a claim that could not work.';
+
+-- function jobforge.check_interval
+CREATE OR REPLACE FUNCTION jobforge.check_interval(p_value interval, p_low interval, p_high interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_value is null or not p_value between p_low and p_high then
+        return case when p_value is null then null else false end;
+    end if;
+    return extract(year from p_value) >= 0 and extract(month from p_value) >= 0 and extract(day from p_value) >= 0
+       and extract(hour from p_value) >= 0 and extract(minute from p_value) >= 0 and extract(second from p_value) >= 0;
+end
+$function$
+;
+alter function jobforge.check_interval owner to jobforge_owner;
+comment on function jobforge.check_interval is 'Whether an interval lies between two bounds, without negative parts.';
+
+-- function jobforge.check_job
+CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json, p_subject text, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    c_name constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$';  -- with {0,99} the engine takes 6 microseconds more
+    v_fault text := case
+        when p_type is null or p_type !~ c_name or length(p_type) > 100
+            then 'type must be 1 to 100 of A-Z a-z 0-9 _ . : - and not begin with . : -'
+        when p_queue !~ c_name or length(p_queue) > 100
+            then 'queue must be 1 to 100 of A-Z a-z 0-9 _ . : - and not begin with . : -'
+        when p_priority not between -100 and 100 then 'priority must be between -100 (first) and 100 (last)'
+        when p_max_attempts not between 1 and 1000 then 'max_attempts must be between 1 and 1000'
+        when p_run_at is not null and p_delay is not null then 'give run_at or delay, not both'
+        when p_run_at not between '1970-01-01 00:00+00' and '3000-01-01 00:00+00'
+            then 'run_at must lie between the years 1970 and 3000'
+        when not jobforge.check_interval(p_delay, interval '0', interval '10 years') then 'delay must be between 0 and 10 years'
+        when not jobforge.check_interval(p_timeout, interval '1 millisecond', interval '30 days')
+            then 'timeout must be between 1 millisecond and 30 days'
+        when length(p_idempotency_key) not between 1 and 200 then 'idempotency_key must have 1 to 200 characters'
+        when length(p_unique_key) not between 1 and 200 then 'unique_key must have 1 to 200 characters'
+        when p_unique_key is not null and p_idempotency_key is not null
+            then 'give idempotency_key or unique_key, not both'
+        when p_on_duplicate is not null and p_unique_key is null then 'on_duplicate needs a unique_key'
+        when p_on_duplicate not in ('keep', 'replace', 'merge') then 'on_duplicate must be keep, replace or merge'
+        when length(p_subject) not between 1 and 300 then 'subject must have 1 to 300 characters'
+        when p_retry is not null and not jobforge.check_retry(p_retry)
+            then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'
+        when p_trace is not null and (json_typeof(p_trace) <> 'object' or octet_length(p_trace::text) > 4096)
+            then 'trace must be a JSON object of at most 4 kB'
+    end;
+    v_payload_fault text := case
+        when p_payload is null or json_typeof(p_payload) <> 'object' then 'the payload must be a JSON object'
+        when octet_length(p_payload::text) > 262144
+            then 'the payload has ' || octet_length(p_payload::text) || ' bytes, 262144 are allowed'
+    end;
+begin
+    if v_fault is not null or v_payload_fault is not null then
+        raise exception 'jobforge: %', coalesce(v_fault, v_payload_fault)
+            || coalesce(' (job at position ' || p_position || ')', '')
+            using errcode = case when v_fault is not null then 'JF003' else 'JF004' end,
+                  hint = case when v_fault is not null then 'Change that argument; nothing was enqueued.'
+                              else 'Store large or free data in a table of yours and enqueue its key; nothing was enqueued.' end;
+    end if;
+    -- what jsonb cannot hold nobody could query: NUL, half a surrogate pair, numbers beyond numeric
+    perform p_payload::jsonb, p_trace::jsonb;
+    return true;
+end
+$function$
+;
+alter function jobforge.check_job owner to jobforge_owner;
+comment on function jobforge.check_job is 'Raises JF003 or JF004 for a job that must not be stored.';
+
+-- function jobforge.check_limit
+CREATE OR REPLACE FUNCTION jobforge.check_limit(p_limit integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_limit is null or p_limit not between 1 and 100000 then
+        raise exception 'jobforge: p_limit must be between 1 and 100000'
+            using errcode = 'JF003', hint = 'Call it again until it has nothing left to do.';
+    end if;
+    perform jobforge.require_read_committed();
+end
+$function$
+;
+alter function jobforge.check_limit owner to jobforge_owner;
+comment on function jobforge.check_limit is 'Raises JF003 or JF005 for a maintenance step that could not work.';
+
+-- function jobforge.check_number
+CREATE OR REPLACE FUNCTION jobforge.check_number(p_value jsonb, p_low numeric, p_high numeric)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if jsonb_typeof(p_value) is distinct from 'number' then
+        return false;
+    end if;
+    return p_value::numeric between p_low and p_high and scale(p_value::numeric) <= 20;
+end
+$function$
+;
+alter function jobforge.check_number owner to jobforge_owner;
+comment on function jobforge.check_number is 'Whether a JSON value is a number between two bounds.';
+
+-- function jobforge.check_quota
+CREATE OR REPLACE FUNCTION jobforge.check_quota(p_tenant_id text, p_queues text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_quota   integer := (select t.max_waiting from jobforge.tenants t where t.tenant_id = p_tenant_id);
+    v_left    integer := v_quota + 1;  -- so many more, and it is over
+    v_queue   text collate "C" := '';
+    v_queues  text[] := array(select distinct q from unnest(p_queues) q);
+begin
+    if v_quota is null then
+        return;
+    end if;
+    if cardinality(v_queues) >= 100 then  -- as many as enqueue_jobs passes on: there may be more
+        raise exception 'jobforge: a tenant with a quota enqueues into 99 queues at most in one call'
+            using errcode = 'JF003', hint = 'Name fewer queues: one for each kind of worker is enough.';
+    end if;
+    v_left := v_left - (select count(*) from (
+        select from jobforge.scheduled s where s.tenant_id = p_tenant_id limit v_left) s);
+    for i in 1 .. cardinality(v_queues) + 200 loop
+        exit when v_left <= 0;
+        if i <= cardinality(v_queues) then
+            v_left := v_left - jobforge.count_ready(v_queues[i], p_tenant_id, v_left);
+            continue;
+        end if;
+        -- the index begins with the queue: from one to the next, however many jobs of others there are
+        select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
+        exit when v_queue is null;
+        if v_queue <> all (v_queues) then
+            v_left := v_left - jobforge.count_ready(v_queue, p_tenant_id, v_left);
+        end if;
+    end loop;
+    if v_left <= 0 then
+        raise exception 'jobforge: the tenant''s quota of % waiting jobs is used up', v_quota
+            using errcode = 'JF007', hint = 'Wait until some have run; or an administrator raises it: limit_tenant.';
+    end if;
+end
+$function$
+;
+alter function jobforge.check_quota owner to jobforge_owner;
+comment on function jobforge.check_quota is 'Raises JF007 where a tenant has more waiting jobs than its quota.';
+
+-- function jobforge.check_retry
+CREATE OR REPLACE FUNCTION jobforge.check_retry(p_retry jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_key   text;
+    v_value jsonb;
+    c_month constant integer := 2592000;  -- seconds
+begin
+    if jsonb_typeof(p_retry) <> 'object' then
+        return false;
+    end if;
+    for v_key, v_value in select * from jsonb_each(p_retry) loop
+        if not (case v_key
+            when 'base' then jobforge.check_number(v_value, 0, c_month)
+            when 'max' then jobforge.check_number(v_value, 0, c_month)
+            when 'factor' then jobforge.check_number(v_value, 1, 100)
+            when 'jitter' then jobforge.check_number(v_value, 0, 1)
+            when 'delays' then jsonb_typeof(v_value) = 'array'
+            else false end)
+        then
+            return false;
+        end if;
+    end loop;
+    return p_retry -> 'delays' is null
+        or jsonb_array_length(p_retry -> 'delays') between 1 and 100
+           and not exists (select from jsonb_array_elements(p_retry -> 'delays') d (value)
+                            where not jobforge.check_number(d.value, 0, c_month));
+end
+$function$
+;
+alter function jobforge.check_retry owner to jobforge_owner;
+comment on function jobforge.check_retry is 'Whether a retry policy is well formed.';
+
+-- function jobforge.check_tenant
+CREATE OR REPLACE FUNCTION jobforge.check_tenant(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_tenant_id is null or length(p_tenant_id) not between 1 and 200 then
+        raise exception 'jobforge: a tenant has 1 to 200 characters, this one has %', coalesce(length(p_tenant_id), 0)
+            using errcode = 'JF003', hint = 'Use a shorter identifier, such as the tenant''s key.';
+    end if;
+end
+$function$
+;
+alter function jobforge.check_tenant owner to jobforge_owner;
+comment on function jobforge.check_tenant is 'Raises JF003 for what cannot be a tenant.';
+
+-- function jobforge.claim_jobs
+CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer DEFAULT 10, p_queue_limits integer[] DEFAULT NULL::integer[], p_cursors text[] DEFAULT NULL::text[], p_alive interval DEFAULT '00:00:30'::interval, p_suspect boolean DEFAULT false)
+ RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text, tenant_token text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now     timestamptz := jobforge.now();
+    v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
+    v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
+    v_suspect boolean := coalesce(p_suspect, false);
+    v_limit   integer := case when v_suspect then 1 else p_limit end;  -- what is left for all queues
+    v_left    integer;             -- what is left for this queue
+    v_after   text collate "C";    -- the ring goes on behind this tenant
+    v_tenants text[];              -- the next ones on it, without those that are paused
+    v_met     integer;             -- how many they are with them
+    v_last    text collate "C";    -- and the last of these
+    v_wrapped boolean;             -- they pass the ring's end
+    v_dry     integer;             -- passages of the ring's end since a job was found
+    v_taken   integer;
+begin
+    perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
+    perform jobforge.keep_alive(p_worker_id, p_alive);
+    for i in 1 .. 10 loop  -- other queues' jobs may stand before ours
+        exit when jobforge.promote_due(1000) < 1000;
+    end loop;
+
+    for i in 1 .. coalesce(cardinality(p_queues), 0) loop
+        v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
+        v_after := coalesce(p_cursors[i], jobforge.ring_start(p_queues[i], v_suspect));
+        v_dry := 0;
+        while v_left > 0 loop
+            with recursive ring (tenant_id, place, wrapped) as (
+                select v_after, 0, false
+                union all
+                select coalesce(n.tenant_id, f.tenant_id), ring.place + 1, ring.wrapped or n.tenant_id is null
+                  from ring
+                 cross join lateral (select (
+                       select r.tenant_id from jobforge.ready r
+                        where r.queue = p_queues[i] and r.suspect = v_suspect and r.tenant_id > ring.tenant_id
+                        order by r.tenant_id limit 1)) n (tenant_id)
+                 cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
+                       select r.tenant_id from jobforge.ready r
+                        where r.queue = p_queues[i] and r.suspect = v_suspect
+                        order by r.tenant_id limit 1) end) f (tenant_id)
+                 where ring.place < v_left and ring.tenant_id is not null
+                   and not (ring.wrapped and ring.tenant_id >= v_after)
+            )
+            select array_agg(m.tenant_id order by m.place) filter (where m.met and not (v_paused and exists (
+                       select from jobforge.tenants t where t.tenant_id = m.tenant_id and t.paused_at is not null))),
+                   count(*) filter (where m.met),
+                   (array_agg(m.tenant_id order by m.place desc) filter (where m.met))[1], bool_or(m.wrapped)
+              into v_tenants, v_met, v_last, v_wrapped
+              from (select ring.*, ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after) as met
+                      from ring where ring.place > 0) m;
+            exit when v_met = 0;  -- nobody has work here
+
+            return query
+            with picked as materialized (
+                select p.*, t.place
+                  from unnest(v_tenants) with ordinality as t (tenant_id, place)
+                 cross join lateral (
+                       select r.ctid, r.job_id, r.type, r.queue, r.tenant_id, r.priority, r.run, r.attempt, r.crashes
+                         from jobforge.ready r
+                        where r.queue = p_queues[i] and r.suspect = v_suspect and r.tenant_id = t.tenant_id
+                          and r.type = any (p_types)
+                        order by r.priority, r.job_id
+                        limit greatest(v_left / cardinality(v_tenants), 1)
+                          for update skip locked) p
+            ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+                delete from jobforge.ready r where r.ctid = any (array(select p.ctid from picked p))
+            ), claimed as materialized (
+                select p.*, j.payload, j.max_attempts, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
+                       j.trace, gen_random_uuid() as token,
+                       -- the worker ends a run at its timeout; the lease ends a minute later, should it not
+                       v_now + coalesce(j.timeout, interval '1 hour') + interval '1 minute' as deadline
+                  from picked p join jobforge.jobs j on j.id = p.job_id
+            ), leased as (
+                insert into jobforge.leases (job_id, tenant_id, token, worker_id, run, attempt, crashes, claimed_at, deadline)
+                select c.job_id, c.tenant_id, c.token, p_worker_id, c.run + 1, c.attempt + 1, c.crashes, v_now, c.deadline
+                  from claimed c
+            )
+            select c.job_id, c.tenant_id, c.queue, c.type, c.priority, c.payload::text, c.run + 1, c.attempt + 1,
+                   c.max_attempts, c.crashes, c.token, v_now, c.deadline, c.timeout, c.run_at, c.created_at,
+                   c.idempotency_key, c.parent_id, c.trace::text,
+                   case when v_keys then jobforge.new_token(c.tenant_id, c.deadline) end
+              from claimed c order by c.place, c.priority, c.job_id;
+            get diagnostics v_taken = row_count;
+            v_left := v_left - v_taken;
+            v_limit := v_limit - v_taken;
+            v_after := v_last;
+            v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
+            -- a full circle without a job: these were all there are, or the ring's end came by often enough
+            exit when v_taken = 0 and (v_met < v_left or v_dry >= 3);
+        end loop;
+    end loop;
+end
+$function$
+;
+alter function jobforge.claim_jobs owner to jobforge_owner;
+grant execute on function jobforge.claim_jobs to jobforge_worker;
+comment on function jobforge.claim_jobs is 'Give a worker jobs with leases, fairly over the tenants.';
+
+-- function jobforge.claim_suspect
+CREATE OR REPLACE FUNCTION jobforge.claim_suspect(p_worker_id uuid, p_queues text[], p_types text[], p_alive interval DEFAULT '00:00:30'::interval)
+ RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text, tenant_token text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    -- a wrapper around both would cost each claim of jobs 20 to 30 us: up to five of a hundred
+    return query select * from jobforge.claim_jobs(p_worker_id, p_queues, p_types, p_alive => p_alive, p_suspect => true);
+end
+$function$
+;
+alter function jobforge.claim_suspect owner to jobforge_owner;
+grant execute on function jobforge.claim_suspect to jobforge_worker;
+comment on function jobforge.claim_suspect is 'Give a worker one job that has to run alone.';
+
+-- function jobforge.complete_job
+CREATE OR REPLACE FUNCTION jobforge.complete_job(p_job_id uuid, p_lease_token uuid, p_outcome text, p_result json DEFAULT NULL::json, p_error json DEFAULT NULL::json, p_delay interval DEFAULT NULL::interval, p_final boolean DEFAULT false)
+ RETURNS TABLE(answer text, reason text)
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.answer, c.reason
+      from jobforge.complete_jobs(json_build_array(json_build_object(
+               'job_id', p_job_id, 'lease_token', p_lease_token, 'outcome', p_outcome, 'result', p_result,
+               'error', p_error, 'delay', extract(epoch from p_delay), 'final', p_final))) c
+$function$
+;
+alter function jobforge.complete_job owner to jobforge_owner;
+grant execute on function jobforge.complete_job to jobforge_app;
+grant execute on function jobforge.complete_job to jobforge_worker;
+comment on function jobforge.complete_job is 'End one run by its lease token.';
+
+-- function jobforge.complete_jobs
+CREATE OR REPLACE FUNCTION jobforge.complete_jobs(p_results json)
+ RETURNS TABLE(item integer, job_id uuid, answer text, reason text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_ended  jobforge.ended_run[];
+begin
+    if json_typeof(p_results) is distinct from 'array' then
+        raise exception 'jobforge: p_results must be a JSON array of objects'
+            using errcode = 'JF003', hint = 'Pass [{"job_id": ..., "lease_token": ..., "outcome": "succeeded"}, ...].';
+    end if;
+
+    with valid as materialized (
+        -- one order for all who lock several leases; of two ends of one run the first counts
+        select distinct on (r.job_id, r.token) * from jobforge.parse_results(p_results) r where r.fault is null
+         order by r.job_id, r.token, r.item
+    ), gone as (
+        delete from jobforge.leases l using valid v
+         where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
+        returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
+                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final)::jobforge.ended_run as ended
+    )
+    select array_agg(g.ended) into v_ended from gone g;
+
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+        return query select e.item, e.job_id, 'done', null from unnest(v_ended) e;
+    end if;
+    if coalesce(cardinality(v_ended), 0) < json_array_length(p_results) then
+        return query
+            select r.item, r.job_id,
+                   case when r.fault is not null then 'refused'
+                        when a.outcome = r.outcome then 'already_done' else 'lost' end,
+                   r.fault
+              from jobforge.parse_results(p_results) r
+              left join jobforge.attempts a on a.job_id = r.job_id and a.token = r.token
+                    and a.tenant_id = coalesce(v_tenant, a.tenant_id)
+             where r.item <> all (array(select e.item from unnest(v_ended) e));
+    end if;
+end
+$function$
+;
+alter function jobforge.complete_jobs owner to jobforge_owner;
+grant execute on function jobforge.complete_jobs to jobforge_app;
+grant execute on function jobforge.complete_jobs to jobforge_worker;
+comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
+
+-- function jobforge.count_ready
+CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+    return (select count(*) from (
+        (select from jobforge.ready r where r.queue = p_queue and not r.suspect and r.tenant_id = p_tenant_id
+          limit greatest(p_limit, 0))
+        union all
+        (select from jobforge.ready r where r.queue = p_queue and r.suspect and r.tenant_id = p_tenant_id
+          limit greatest(p_limit, 0))) r);
+end
+$function$
+;
+alter function jobforge.count_ready owner to jobforge_owner;
+comment on function jobforge.count_ready is 'How many jobs of a tenant a queue has, up to a limit.';
+
+-- function jobforge.count_tenant
+CREATE OR REPLACE FUNCTION jobforge.count_tenant(p_tenant_id text)
+ RETURNS TABLE(relation text, rows bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        select 'jobs', count(*) from jobforge.jobs j where j.tenant_id = p_tenant_id
+        union all select 'ready', count(*) from jobforge.ready r where r.tenant_id = p_tenant_id
+        union all select 'scheduled', count(*) from jobforge.scheduled s where s.tenant_id = p_tenant_id
+        union all select 'leases', count(*) from jobforge.leases l where l.tenant_id = p_tenant_id
+        union all select 'outcomes', count(*) from jobforge.outcomes o where o.tenant_id = p_tenant_id
+        union all select 'results', count(*) from jobforge.results r where r.tenant_id = p_tenant_id
+        union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
+        union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
+        union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
+        union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
+        union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
+        union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
+end
+$function$
+;
+alter function jobforge.count_tenant owner to jobforge_owner;
+grant execute on function jobforge.count_tenant to jobforge_admin;
+comment on function jobforge.count_tenant is 'How many rows each table has of a tenant.';
+
+-- function jobforge.current_tenant
+CREATE OR REPLACE FUNCTION jobforge.current_tenant()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_setting text := nullif(current_setting('jobforge.tenant_id', true), '');
+    v_claims  text := nullif(current_setting('request.jwt.claims', true), '');
+    v_claim   jsonb;
+    v_tenant  text;
+begin
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain') then
+        v_tenant := jobforge.token_tenant(nullif(current_setting('jobforge.tenant_token', true), ''));
+        if v_setting <> v_tenant then
+            raise exception 'jobforge: the setting jobforge.tenant_id and the tenant token name different tenants'
+                using errcode = 'JF002', hint = 'Set the token alone, or both for the same tenant.';
+        end if;
+        return v_tenant;
+    end if;
+    if v_claims is null then
+        return v_setting;
+    end if;
+    v_claim := v_claims::jsonb #> '{app_metadata,tenant_id}';
+    if jsonb_typeof(v_claim) not in ('string', 'number', 'null') then
+        raise exception 'jobforge: the claim app_metadata.tenant_id is not a string or a number'
+            using errcode = 'JF002', hint = 'Put one tenant id into app_metadata.tenant_id.';
+    end if;
+    if v_setting <> v_claim #>> '{}' then
+        raise exception 'jobforge: the setting jobforge.tenant_id and the JWT claim name different tenants'
+            using errcode = 'JF002', hint = 'Set one of them only, or both to the same tenant.';
+    end if;
+    return coalesce(nullif(v_claim #>> '{}', ''), v_setting);
+end
+$function$
+;
+alter function jobforge.current_tenant owner to jobforge_owner;
+grant execute on function jobforge.current_tenant to jobforge_admin;
+grant execute on function jobforge.current_tenant to jobforge_app;
+grant execute on function jobforge.current_tenant to jobforge_worker;
+comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
+
+-- function jobforge.drop_retention
+CREATE OR REPLACE FUNCTION jobforge.drop_retention(p_kind text, p_type text)
+ RETURNS SETOF jobforge.retention
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from jobforge.retention r where r.kind = p_kind and r.type = nullif(p_type, '') returning *
+$function$
+;
+alter function jobforge.drop_retention owner to jobforge_owner;
+grant execute on function jobforge.drop_retention to jobforge_admin;
+comment on function jobforge.drop_retention is 'Keep a type as long as all others again.';
+
+-- function jobforge.end_walk
+CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_behind uuid := case when cardinality(p_due) >= p_limit then p_due[p_limit]
+                          when cardinality(p_met) >= p_look then p_met[p_look] end;
+begin
+    update jobforge.pruning p set behind = coalesce(v_behind, '00000000-0000-0000-0000-000000000000')
+     where p.walk = p_walk;
+    return v_behind is not null;
+end
+$function$
+;
+alter function jobforge.end_walk owner to jobforge_owner;
+comment on function jobforge.end_walk is 'Let go of one of prune''s walks.';
+
+-- function jobforge.enqueue_job
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
+ RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(p_tenant_id);
+    v_now    timestamptz := jobforge.now();
+    v_run_at timestamptz;
+    v_queue  text := coalesce(p_queue, 'default');
+    v_id     uuid := jobforge.new_job_id(v_now);
+begin
+    p_payload := coalesce(p_payload, '{}');
+    perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate);
+    if p_unique_key is not null then
+        return query
+            select k.job_id, false, k.payload_differs
+              from jobforge.take_unique_key(v_tenant, p_type, p_unique_key, coalesce(p_on_duplicate, 'keep'), p_payload,
+                                            v_id, p_notify is not false) k;
+        if found then
+            return;
+        end if;
+    end if;
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
+    while p_idempotency_key is not null loop
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        values (v_tenant, p_type, p_idempotency_key, v_id, v_now)
+        on conflict do nothing;
+        exit when found;
+        return query
+            select k.job_id, false, coalesce(j.payload::jsonb <> p_payload::jsonb, false)
+              from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
+             where k.tenant_id = v_tenant and k.type = p_type and k.key = p_idempotency_key;
+        if found then
+            return;
+        end if;  -- the original's key was pruned between the two statements: it is ours now
+    end loop;
+
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                               idempotency_key, unique_key, subject, parent_id, cause, trace, created_at)
+    values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id,
+            case when p_parent_id is not null then 'handler' end, p_trace, v_now);
+    if v_run_at > v_now then
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
+    else
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
+        if p_notify is not false then  -- delivered at commit; Postgres sends equal ones of a transaction once
+            perform jobforge.wake(v_queue);
+        end if;
+    end if;
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array[v_queue]);
+    end if;
+    return query select v_id, true, false;
+end
+$function$
+;
+alter function jobforge.enqueue_job owner to jobforge_owner;
+grant execute on function jobforge.enqueue_job to jobforge_admin;
+grant execute on function jobforge.enqueue_job to jobforge_app;
+comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
+
+-- function jobforge.enqueue_job_for
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
+ RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_names  constant text[] := array['jobforge.tenant_id', 'jobforge.tenant_token', 'request.jwt.claims'];
+    v_before text[] := array(select coalesce(current_setting(n, true), '') from unnest(v_names) n);
+begin
+    perform jobforge.act_for(p_tenant_id);
+    return query
+        select * from jobforge.enqueue_job(p_type, p_payload, p_tenant_id, p_queue, p_priority, p_run_at, p_delay,
+                                           p_idempotency_key, p_max_attempts, p_retry, p_timeout, p_trace, p_parent_id,
+                                           p_subject, p_notify, p_unique_key, p_on_duplicate);
+    perform set_config(v_names[i], v_before[i], true) from generate_series(1, 3) i;
+end
+$function$
+;
+alter function jobforge.enqueue_job_for owner to jobforge_owner;
+grant execute on function jobforge.enqueue_job_for to jobforge_admin;
+comment on function jobforge.enqueue_job_for is 'Enqueue one job for a tenant; for administrators.';
+
+-- function jobforge.enqueue_jobs
+CREATE OR REPLACE FUNCTION jobforge.enqueue_jobs(p_jobs json, p_tenant_id text DEFAULT NULL::text, p_notify boolean DEFAULT true)
+ RETURNS TABLE("position" integer, id uuid, created boolean, payload_differs boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant    text := jobforge.require_tenant(p_tenant_id);
+    v_now       timestamptz := jobforge.now();
+    v_positions integer[];
+    v_ids       uuid[];
+    v_created   boolean[];
+    v_answers   integer;
+    v_unique    record;
+    v_one       record;
+    v_places    integer[] := '{}';  -- of those with a unique key, and their answers. Arrays: they grow in place
+    v_ones      uuid[] := '{}';
+    v_made      boolean[] := '{}';
+    v_differ    boolean[] := '{}';
+begin
+    if json_typeof(p_jobs) is distinct from 'array'
+       or exists (select from json_array_elements(p_jobs) e (item) where json_typeof(e.item) <> 'object') then
+        raise exception 'jobforge: p_jobs must be a JSON array of objects'
+            using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
+    end if;
+
+    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u') > 0 then
+        for v_unique in
+            select i.*, e.position::integer as place
+              from json_array_elements(p_jobs) with ordinality as e (item, position)
+             cross join lateral json_to_record(e.item) as i (
+                   type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
+                   delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
+             where i.unique_key is not null
+             order by i.type collate "C", i.unique_key collate "C", e.position
+        loop
+            perform jobforge.check_job(
+                v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
+                v_unique.run_at, v_unique.delay, v_unique.idempotency_key, v_unique.max_attempts, v_unique.retry,
+                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate);
+            select * into v_one from jobforge.enqueue_job(
+                v_unique.type, v_unique.payload, coalesce(v_unique.tenant_id, v_tenant), v_unique.queue,
+                v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
+                v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
+                v_unique.unique_key, v_unique.on_duplicate);
+            v_places := v_places || v_unique.place;
+            v_ones := v_ones || v_one.id;
+            v_made := v_made || v_one.created;
+            v_differ := v_differ || v_one.payload_differs;
+        end loop;
+    end if;
+
+    with item as materialized (
+        select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
+               i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
+               coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
+               i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
+               i.parent_id, i.subject
+          from rows from (json_to_recordset(p_jobs) as (
+                   type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
+                   delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)) with ordinality
+               as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
+                     timeout, trace, parent_id, subject, unique_key, on_duplicate, position)
+         where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
+                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
+                                  i.subject, i.unique_key, i.on_duplicate)
+           and i.unique_key is null
+           and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
+    ), keyed as (
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        select distinct on (type collate "C", key collate "C") v_tenant, type, key, id, v_now from item where key is not null
+         order by type collate "C", key collate "C", position
+        on conflict do nothing
+        returning job_id
+    ), fresh as materialized (
+        -- no join: the planner takes both for tiny, and loops: 8,000 jobs took 16 s. A set is hashed, whatever it thinks
+        select item.* from item where item.key is null or item.id in (select job_id from keyed)
+    ), stored as (
+        insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                                   idempotency_key, subject, parent_id, cause, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
+               parent_id, case when parent_id is not null then 'handler' end, trace, v_now
+          from fresh order by position
+    ), queued as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now
+         order by queue, priority, position
+    ), later as (
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
+    ), woken as (
+        select count(jobforge.wake(q.queue)) as queues
+          from (select distinct queue from fresh where run_at <= v_now and p_notify is not false) q
+    )
+    select array_agg(item.position order by item.position), array_agg(item.id order by item.position),
+           array_agg(item.key is null or item.id in (select job_id from keyed) order by item.position)
+      into v_positions, v_ids, v_created
+      from item cross join woken;
+
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array(
+            select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
+    end if;
+    if v_ones = '{}' and true = all (v_created) then
+        return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
+    else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
+        return query
+            select u.p, case when u.c then u.i else k.job_id end, u.c,
+                   not u.c and coalesce(j.payload::jsonb <> coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}'), false)
+              from unnest(v_positions, v_ids, v_created) as u (p, i, c)
+              join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
+              left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant
+                    and k.type = e.item ->> 'type' and k.key = e.item ->> 'idempotency_key'
+              left join jobforge.jobs j on j.id = k.job_id
+             where u.c or k.job_id is not null
+            union all
+            select * from unnest(v_places, v_ones, v_made, v_differ)
+             order by 1;
+        get diagnostics v_answers = row_count;
+        if v_answers < json_array_length(p_jobs) then
+            raise exception 'jobforge: an idempotency key was pruned while this call met it'
+                using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
+        end if;
+    end if;
+end
+$function$
+;
+alter function jobforge.enqueue_jobs owner to jobforge_owner;
+grant execute on function jobforge.enqueue_jobs to jobforge_admin;
+grant execute on function jobforge.enqueue_jobs to jobforge_app;
+comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
+
+-- function jobforge.export_tenant
+CREATE OR REPLACE FUNCTION jobforge.export_tenant(p_tenant_id text, p_cursor uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
+ RETURNS TABLE(job_id uuid, record text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        select a.id,
+               case when coalesce(runs.part, 0) = 0 then json_build_object(
+                        'job', a, 'attempts', coalesce(runs.attempts, '[]'),
+                        'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
+                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id))
+                    else json_build_object('job_id', a.id, 'attempts', runs.attempts)
+               end::text
+          from (select j.id from jobforge.jobs j
+                 where j.tenant_id = p_tenant_id and (p_cursor is null or j.id > p_cursor)
+                 order by j.id limit p_limit) page
+         cross join lateral (  -- limit: as in list_jobs
+               select * from jobforge.all_jobs one where one.id = page.id and one.tenant_id = p_tenant_id limit 1) a
+          left join lateral (
+               select numbered.part, json_agg(numbered.t order by numbered.run) as attempts
+                 from (select t, t.run, (row_number() over (order by t.run) - 1) / 1000 as part
+                         from jobforge.all_attempts t where t.job_id = a.id and t.tenant_id = p_tenant_id) numbered
+                group by numbered.part) runs on true
+         order by a.id, runs.part;
+end
+$function$
+;
+alter function jobforge.export_tenant owner to jobforge_owner;
+grant execute on function jobforge.export_tenant to jobforge_admin;
+comment on function jobforge.export_tenant is 'Everything of a tenant''s jobs, as JSON objects.';
+
+-- function jobforge.find_place
+CREATE OR REPLACE FUNCTION jobforge.find_place(p_job jobforge.jobs, p_lock boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_place text;
+begin
+    for i in 1 .. 100 loop  -- who was waited for has moved it
+        if p_lock then
+            perform from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id for update;
+            if found then
+                return 'scheduled';
+            end if;
+            perform from jobforge.ready r
+             where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id for update;
+            if found then
+                return 'ready';
+            end if;
+            perform from jobforge.ready r
+             where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id for update;
+            if found then
+                return 'ready';
+            end if;
+        end if;
+        v_place := (
+            select 'leases' from jobforge.leases l where l.job_id = p_job.id
+            union all
+            select 'outcomes' from jobforge.outcomes o where o.job_id = p_job.id
+            union all
+            select 'scheduled' from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
+            union all
+            select 'ready' from jobforge.ready r
+             where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id
+            union all
+            select 'ready' from jobforge.ready r
+             where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id
+               and r.priority = p_job.priority and r.job_id = p_job.id);
+        exit when not p_lock or v_place is null or v_place in ('leases', 'outcomes');
+    end loop;
+    return v_place;
+end
+$function$
+;
+alter function jobforge.find_place owner to jobforge_owner;
+comment on function jobforge.find_place is 'The table in which a job stands.';
+
+-- function jobforge.get_job
+CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    return query select * from jobforge.all_jobs a where a.id = p_job_id and a.tenant_id = coalesce(v_tenant, a.tenant_id);
+end
+$function$
+;
+alter function jobforge.get_job owner to jobforge_owner;
+grant execute on function jobforge.get_job to jobforge_admin;
+grant execute on function jobforge.get_job to jobforge_app;
+comment on function jobforge.get_job is 'One job as it is now.';
+
+-- function jobforge.has_suspect
+CREATE OR REPLACE FUNCTION jobforge.has_suspect(p_queues text[], p_types text[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+    return exists (
+        select from jobforge.ready r
+         where r.queue = any (p_queues) and r.suspect and r.type = any (p_types)
+           and not exists (select from jobforge.tenants t where t.tenant_id = r.tenant_id and t.paused_at is not null));
+end
+$function$
+;
+alter function jobforge.has_suspect owner to jobforge_owner;
+grant execute on function jobforge.has_suspect to jobforge_worker;
+comment on function jobforge.has_suspect is 'Whether a suspect waits that a worker could run.';
+
+-- function jobforge.heartbeat_job
+CREATE OR REPLACE FUNCTION jobforge.heartbeat_job(p_job_id uuid, p_lease_token uuid)
+ RETURNS TABLE(held boolean, cancel_requested boolean, deadline timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_deadline timestamptz;
+begin
+    select l.deadline into v_deadline from jobforge.leases l
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       for share;
+    return query select v_deadline is not null,
+                        exists (select from jobforge.cancel_requests c where c.job_id = p_job_id and v_deadline is not null),
+                        v_deadline;
+end
+$function$
+;
+alter function jobforge.heartbeat_job owner to jobforge_owner;
+grant execute on function jobforge.heartbeat_job to jobforge_app;
+grant execute on function jobforge.heartbeat_job to jobforge_worker;
+comment on function jobforge.heartbeat_job is 'Whether this lease stands; holds it until the transaction ends.';
+
+-- function jobforge.heartbeat_jobs
+CREATE OR REPLACE FUNCTION jobforge.heartbeat_jobs(p_worker_id uuid, p_runs uuid[] DEFAULT NULL::uuid[], p_alive interval DEFAULT '00:00:30'::interval, p_name text DEFAULT NULL::text, p_queues text[] DEFAULT NULL::text[], p_types text[] DEFAULT NULL::text[], p_connections integer DEFAULT NULL::integer)
+ RETURNS TABLE(signal text, job_id uuid, lease_token uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now   timestamptz := jobforge.now();
+    v_ended jobforge.ended_run[];
+begin
+    perform jobforge.require_read_committed();
+    if p_alive = interval '0' then
+        delete from jobforge.workers w
+         where w.worker_id = p_worker_id
+           and not exists (select from jobforge.leases l where l.worker_id = p_worker_id);
+        update jobforge.workers set alive_until = v_now where worker_id = p_worker_id;
+        return;
+    end if;
+    perform jobforge.check_claim(p_worker_id, '{}', '{}', 1, p_alive);
+    insert into jobforge.workers (worker_id, alive_until, started_at, name, queues, types, connections)
+    values (p_worker_id, v_now + p_alive, v_now, left(p_name, 200), p_queues, p_types,
+            case when p_connections between 0 and 100000 then p_connections end)
+    on conflict (worker_id) do update
+       set alive_until = excluded.alive_until, name = coalesce(excluded.name, workers.name),
+           queues = coalesce(excluded.queues, workers.queues), types = coalesce(excluded.types, workers.types),
+           connections = coalesce(excluded.connections, workers.connections);
+    if p_runs is null then
+        return;
+    end if;
+
+    return query
+        select 'lost', null::uuid, held.token
+          from unnest(p_runs) as held (token)
+         where not exists (select from jobforge.leases l where l.token = held.token and l.worker_id = p_worker_id);
+    return query
+        select 'cancel', l.job_id, l.token
+          from jobforge.leases l join jobforge.cancel_requests c on c.job_id = l.job_id
+         where l.worker_id = p_worker_id and l.token = any (p_runs);
+
+    with unknown as (
+        select l.job_id from jobforge.leases l
+         where l.worker_id = p_worker_id and l.claimed_at < v_now - p_alive and l.token <> all (p_runs)
+         order by l.job_id for update skip locked
+    ), gone as (
+        delete from jobforge.leases l using unknown u where l.job_id = u.job_id returning l.*
+    )
+    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
+                         'released', null, null, null, null, false)::jobforge.ended_run)
+      into v_ended from gone g;
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+        return query select 'released', e.job_id, e.token from unnest(v_ended) e;
+    end if;
+end
+$function$
+;
+alter function jobforge.heartbeat_jobs owner to jobforge_owner;
+grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
+comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
+
+-- function jobforge.impact_of_job
+CREATE OR REPLACE FUNCTION jobforge.impact_of_job(p_job_id uuid, p_limit integer DEFAULT 1000, p_depth integer DEFAULT 1000)
+ RETURNS TABLE(job_id uuid, depth integer, parent_id uuid, cause text, tenant_id text, queue text, type text, subject text, trace json, state text, run integer, attempt integer, max_attempts integer, crashes integer, created_at timestamp with time zone, finished_at timestamp with time zone, outcome text, error_type text, cut boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_job    jobforge.all_jobs;
+begin
+    if p_limit is null or p_limit not between 1 and 10000 or p_depth is null or p_depth not between 0 and 10000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000, p_depth between 0 and 10000'
+            using errcode = 'JF003', hint = 'Ask for the impact of a job further down.';
+    end if;
+    select * into v_job from jobforge.get_job(p_job_id);
+    if not found then
+        return;
+    end if;
+    return query
+        with recursive up as (
+            select v_job.id, v_job.tenant_id, v_job.parent_id, v_job.cause, 0 as depth
+            union all
+            select p.id, p.tenant_id, p.parent_id, p.cause, u.depth - 1
+              from up u join jobforge.jobs p on p.id = u.parent_id
+               and (v_tenant is null or p.tenant_id = v_tenant) and (p.tenant_id = u.tenant_id or u.cause = 'copy')
+             where u.depth > -p_depth
+        ), above as materialized (select * from up limit p_limit),
+        down as (
+            select v_job.id, v_job.tenant_id, v_job.parent_id, v_job.cause, 0 as depth
+            union all
+            select c.id, c.tenant_id, c.parent_id, c.cause, d.depth + 1
+              from down d join jobforge.jobs c on c.parent_id = d.id
+               and (v_tenant is null or c.tenant_id = v_tenant) and (c.tenant_id = d.tenant_id or c.cause = 'copy')
+             where d.depth <= p_depth
+        ), below as materialized (select * from down limit p_limit + 1),
+        top as (select * from above order by depth limit 1),
+        found as (
+            select * from above where depth < 0
+            union all (select * from below where depth <= p_depth limit p_limit)
+            union all
+            select t.parent_id, null, null, null, t.depth - 1 from top t
+             where t.parent_id is not null and t.depth > -least(p_depth, p_limit - 1)
+        )
+        select f.id, f.depth, f.parent_id, f.cause, f.tenant_id, a.queue, a.type, a.subject, a.trace, a.state, a.run,
+               a.attempt, a.max_attempts, a.crashes, a.created_at, a.finished_at, l.outcome, l.error ->> 'type',
+               (select count(*) > p_limit or max(b.depth) > p_depth from below b)
+               or exists (select from top t where t.parent_id is not null and t.depth = -least(p_depth, p_limit - 1))
+          from found f
+          left join lateral (select * from jobforge.all_jobs one where one.id = f.id and one.tenant_id = f.tenant_id limit 1) a on true
+          left join lateral (
+               select t.outcome, t.error from jobforge.all_attempts t
+                where t.job_id = f.id and t.tenant_id = f.tenant_id order by t.run desc limit 1) l on true
+         order by f.depth, f.id;
+end
+$function$
+;
+alter function jobforge.impact_of_job owner to jobforge_owner;
+grant execute on function jobforge.impact_of_job to jobforge_admin;
+grant execute on function jobforge.impact_of_job to jobforge_app;
+comment on function jobforge.impact_of_job is 'What caused a job, and all that it caused.';
+
+-- function jobforge.is_storable
+CREATE OR REPLACE FUNCTION jobforge.is_storable(p_document json)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform p_document::jsonb;
+    return true;
+exception when data_exception or program_limit_exceeded then
+    return false;
+end
+$function$
+;
+alter function jobforge.is_storable owner to jobforge_owner;
+comment on function jobforge.is_storable is 'Whether jsonb can hold a document.';
+
+-- function jobforge.job_stats
+CREATE OR REPLACE FUNCTION jobforge.job_stats(p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_limit integer DEFAULT 50000)
+ RETURNS TABLE(type text, queue text, succeeded bigint, failed bigint, lost bigint, dead bigint, canceled bigint, run_p50 double precision, run_p95 double precision, run_max double precision, wait_p50 double precision, wait_p95 double precision, looked_at bigint, back_to timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_hashagg TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_all    boolean := v_tenant is null and row_security_active('jobforge.jobs');  -- of all whom the policies show
+    v_since  timestamptz := coalesce(p_since, jobforge.now() - interval '1 hour');
+begin
+    if p_limit is null or p_limit not between 1 and 10000000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000000'
+            using errcode = 'JF003', hint = 'Leave it out to look at the newest 50,000 jobs.';
+    end if;
+    return query
+        with seen as materialized (
+            select distinct p.job_id from (
+                (select distinct a.job_id from jobforge.attempts a where v_all order by a.job_id desc limit p_limit)
+                union all
+                (select o.job_id from jobforge.outcomes o where v_all order by o.job_id desc limit p_limit)
+                union all
+                select o.job_id from unnest(array['succeeded', 'dead', 'canceled']) s (state) cross join lateral (
+                    select o.job_id from jobforge.outcomes o
+                     where o.tenant_id = v_tenant and o.state = s.state order by o.job_id desc limit p_limit) o
+                union all
+                select s.job_id from (select s.job_id, s.run from jobforge.scheduled s
+                                       where s.tenant_id = v_tenant order by s.job_id desc limit p_limit) s where s.run > 0
+                union all
+                select l.job_id from jobforge.leases l where l.tenant_id = v_tenant and l.run > 1) p
+             order by p.job_id desc limit p_limit
+        ), ended as (
+            select s.job_id, j.type, j.queue, j.run_at
+              from seen s join jobforge.jobs j on j.id = s.job_id
+             where (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
+        ), told as (
+            select e.type, e.queue, a.outcome as how,
+                   case when a.outcome in ('succeeded', 'failed', 'timed_out')
+                        then coalesce(a.run_ms / 1000.0, extract(epoch from a.finished_at - a.claimed_at)) end as ran,
+                   -- of the first run: when a later one was due is not kept
+                   case when a.run = 1 then greatest(extract(epoch from a.claimed_at - e.run_at), 0) end as waited
+              from ended e join jobforge.attempts a on a.job_id = e.job_id
+             where a.finished_at >= v_since and a.outcome <> 'canceled'
+            union all
+            select e.type, e.queue, o.state, null, null
+              from ended e join jobforge.outcomes o on o.job_id = e.job_id
+             where o.finished_at >= v_since and o.state <> 'succeeded'
+        )
+        select t.type, t.queue, count(*) filter (where t.how = 'succeeded'),
+               count(*) filter (where t.how in ('failed', 'timed_out')), count(*) filter (where t.how = 'lost'),
+               count(*) filter (where t.how = 'dead'), count(*) filter (where t.how = 'canceled'),
+               percentile_cont(0.5) within group (order by t.ran), percentile_cont(0.95) within group (order by t.ran),
+               max(t.ran)::double precision, percentile_cont(0.5) within group (order by t.waited),
+               percentile_cont(0.95) within group (order by t.waited), (select count(*) from seen),
+               (select j.created_at from jobforge.jobs j where (select count(*) from seen) >= p_limit
+                   and j.id = (select s.job_id from seen s order by s.job_id limit 1))
+          from told t group by grouping sets ((t.type, t.queue), ()) order by t.type nulls first, t.queue;
+end
+$function$
+;
+alter function jobforge.job_stats owner to jobforge_owner;
+grant execute on function jobforge.job_stats to jobforge_admin;
+grant execute on function jobforge.job_stats to jobforge_app;
+comment on function jobforge.job_stats is 'How runs and jobs ended since a time, by type and queue.';
+
+-- function jobforge.keep_alive
+CREATE OR REPLACE FUNCTION jobforge.keep_alive(p_worker_id uuid, p_alive interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now timestamptz := jobforge.now();
+begin
+    if not exists (select from jobforge.workers where worker_id = p_worker_id and alive_until > v_now + p_alive / 2) then
+        insert into jobforge.workers (worker_id, alive_until, started_at) values (p_worker_id, v_now + p_alive, v_now)
+        on conflict (worker_id) do update set alive_until = greatest(workers.alive_until, excluded.alive_until);
+    end if;
+end
+$function$
+;
+alter function jobforge.keep_alive owner to jobforge_owner;
+comment on function jobforge.keep_alive is 'A claim is a sign of life.';
+
+-- function jobforge.leave_place
+CREATE OR REPLACE FUNCTION jobforge.leave_place(p_job jobforge.jobs)
+ RETURNS jobforge.scheduled
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_gone jobforge.scheduled;
+begin
+    delete from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
+    returning s.* into v_gone;
+    if found then
+        return v_gone;
+    end if;
+    delete from jobforge.ready r
+     where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id and r.priority = p_job.priority
+       and r.job_id = p_job.id
+    returning r.tenant_id, r.job_id, null, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes into v_gone;
+    if found then
+        return v_gone;
+    end if;
+    delete from jobforge.ready r
+     where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id and r.priority = p_job.priority
+       and r.job_id = p_job.id
+    returning r.tenant_id, r.job_id, null, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes into v_gone;
+    if found then
+        return v_gone;
+    end if;
+    return null;
+end
+$function$
+;
+alter function jobforge.leave_place owner to jobforge_owner;
+comment on function jobforge.leave_place is 'Take a job out of the place where it waits.';
+
+-- function jobforge.limit_tenant
+CREATE OR REPLACE FUNCTION jobforge.limit_tenant(p_tenant_id text, p_max_waiting integer)
+ RETURNS SETOF jobforge.tenants
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    if p_max_waiting not between 0 and 10000000 then
+        raise exception 'jobforge: p_max_waiting must be between 0 and 10000000'
+            using errcode = 'JF003', hint = 'Pass NULL for no quota.';
+    end if;
+    return query
+        insert into jobforge.tenants (tenant_id, max_waiting) values (p_tenant_id, p_max_waiting)
+        on conflict (tenant_id) do update set max_waiting = excluded.max_waiting
+        returning *;
+    delete from jobforge.tenants t where t.tenant_id = p_tenant_id and t.paused_at is null and t.max_waiting is null;
+end
+$function$
+;
+alter function jobforge.limit_tenant owner to jobforge_owner;
+grant execute on function jobforge.limit_tenant to jobforge_admin;
+comment on function jobforge.limit_tenant is 'Give a tenant a quota of waiting jobs, or none.';
+
+-- function jobforge.list_jobs
+CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if p_limit is null or p_limit not between 1 and 1000 then
+        raise exception 'jobforge: p_limit must be between 1 and 1000'
+            using errcode = 'JF003', hint = 'Ask for pages: pass the last id as p_cursor.';
+    end if;
+    if p_state not in ('scheduled', 'queued', 'running', 'succeeded', 'dead', 'canceled') then
+        raise exception 'jobforge: there is no state %', quote_literal(left(p_state, 50))
+            using errcode = 'JF003', hint = 'States: scheduled, queued, running, succeeded, dead, canceled.';
+    end if;
+    if p_state is null then
+        return query
+            select a.* from (
+                select j.id from jobforge.jobs j
+                 where (v_tenant is null or j.tenant_id = v_tenant) and (p_cursor is null or j.id < p_cursor)
+                   and (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
+                   and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
+                 order by j.id desc limit p_limit) page
+             cross join lateral (select * from jobforge.all_jobs b where b.id = page.id limit 1) a
+             order by a.id desc;
+    else
+        return query
+            select a.* from (
+                    select o.tenant_id, o.job_id, o.state from jobforge.outcomes o
+                    -- these are sorted while they are narrow: two have no index in this order
+                    union all (select s.tenant_id, s.job_id, 'scheduled' from jobforge.scheduled s order by s.job_id desc)
+                    union all (select r.tenant_id, r.job_id, 'queued' from jobforge.ready r order by r.job_id desc)
+                    union all (select l.tenant_id, l.job_id, 'running' from jobforge.leases l order by l.job_id desc)) place
+             cross join lateral (
+                select * from jobforge.all_jobs b
+                 where b.id = place.job_id and b.state = p_state
+                   and (p_type is null or b.type = p_type) and (p_queue is null or b.queue = p_queue)
+                   and (p_since is null or b.created_at >= p_since) and (p_until is null or b.created_at < p_until)
+                 limit 1) a
+             where place.state = p_state
+               and (v_tenant is null or place.tenant_id = v_tenant) and (p_cursor is null or place.job_id < p_cursor)
+             order by place.job_id desc limit p_limit;
+    end if;
+end
+$function$
+;
+alter function jobforge.list_jobs owner to jobforge_owner;
+grant execute on function jobforge.list_jobs to jobforge_admin;
+grant execute on function jobforge.list_jobs to jobforge_app;
+comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; newest first, in pages.';
+
+-- function jobforge.list_queues
+CREATE OR REPLACE FUNCTION jobforge.list_queues(p_count integer DEFAULT 100000)
+ RETURNS TABLE(queue text, queued bigint, oldest timestamp with time zone, suspects bigint, scheduled bigint, next_due timestamp with time zone, running bigint, workers bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+    if p_count is null or p_count not between 1 and 100000000 then
+        raise exception 'jobforge: p_count must be between 1 and 100000000'
+            using errcode = 'JF003', hint = 'Leave it out to count up to 100,000 jobs of each queue.';
+    end if;
+    return query
+        with recursive waiting (queue) as (
+            (select r.queue from jobforge.ready r order by r.queue limit 1)
+            union all
+            select (select r.queue from jobforge.ready r where r.queue > w.queue order by r.queue limit 1)
+              from waiting w where w.queue is not null
+        ), later as (
+            select s.queue, count(*) as scheduled, min(s.run_at) as next_due
+              from (select s.queue, s.run_at from jobforge.scheduled s order by s.run_at limit p_count) s group by s.queue
+        ), held as (
+            select j.queue, count(*) as running from jobforge.leases l join jobforge.jobs j on j.id = l.job_id group by j.queue
+        ), served as (
+            select q.queue, count(*) as workers
+              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
+        ), known as (
+            select w.queue from waiting w where w.queue is not null
+            union select l.queue from later l union select h.queue from held h union select s.queue from served s
+        )
+        select k.queue,
+               (select count(*) from (select from jobforge.ready r
+                                       where r.queue = k.queue and not r.suspect limit p_count) c),
+               (with recursive head (tenant_id, job_id, n) as (
+                    (select r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = k.queue and not r.suspect
+                      order by r.tenant_id, r.priority, r.job_id limit 1)
+                    union all
+                    select next.tenant_id, next.job_id, h.n + 1 from head h cross join lateral (
+                        select r.tenant_id, r.job_id from jobforge.ready r
+                         where r.queue = k.queue and not r.suspect and r.tenant_id > h.tenant_id
+                         order by r.tenant_id, r.priority, r.job_id limit 1) next
+                     where h.n < 1000)
+                select min(j.run_at) from head h join jobforge.jobs j on j.id = h.job_id),
+               (select count(*) from (select from jobforge.ready r where r.queue = k.queue and r.suspect limit p_count) c),
+               coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0)
+          from known k
+          left join later l on l.queue = k.queue
+          left join held h on h.queue = k.queue
+          left join served s on s.queue = k.queue
+         order by k.queue;
+end
+$function$
+;
+alter function jobforge.list_queues owner to jobforge_owner;
+grant execute on function jobforge.list_queues to jobforge_admin;
+comment on function jobforge.list_queues is 'The queues: what waits, what runs, who works on them.';
+
+-- function jobforge.list_retention
+CREATE OR REPLACE FUNCTION jobforge.list_retention()
+ RETURNS SETOF jobforge.retention
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select * from jobforge.retention r order by r.type, r.kind
+$function$
+;
+alter function jobforge.list_retention owner to jobforge_owner;
+grant execute on function jobforge.list_retention to jobforge_admin;
+comment on function jobforge.list_retention is 'How long ended jobs, results and idempotency keys are kept.';
+
+-- function jobforge.list_tenants
+CREATE OR REPLACE FUNCTION jobforge.list_tenants()
+ RETURNS TABLE(tenant_id text, queued bigint, scheduled bigint, running bigint, paused_at timestamp with time zone, max_waiting integer)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+    return query
+        select coalesce(c.tenant_id, t.tenant_id), coalesce(c.queued, 0), coalesce(c.scheduled, 0), coalesce(c.running, 0),
+               t.paused_at, t.max_waiting
+          from (select p.tenant_id, sum(p.queued)::bigint as queued, sum(p.scheduled)::bigint as scheduled,
+                       sum(p.running)::bigint as running
+                  from (select r.tenant_id, count(*) as queued, 0 as scheduled, 0 as running
+                          from jobforge.ready r group by r.tenant_id
+                        union all
+                        select s.tenant_id, 0, count(*), 0 from jobforge.scheduled s group by s.tenant_id
+                        union all
+                        select l.tenant_id, 0, 0, count(*) from jobforge.leases l group by l.tenant_id) p
+                 group by p.tenant_id) c
+          full join jobforge.tenants t on t.tenant_id = c.tenant_id
+         order by 1;
+end
+$function$
+;
+alter function jobforge.list_tenants owner to jobforge_owner;
+grant execute on function jobforge.list_tenants to jobforge_admin;
+comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
+
+-- function jobforge.list_workers
+CREATE OR REPLACE FUNCTION jobforge.list_workers()
+ RETURNS TABLE(worker_id uuid, name text, started_at timestamp with time zone, alive_until timestamp with time zone, queues text[], types text[], running bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.worker_id, w.name, w.started_at, w.alive_until, w.queues, w.types, coalesce(h.running, 0)
+      from jobforge.workers w
+      left join (select l.worker_id, count(*) as running from jobforge.leases l group by l.worker_id) h
+             on h.worker_id = w.worker_id
+     order by w.started_at, w.worker_id
+$function$
+;
+alter function jobforge.list_workers owner to jobforge_owner;
+grant execute on function jobforge.list_workers to jobforge_admin;
+comment on function jobforge.list_workers is 'The workers that live, or were lost without taking leave.';
+
+-- function jobforge.moment_text
+CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
+$function$
+;
+alter function jobforge.moment_text owner to jobforge_owner;
+grant execute on function jobforge.moment_text to jobforge_admin;
+grant execute on function jobforge.moment_text to jobforge_app;
+comment on function jobforge.moment_text is 'A moment as people read it.';
+
+-- function jobforge.new_job_id
+CREATE OR REPLACE FUNCTION jobforge.new_job_id(p_at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_us bigint := (extract(epoch from p_at) * 1000000)::bigint;
+begin
+    return encode(overlay(uuid_send(gen_random_uuid())
+        placing int8send((v_us / 1000) << 16 | 28672 | ((v_us % 1000) * 4096 / 1000))  -- 28672: the 7 of version 7
+        from 1 for 8), 'hex')::uuid;
+end
+$function$
+;
+alter function jobforge.new_job_id owner to jobforge_owner;
+comment on function jobforge.new_job_id is 'A UUIDv7 for a moment.';
+
+-- function jobforge.new_token
+CREATE OR REPLACE FUNCTION jobforge.new_token(p_tenant_id text, p_expires timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_key     jobforge.tenant_keys;
+    v_expires text := ceil(extract(epoch from p_expires))::bigint;
+begin
+    select * into v_key from jobforge.tenant_keys k where k.retired_at is null order by k.created_at desc, k.key_id limit 1;
+    return v_key.key_id || '.' || v_expires || '.'
+        || jobforge.token_mac(v_key, v_key.key_id || '.' || v_expires || '.' || p_tenant_id) || '.' || p_tenant_id;
+end
+$function$
+;
+alter function jobforge.new_token owner to jobforge_owner;
+comment on function jobforge.new_token is 'A token for a tenant, signed with the newest key.';
+
+-- function jobforge.now
+CREATE OR REPLACE FUNCTION jobforge.now()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select clock_timestamp() $function$
+;
+alter function jobforge.now owner to jobforge_owner;
+grant execute on function jobforge.now to jobforge_admin;
+grant execute on function jobforge.now to jobforge_app;
+grant execute on function jobforge.now to jobforge_worker;
+comment on function jobforge.now is 'The time by which everything here is decided.';
+
+-- function jobforge.parse_results
+CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
+ RETURNS TABLE(item integer, job_id uuid, token uuid, outcome text, result json, error json, delay interval, run_ms integer, final boolean, fault text)
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    -- a shape, strangers and a count, because one regular expression with {8} and {4} is unrolled by the engine and
+    -- costs 4 microseconds a match where these take 0.6
+    c_shape   constant text := '________-____-____-____-____________';
+    c_strange constant text := '[^0-9a-fA-F-]';
+    c_number  constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
+    v_items   json := p_results;
+    v_faults  text[];  -- of items that json_to_recordset cannot even read
+begin
+    -- chr(92): a literal backslash would be read by the caller's standard_conforming_strings
+    -- one look at the whole document; only where something is wrong does each item need its own
+    if strpos(p_results::text, chr(92) || 'u') > 0
+       or exists (select from json_array_elements(p_results) as e (body) where json_typeof(e.body) <> 'object') then
+        select json_agg(case when f.fault is null then f.body else '{}' end order by f.item), array_agg(f.fault order by f.item)
+          into v_items, v_faults
+          from (select e.body, e.item,
+                       case when json_typeof(e.body) <> 'object' then 'not an object'
+                            when strpos(e.body::text, chr(92) || 'u') > 0 and not jobforge.is_storable(e.body)
+                            then 'contains the character NUL or half of a surrogate pair' end as fault
+                  from json_array_elements(p_results) with ordinality as e (body, item)) f;
+    end if;
+
+    return query
+    with entry as (
+        select r.*,
+               r.job_id like c_shape and r.job_id !~ c_strange and length(replace(r.job_id, '-', '')) = 32 as is_job,
+               r.token like c_shape and r.token !~ c_strange and length(replace(r.token, '-', '')) = 32 as is_token
+          from rows from (json_to_recordset(v_items) as (
+                   job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text,
+                   final text)) with ordinality
+               as r (job_id, token, outcome, result, error, delay, run_ms, final, item)
+    ), judged as materialized (
+        select e.*,
+               case when v_faults[e.item] is not null then v_faults[e.item]
+                    when e.is_job is not true then 'job_id is not a uuid'
+                    when e.is_token is not true then 'lease_token is not a uuid'
+                    when e.outcome is null or e.outcome not in
+                         ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
+                    when e.delay !~ c_number then 'delay is not a number of seconds between 0 and 999999999'
+                    when e.run_ms ~ '[^0-9]' or length(e.run_ms) not between 1 and 9
+                         then 'run_ms is not a whole number of milliseconds'
+                    when octet_length(e.result::text) > 262144 then 'the result has more than 262144 bytes'
+                    when octet_length(e.error::text) > 65536 then 'the error has more than 65536 bytes'
+               end as fault
+          from entry e
+    )
+    select j.item::integer,
+           case when j.is_job then j.job_id::uuid end,
+           case when j.fault is null then j.token::uuid end,
+           j.outcome, j.result, j.error,
+           case when j.fault is null then j.delay::float8 * interval '1 second' end,
+           case when j.fault is null then j.run_ms::integer end,
+           coalesce(j.final = 'true', false), j.fault
+      from judged j;
+end
+$function$
+;
+alter function jobforge.parse_results owner to jobforge_owner;
+comment on function jobforge.parse_results is 'The items of complete_jobs, with the fault of each bad one.';
+
+-- function jobforge.pause_tenant
+CREATE OR REPLACE FUNCTION jobforge.pause_tenant(p_tenant_id text)
+ RETURNS SETOF jobforge.tenants
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query
+        insert into jobforge.tenants (tenant_id, paused_at) values (p_tenant_id, jobforge.now())
+        on conflict (tenant_id) do update set paused_at = coalesce(tenants.paused_at, excluded.paused_at)
+        returning *;
+end
+$function$
+;
+alter function jobforge.pause_tenant owner to jobforge_owner;
+grant execute on function jobforge.pause_tenant to jobforge_admin;
+comment on function jobforge.pause_tenant is 'Let claims pass a tenant over.';
+
+-- function jobforge.promote_due
+CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_moved integer;
+begin
+    with due as (
+        select s.ctid from jobforge.scheduled s where s.run_at <= jobforge.now()
+         order by s.run_at, s.job_id limit p_limit for update skip locked
+    ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+        delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
+    ), moved as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
+        returning queue
+    ), woken as (
+        select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
+    )
+    select count(*) into v_moved from moved cross join woken;
+    return v_moved;
+end
+$function$
+;
+alter function jobforge.promote_due owner to jobforge_owner;
+comment on function jobforge.promote_due is 'Scheduled jobs that are due become queued.';
+
+-- function jobforge.prune
+CREATE OR REPLACE FUNCTION jobforge.prune(p_limit integer DEFAULT 1000, p_anew boolean DEFAULT false)
+ RETURNS TABLE(kind text, pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_limit(p_limit);
+    return query select 'jobs', p.pruned, p.more from jobforge.prune_jobs(p_limit, coalesce(p_anew, false)) p;
+    return query select 'results', p.pruned, p.more from jobforge.prune_results(p_limit, coalesce(p_anew, false)) p;
+    return query select 'idempotency_keys', p.pruned, p.more from jobforge.prune_keys(p_limit, coalesce(p_anew, false)) p;
+end
+$function$
+;
+alter function jobforge.prune owner to jobforge_owner;
+grant execute on function jobforge.prune to jobforge_admin;
+grant execute on function jobforge.prune to jobforge_worker;
+comment on function jobforge.prune is 'Delete what was kept for long enough, in bounded steps.';
+
+-- function jobforge.prune_jobs
+CREATE OR REPLACE FUNCTION jobforge.prune_jobs(p_limit integer, p_anew boolean)
+ RETURNS TABLE(pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_gone   uuid[];
+    v_more   boolean;
+    c_look   constant integer := 5 * p_limit;  -- so many are looked at, for some are kept for longer than others
+begin
+    select * into v_walk from jobforge.begin_walk('jobs', array['succeeded', 'dead', 'canceled'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select o.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+              from jobforge.outcomes o
+              join jobforge.jobs j on j.id = o.job_id
+              left join jobforge.retention own on own.kind = o.state and own.type = j.type
+              left join jobforge.retention every on every.kind = o.state and every.type = ''
+             where o.job_id > v_walk.behind and o.job_id < v_walk.before
+             order by o.job_id limit c_look) m;
+    v_more := jobforge.end_walk('jobs', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+
+    -- what was retried and ended again meanwhile has ended after v_now
+    v_gone := array(select o.job_id from jobforge.outcomes o
+                     where o.job_id = any (v_due) and o.finished_at < v_now for update skip locked);
+    with theirs as (
+        select k.tenant_id, k.type, k.key, k.job_id
+          from jobforge.jobs j join jobforge.unique_keys k
+               on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
+         where j.id = any (v_gone)
+    ), free as (
+        select k.tenant_id, k.type, k.key, k.job_id
+          from theirs t join jobforge.unique_keys k on k.tenant_id = t.tenant_id and k.type = t.type and k.key = t.key
+         where k.job_id = t.job_id for update of k skip locked
+    ), gone as (
+        delete from jobforge.unique_keys k using free f
+         where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.key
+    )
+    select array(select g from unnest(v_gone) g
+                  where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
+    delete from jobforge.results r where r.job_id = any (v_gone);
+    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
+        select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
+    delete from jobforge.outcomes o where o.job_id = any (v_gone);
+    delete from jobforge.jobs j where j.id = any (v_gone);
+    return query select cardinality(v_gone), v_more;
+end
+$function$
+;
+alter function jobforge.prune_jobs owner to jobforge_owner;
+comment on function jobforge.prune_jobs is 'Delete ended jobs that were kept for long enough.';
+
+-- function jobforge.prune_keys
+CREATE OR REPLACE FUNCTION jobforge.prune_keys(p_limit integer, p_anew boolean)
+ RETURNS TABLE(pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_more   boolean;
+    v_pruned integer;
+    c_look   constant integer := 5 * p_limit;
+begin
+    select * into v_walk from jobforge.begin_walk('idempotency_keys', array['idempotency_key'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select k.job_id,
+                   k.created_at < v_now - case when own.kind is null then every.keep else own.keep end
+                       and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id)) as due
+              from jobforge.idempotency_keys k
+              left join jobforge.outcomes o on o.job_id = k.job_id
+              left join jobforge.retention own on own.kind = 'idempotency_key' and own.type = k.type
+              left join jobforge.retention every on every.kind = 'idempotency_key' and every.type = ''
+             where k.job_id > v_walk.behind and k.job_id < v_walk.before
+             order by k.job_id limit c_look) m;
+    v_more := jobforge.end_walk('idempotency_keys', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+    delete from jobforge.idempotency_keys d where d.ctid = any (array(
+        select k.ctid from jobforge.idempotency_keys k where k.job_id = any (v_due) for update skip locked));
+    get diagnostics v_pruned = row_count;
+    return query select v_pruned, v_more;
+end
+$function$
+;
+alter function jobforge.prune_keys owner to jobforge_owner;
+comment on function jobforge.prune_keys is 'Delete idempotency keys that were kept for long enough.';
+
+-- function jobforge.prune_results
+CREATE OR REPLACE FUNCTION jobforge.prune_results(p_limit integer, p_anew boolean)
+ RETURNS TABLE(pruned integer, more boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_walk   record;
+    v_met    uuid[];
+    v_due    uuid[];
+    v_more   boolean;
+    v_pruned integer;
+    c_look   constant integer := 5 * p_limit;
+begin
+    select * into v_walk from jobforge.begin_walk('results', array['result'], p_anew);
+    if not found then
+        return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
+        return;
+    end if;
+    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
+      into v_met, v_due
+      from (select r.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+              from jobforge.results r
+              join jobforge.outcomes o on o.job_id = r.job_id
+              join jobforge.jobs j on j.id = r.job_id
+              left join jobforge.retention own on own.kind = 'result' and own.type = j.type
+              left join jobforge.retention every on every.kind = 'result' and every.type = ''
+             where r.job_id > v_walk.behind and r.job_id < v_walk.before
+             order by r.job_id limit c_look) m;
+    v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
+    v_due := v_due[:p_limit];
+    delete from jobforge.results d where d.ctid = any (array(
+        -- its job's outcome too: prune_jobs passes over that, for it would have to wait for the result
+        select r.ctid from jobforge.results r join jobforge.outcomes o on o.job_id = r.job_id
+         where r.job_id = any (v_due) for update skip locked));
+    get diagnostics v_pruned = row_count;
+    return query select v_pruned, v_more;
+end
+$function$
+;
+alter function jobforge.prune_results owner to jobforge_owner;
+comment on function jobforge.prune_results is 'Delete results that were kept for long enough.';
+
+-- function jobforge.purge_tenant
+CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '2s'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_jobs uuid[];
+    v_gone uuid[];
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    perform jobforge.check_limit(p_limit);
+    v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
+    if v_jobs = '{}' then
+        -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
+        delete from jobforge.idempotency_keys k
+         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+        delete from jobforge.unique_keys k
+         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+        delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+        return 0;
+    end if;
+
+    -- a unique key first, then its job's place: as an enqueue does that replaces a payload
+    perform from jobforge.jobs j join jobforge.unique_keys k
+                 on k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
+      where j.id = any (v_jobs) order by k.type, k.key for update of k;
+    with batch as materialized (
+        select j.id, j.queue, j.priority from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
+    ), scheduled as (
+        delete from jobforge.scheduled s using batch b where s.tenant_id = p_tenant_id and s.job_id = b.id
+    ), ready as (
+        delete from jobforge.ready r using batch b
+         where r.queue = b.queue and not r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority
+           and r.job_id = b.id
+    ), suspects as (
+        delete from jobforge.ready r using batch b
+         where r.queue = b.queue and r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority and r.job_id = b.id
+    ), held as materialized (  -- the order in which completions lock them
+        select l.job_id from jobforge.leases l where l.job_id = any (v_jobs) order by l.job_id for update
+    ), leases as (
+        delete from jobforge.leases l using held h where l.job_id = h.job_id
+    )
+    delete from jobforge.outcomes o where o.job_id = any (v_jobs);
+
+    v_gone := array(
+        select u.id from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
+         where not exists (select from jobforge.scheduled s where s.tenant_id = p_tenant_id and s.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and not r.suspect
+                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.queue = j.queue and r.suspect
+                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.leases l where l.job_id = u.id)
+           and not exists (select from jobforge.outcomes o where o.job_id = u.id));
+    delete from jobforge.results r where r.job_id = any (v_gone);
+    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
+    delete from jobforge.idempotency_keys k using jobforge.jobs j
+     where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
+    delete from jobforge.unique_keys k using jobforge.jobs j
+     where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key
+       and k.job_id = j.id;
+    delete from jobforge.waits w where w.job_id = any (v_gone);
+    delete from jobforge.jobs j where j.id = any (v_gone);
+    return cardinality(v_jobs);
+end
+$function$
+;
+alter function jobforge.purge_tenant owner to jobforge_owner;
+grant execute on function jobforge.purge_tenant to jobforge_admin;
+comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
+
+-- function jobforge.renew_place
+CREATE OR REPLACE FUNCTION jobforge.renew_place(p_job jobforge.jobs, p_notify boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_gone jobforge.scheduled := jobforge.leave_place(p_job);
+begin
+    if v_gone.run_at is not null then
+        insert into jobforge.scheduled select v_gone.*;
+        return;
+    end if;
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_gone.queue, v_gone.tenant_id, v_gone.priority, v_gone.job_id, v_gone.type, v_gone.run, v_gone.attempt,
+            v_gone.crashes);
+    if p_notify then
+        perform jobforge.wake(v_gone.queue);
+    end if;
+end
+$function$
+;
+alter function jobforge.renew_place owner to jobforge_owner;
+comment on function jobforge.renew_place is 'Put a waiting job into its place once more.';
+
+-- function jobforge.replay_job
+CREATE OR REPLACE FUNCTION jobforge.replay_job(p_job_id uuid, p_if_gone json DEFAULT NULL::json, p_notify boolean DEFAULT true)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+    v_id     uuid := jobforge.new_job_id(v_now);
+    v_cause  text := 'replay';
+    v_job    jobforge.jobs;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        if p_if_gone is null or p_job_id is null then
+            return;
+        end if;
+        if json_typeof(p_if_gone) <> 'object' then
+            raise exception 'jobforge: p_if_gone must be a JSON object'
+                using errcode = 'JF003', hint = 'Pass {"type": "...", "payload": {...}}; nothing was enqueued.';
+        end if;
+        if pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member')
+           and exists (select from jobforge.jobs j where j.id = p_job_id) then
+            v_cause := 'copy';
+        end if;
+        begin
+            v_job := json_populate_record(null::jobforge.jobs, p_if_gone);
+        exception when data_exception then
+            raise exception 'jobforge: p_if_gone cannot be a job: %', sqlerrm
+                using errcode = 'JF003', hint = 'Give each value the type that enqueue_jobs wants; nothing was enqueued.';
+        end;
+        v_job.payload := coalesce(v_job.payload, '{}');
+        v_job.queue := coalesce(v_job.queue, 'default');
+        v_job.priority := coalesce(v_job.priority, 0);
+        v_job.max_attempts := coalesce(v_job.max_attempts, 5);
+        perform jobforge.check_job(null, v_job.type, v_job.payload, v_job.queue, v_job.priority, null, null, null,
+                                   v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject);
+    end if;
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
+                               subject, parent_id, cause, trace, created_at)
+    values (v_id, v_tenant, v_job.queue, v_job.type, v_job.priority, v_job.payload, v_now, v_job.max_attempts,
+            v_job.timeout, v_job.retry, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    end if;
+    if p_notify is not false then
+        perform jobforge.wake(v_job.queue);
+    end if;
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = v_id;
+end
+$function$
+;
+alter function jobforge.replay_job owner to jobforge_owner;
+grant execute on function jobforge.replay_job to jobforge_admin;
+grant execute on function jobforge.replay_job to jobforge_app;
+comment on function jobforge.replay_job is 'A new job like one of this tenant: its child, with the cause replay.';
+
+-- function jobforge.require_read_committed
+CREATE OR REPLACE FUNCTION jobforge.require_read_committed()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'jobforge: this function runs at READ COMMITTED only'
+            using errcode = 'JF005', hint = 'Use a connection of its own, or: set transaction isolation level read committed;';
+    end if;
+end
+$function$
+;
+alter function jobforge.require_read_committed owner to jobforge_owner;
+comment on function jobforge.require_read_committed is 'Raises JF005 above READ COMMITTED.';
+
+-- function jobforge.require_tenant
+CREATE OR REPLACE FUNCTION jobforge.require_tenant(p_tenant_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if v_tenant is null then
+        raise exception 'jobforge: this transaction has no tenant'
+            using errcode = 'JF001',
+                  hint = case when exists (select from jobforge.settings s where s.tenancy = 'plain')
+                      then 'Set one in this transaction: select set_config(''jobforge.tenant_id'', ''<tenant>'', true);'
+                      else 'Tenancy is signed. Set a token in this transaction: '
+                           'select set_config(''jobforge.tenant_token'', ''<token>'', true);' end;
+    end if;
+    if p_tenant_id <> v_tenant then
+        raise exception 'jobforge: the tenant of the call is not the tenant of this transaction'
+            using errcode = 'JF002', hint = 'Leave p_tenant_id out, or set the transaction''s tenant to it.';
+    end if;
+    if length(v_tenant) > 200 then
+        perform jobforge.check_tenant(v_tenant);
+    end if;
+    return v_tenant;
+end
+$function$
+;
+alter function jobforge.require_tenant owner to jobforge_owner;
+comment on function jobforge.require_tenant is 'The tenant of this transaction; raises where there is none.';
+
+-- function jobforge.reschedule_job
+CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_notify boolean DEFAULT true)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_now    timestamptz := jobforge.now();
+    v_run_at timestamptz;
+    v_job    jobforge.jobs;
+    v_gone   jobforge.scheduled;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null,
+                               null);
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
+
+    for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
+        v_gone := jobforge.leave_place(v_job);
+        exit when v_gone.run is not null;
+    end loop;
+    if v_gone.run is null then
+        raise exception 'jobforge: the job is running or has ended, it cannot be moved'
+            using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
+    end if;
+    if v_run_at > v_now then
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        values (v_job.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
+    else
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
+        if p_notify is not false then
+            perform jobforge.wake(v_job.queue);
+        end if;
+    end if;
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.reschedule_job owner to jobforge_owner;
+grant execute on function jobforge.reschedule_job to jobforge_admin;
+grant execute on function jobforge.reschedule_job to jobforge_app;
+comment on function jobforge.reschedule_job is 'Move a waiting job of this tenant to another time.';
+
+-- function jobforge.rescue_expired_jobs
+CREATE OR REPLACE FUNCTION jobforge.rescue_expired_jobs(p_limit integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return coalesce(cardinality(jobforge.take_back(p_limit)), 0);
+end
+$function$
+;
+alter function jobforge.rescue_expired_jobs owner to jobforge_owner;
+grant execute on function jobforge.rescue_expired_jobs to jobforge_admin;
+grant execute on function jobforge.rescue_expired_jobs to jobforge_worker;
+comment on function jobforge.rescue_expired_jobs is 'Take back the leases of dead workers and passed deadlines.';
+
+-- function jobforge.resume_tenant
+CREATE OR REPLACE FUNCTION jobforge.resume_tenant(p_tenant_id text)
+ RETURNS SETOF jobforge.tenants
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_queue text collate "C" := '';
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    return query update jobforge.tenants t set paused_at = null where t.tenant_id = p_tenant_id returning t.*;
+    delete from jobforge.tenants t where t.tenant_id = p_tenant_id and t.max_waiting is null;
+    for i in 1 .. 1000 loop  -- the workers of more will find out by polling
+        select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
+        exit when v_queue is null;
+        perform jobforge.wake(v_queue)
+         where exists (select from jobforge.ready r where r.queue = v_queue and not r.suspect and r.tenant_id = p_tenant_id)
+            or exists (select from jobforge.ready r where r.queue = v_queue and r.suspect and r.tenant_id = p_tenant_id);
+    end loop;
+end
+$function$
+;
+alter function jobforge.resume_tenant owner to jobforge_owner;
+grant execute on function jobforge.resume_tenant to jobforge_admin;
+comment on function jobforge.resume_tenant is 'Let a paused tenant''s jobs be claimed again.';
+
+-- function jobforge.retire_tenant_key
+CREATE OR REPLACE FUNCTION jobforge.retire_tenant_key(p_key_id text, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform from jobforge.settings for update;  -- of two who retire the last two keys one waits
+    update jobforge.tenant_keys k set retired_at = least(k.retired_at, coalesce(p_at, jobforge.now())) where k.key_id = p_key_id;
+    if not found then
+        raise exception 'jobforge: there is no key %', p_key_id using errcode = 'JF003', hint = 'See: jobforge tenancy.';
+    end if;
+    if not exists (select from jobforge.settings s where s.tenancy = 'plain')
+       and not exists (select from jobforge.tenant_keys k where k.retired_at is null) then
+        raise exception 'jobforge: this is the last key, and tenancy is signed'
+            using errcode = 'JF008', hint = 'Add the next key first, and give it to the application.';
+    end if;
+end
+$function$
+;
+alter function jobforge.retire_tenant_key owner to jobforge_owner;
+comment on function jobforge.retire_tenant_key is 'Refuse the tokens of a key. For jobforge_owner.';
+
+-- function jobforge.retry_delay
+CREATE OR REPLACE FUNCTION jobforge.retry_delay(p_retry jsonb, p_attempt integer)
+ RETURNS interval
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_attempt integer := greatest(p_attempt, 1);
+    v_delays  jsonb := p_retry -> 'delays';
+    v_seconds float8;
+begin
+    if v_delays is not null then  -- the last of the list holds for all later attempts
+        v_seconds := round((v_delays ->> least(v_attempt, jsonb_array_length(v_delays)) - 1)::numeric, 6)::float8;
+    else
+        v_seconds := least(
+            coalesce(round((p_retry ->> 'max')::numeric, 6)::float8, 3600),
+            coalesce(round((p_retry ->> 'base')::numeric, 6)::float8, 1)
+                * power(coalesce(round((p_retry ->> 'factor')::numeric, 6)::float8, 2), least(v_attempt - 1, 60)));
+    end if;
+    return make_interval(secs => v_seconds * (1 + coalesce(round((p_retry ->> 'jitter')::numeric, 6)::float8, 0) * random()));
+end
+$function$
+;
+alter function jobforge.retry_delay owner to jobforge_owner;
+comment on function jobforge.retry_delay is 'The wait after a failed attempt.';
+
+-- function jobforge.retry_job
+CREATE OR REPLACE FUNCTION jobforge.retry_job(p_job_id uuid, p_notify boolean DEFAULT true)
+ RETURNS SETOF jobforge.all_jobs
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.require_tenant(null);
+    v_job    jobforge.jobs;
+    v_run    integer;
+begin
+    select * into v_job from jobforge.jobs j where j.tenant_id = v_tenant and j.id = p_job_id;
+    if not found then
+        return;
+    end if;
+    for i in 1 .. 5 loop  -- who was waited for has retried and canceled it: another outcome, which was not seen yet
+        delete from jobforge.outcomes o
+         where o.job_id = v_job.id and o.state in ('dead', 'canceled') returning o.run into v_run;
+        exit when found;
+    end loop;
+    if v_run is null and not exists (select from jobforge.jobs j where j.id = v_job.id) then
+        return;  -- who was waited for has pruned or purged it
+    end if;
+    if v_run is null then
+        raise exception 'jobforge: only a dead or canceled job can be retried'
+            using errcode = 'JF008', hint = 'Enqueue a new job to run it once more.';
+    end if;
+    if v_job.unique_key is not null then
+        perform from jobforge.take_unique_key(v_tenant, v_job.type, v_job.unique_key, 'keep', v_job.payload, v_job.id,
+                                              false);
+        if found then
+            raise exception 'jobforge: another job with its unique key waits or runs'
+                using errcode = 'JF008', hint = 'Wait until that has ended, or cancel it.';
+        end if;
+    end if;
+    delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    end if;
+    if p_notify is not false then
+        perform jobforge.wake(v_job.queue);
+    end if;
+    return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
+end
+$function$
+;
+alter function jobforge.retry_job owner to jobforge_owner;
+grant execute on function jobforge.retry_job to jobforge_admin;
+grant execute on function jobforge.retry_job to jobforge_app;
+comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
+
+-- function jobforge.ring_start
+CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text, p_suspect boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+    v_after  text collate "C" := '';
+    v_before text collate "C" := case when getdatabaseencoding() = 'UTF8' then chr(1114111) else repeat('~', 9) end;
+    v_first  text collate "C";
+    v_last   text collate "C";
+    v_same   integer;
+    v_low    integer;
+    v_high   integer;
+begin
+    for i in 1 .. 8 loop
+        select r.tenant_id into v_first from jobforge.ready r
+         where r.queue = p_queue and r.suspect = p_suspect and r.tenant_id > v_after and r.tenant_id < v_before
+         order by r.tenant_id limit 1;
+        select r.tenant_id into v_last from jobforge.ready r
+         where r.queue = p_queue and r.suspect = p_suspect and r.tenant_id > v_after and r.tenant_id < v_before
+         order by r.tenant_id desc limit 1;
+        exit when v_first is null or v_first = v_last;
+        v_same := 0;
+        while v_same < length(v_first) and left(v_first, v_same + 1) = left(v_last, v_same + 1) loop
+            v_same := v_same + 1;
+        end loop;
+        v_low := greatest(ascii(substr(v_first, v_same + 1, 1)), 32);
+        v_high := ascii(substr(v_last, v_same + 1, 1));
+        exit when v_high < v_low or v_high > 126;  -- beyond lie gaps that no character may stand in
+        v_low := v_low + floor(random() * (v_high - v_low + 1))::integer;
+        v_after := left(v_first, v_same) || chr(v_low);
+        v_before := left(v_first, v_same) || chr(v_low + 1);
+    end loop;
+    return v_after;
+end
+$function$
+;
+alter function jobforge.ring_start owner to jobforge_owner;
+comment on function jobforge.ring_start is 'A random place on a queue''s ring of tenants.';
+
+-- function jobforge.schema_version
+CREATE OR REPLACE FUNCTION jobforge.schema_version()
+ RETURNS TABLE(revision text, serves text, tenancy text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return query
+        select v.version_num::text, '0002'::text, coalesce((select s.tenancy from jobforge.settings s), 'signed')
+          from jobforge.alembic_version v;
+end
+$function$
+;
+alter function jobforge.schema_version owner to jobforge_owner;
+grant execute on function jobforge.schema_version to jobforge_admin;
+grant execute on function jobforge.schema_version to jobforge_app;
+grant execute on function jobforge.schema_version to jobforge_worker;
+comment on function jobforge.schema_version is 'This schema''s revision, and the oldest code it serves.';
+
+-- function jobforge.set_retention
+CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text)
+ RETURNS SETOF jobforge.retention
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_kind is null or p_kind not in ('succeeded', 'dead', 'canceled', 'result', 'idempotency_key') then
+        raise exception 'jobforge: nothing is kept that is called %', coalesce(quote_literal(left(p_kind, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Kinds: succeeded, dead, canceled, result, idempotency_key.';
+    end if;
+    if not jobforge.check_interval(p_keep, interval '0', interval '36500 days') then
+        raise exception 'jobforge: p_keep must be between 0 and 36500 days'
+            using errcode = 'JF003', hint = 'NULL keeps it for ever.';
+    end if;
+    if length(p_type) > 100 or p_type !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$' then
+        raise exception 'jobforge: no job has the type %', quote_literal(left(p_type, 50))
+            using errcode = 'JF003', hint = 'NULL stands for every type.';
+    end if;
+    return query
+        insert into jobforge.retention (kind, type, keep) values (p_kind, coalesce(p_type, ''), p_keep)
+        on conflict (kind, type) do update set keep = excluded.keep
+        returning *;
+end
+$function$
+;
+alter function jobforge.set_retention owner to jobforge_owner;
+grant execute on function jobforge.set_retention to jobforge_admin;
+comment on function jobforge.set_retention is 'Say how long a kind is kept, of every type or of one.';
+
+-- function jobforge.settle
+CREATE OR REPLACE FUNCTION jobforge.settle(p_ended jobforge.ended_run[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_now     timestamptz := jobforge.now();
+    v_woken   integer;
+    c_crashes constant integer := 5;  -- as many lost workers, and the job is taken for their killer
+begin
+    with ended as (
+        select e.*, j.queue, j.type, j.priority, j.max_attempts, j.retry, c.job_id is not null as cancel
+          from unnest(p_ended) e
+          left join jobforge.jobs j on j.id = case when e.outcome <> 'succeeded' then e.job_id end
+          left join jobforge.cancel_requests c on c.job_id = e.job_id
+    ), verdict as materialized (
+        select e.*,
+               case when e.outcome = 'succeeded' then 'succeeded'
+                    when e.outcome = 'canceled' or e.cancel then 'canceled'
+                    when e.outcome in ('failed', 'timed_out') and (e.final or e.attempt >= e.max_attempts) then 'dead'
+                    when e.outcome = 'lost' and e.crashes + 1 >= c_crashes then 'dead'
+               end as final_state,
+               case when e.outcome in ('failed', 'timed_out') then coalesce(e.delay, jobforge.retry_delay(e.retry, e.attempt))
+                    when e.outcome = 'lost' and e.crashes > 0 then jobforge.retry_delay('{"jitter": 1}', e.crashes)
+                    else coalesce(e.delay, interval '0')
+               end as wait,
+               case when e.outcome in ('failed', 'timed_out') then e.attempt else e.attempt - 1 end as charged,
+               case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed,
+               -- as an item it was told by its worker (0: by a rescue); a released run may not have been started
+               case when e.outcome in ('failed', 'timed_out', 'snoozed') and e.item > 0 then 0
+                    when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as carried
+          from ended e
+    ), recorded as (
+        insert into jobforge.attempts (job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, finished_at,
+                                       run_ms, error)
+        select job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, v_now, run_ms, error from verdict
+    ), finished as (
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+        select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
+               crashed, v_now
+          from verdict where final_state is not null
+    ), returned as (
+        insert into jobforge.results (job_id, tenant_id, value)
+        select job_id, tenant_id, result from verdict where final_state = 'succeeded' and result is not null
+    ), later as (
+        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+        select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
+          from verdict where final_state is null and wait > interval '0' and queue is not null
+    ), again as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select queue, tenant_id, priority, job_id, type, run, charged, carried
+          from verdict where final_state is null and wait <= interval '0' and queue is not null
+        returning queue
+    ), answered as (
+        delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
+    )
+    select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
+    perform jobforge.tell_waiting(array(select e.job_id from unnest(p_ended) e));
+end
+$function$
+;
+alter function jobforge.settle owner to jobforge_owner;
+comment on function jobforge.settle is 'Where a run ends: its attempt is recorded, and the job finds its next place.';
+
+-- function jobforge.settle_cancels
+CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_settled integer;
+begin
+    with request as materialized (
+        select c.job_id as id, j.tenant_id, j.queue, j.priority
+          from (select c.job_id from jobforge.cancel_requests c
+                 where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+                 order by random() limit p_limit for update skip locked) c
+          left join jobforge.jobs j on j.id = c.job_id  -- purged, while the request was not committed yet
+    ), later as (
+        select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
+           for update of s skip locked
+    ), sooner as (
+        select w.ctid from jobforge.ready w
+          join request r on w.queue = r.queue and not w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
+                            and w.job_id = r.id
+           for update of w skip locked
+    ), alone as (
+        select w.ctid from jobforge.ready w
+          join request r on w.queue = r.queue and w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
+                            and w.job_id = r.id
+           for update of w skip locked
+    ), gone (job_id, tenant_id, run, attempt, crashes) as (
+        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
+        returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
+    ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
+        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o union all select o.ctid from alone o))
+        returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
+    ), canceled as (
+        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+        select g.job_id, g.tenant_id, 'canceled', g.run, g.attempt, g.crashes, jobforge.now()
+          from (select * from gone union all select * from gone_too) g
+        returning job_id
+    ), answered as (
+        delete from jobforge.cancel_requests c using request r
+         where c.job_id = r.id
+           and (r.tenant_id is null or r.id in (select n.job_id from canceled n)
+                or exists (select from jobforge.outcomes o where o.job_id = r.id))
+        returning c.job_id
+    )
+    select count(*) into v_settled from answered;
+    return v_settled;
+end
+$function$
+;
+alter function jobforge.settle_cancels owner to jobforge_owner;
+comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
+
+-- function jobforge.take_back
+CREATE OR REPLACE FUNCTION jobforge.take_back(p_limit integer)
+ RETURNS jobforge.ended_run[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now   timestamptz := jobforge.now();
+    v_ended jobforge.ended_run[];
+begin
+    perform jobforge.check_limit(p_limit);
+    with expired as (
+        select l.job_id, l.deadline > v_now as lost
+          from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
+         where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now
+         order by l.job_id limit p_limit for update of l skip locked
+    ), gone as (
+        delete from jobforge.leases l using expired x where l.job_id = x.job_id returning l.*, x.lost
+    )
+    select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
+                         case when g.lost then 'lost' else 'timed_out' end, null,
+                         case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
+                              else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
+                         null, null, false)::jobforge.ended_run)
+      into v_ended from gone g;
+    if v_ended is not null then
+        perform jobforge.settle(v_ended);
+    end if;
+    return v_ended;
+end
+$function$
+;
+alter function jobforge.take_back owner to jobforge_owner;
+comment on function jobforge.take_back is 'End the runs of dead workers and passed deadlines, and give them.';
+
+-- function jobforge.take_unique_key
+CREATE OR REPLACE FUNCTION jobforge.take_unique_key(p_tenant_id text, p_type text, p_key text, p_on_duplicate text, p_payload json, p_job_id uuid, p_notify boolean)
+ RETURNS TABLE(job_id uuid, payload_differs boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_job   jobforge.jobs;
+    v_place text;
+begin
+    loop
+        insert into jobforge.unique_keys (tenant_id, type, key, job_id)
+        values (p_tenant_id, p_type, p_key, p_job_id) on conflict do nothing;
+        if found then
+            return;
+        end if;
+        perform from jobforge.unique_keys k
+          where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key for update;
+        exit when found;  -- else it was pruned between the two statements
+    end loop;
+    select j.* into v_job from jobforge.unique_keys k join jobforge.jobs j on j.id = k.job_id
+     where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key;
+    if v_job.id = p_job_id then
+        return;
+    end if;
+
+    v_place := jobforge.find_place(v_job, p_on_duplicate <> 'keep');
+    if v_place in ('scheduled', 'ready') or (v_place = 'leases' and p_on_duplicate = 'keep') then
+        if p_on_duplicate = 'replace' then
+            update jobforge.jobs j set payload = p_payload where j.id = v_job.id;
+            perform jobforge.renew_place(v_job, p_notify);
+        end if;
+        return query select v_job.id, v_job.payload::jsonb is distinct from p_payload::jsonb;
+        return;
+    end if;
+    update jobforge.unique_keys k set job_id = p_job_id
+     where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key;
+end
+$function$
+;
+alter function jobforge.take_unique_key owner to jobforge_owner;
+comment on function jobforge.take_unique_key is 'Give a unique key to a job, unless an active one keeps it.';
+
+-- function jobforge.tell_waiting
+CREATE OR REPLACE FUNCTION jobforge.tell_waiting(p_job_ids uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if not exists (select from jobforge.waits) then
+        return;
+    end if;
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        perform from jobforge.waits w
+          where w.job_id = any (p_job_ids) and exists (select from jobforge.outcomes o where o.job_id = w.job_id);
+    else
+        delete from jobforge.waits d where d.ctid = any (array(
+            select w.ctid from jobforge.waits w
+             where w.job_id = any (p_job_ids) and exists (select from jobforge.outcomes o where o.job_id = w.job_id)
+               for update of w skip locked));
+    end if;
+    if found and pg_notification_queue_usage() < 0.5 then
+        perform pg_notify('jobforge_done', '');
+    end if;
+end
+$function$
+;
+alter function jobforge.tell_waiting owner to jobforge_owner;
+comment on function jobforge.tell_waiting is 'Send a NOTIFY if somebody waits for one of these jobs.';
+
+-- function jobforge.token_mac
+CREATE OR REPLACE FUNCTION jobforge.token_mac(p_key jobforge.tenant_keys, p_signed text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return encode(sha256(p_key.outer_pad || sha256(p_key.inner_pad || convert_to(p_signed, 'UTF8'))), 'hex');
+end
+$function$
+;
+alter function jobforge.token_mac owner to jobforge_owner;
+comment on function jobforge.token_mac is 'The signature of a tenant token, in hex.';
+
+-- function jobforge.token_tenant
+CREATE OR REPLACE FUNCTION jobforge.token_tenant(p_token text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_key_id  text := split_part(p_token, '.', 1);
+    v_expires text := split_part(p_token, '.', 2);
+    v_mac     text := split_part(p_token, '.', 3);
+    v_tenant  text := substr(p_token, length(v_key_id) + length(v_expires) + length(v_mac) + 4);
+    v_key     jobforge.tenant_keys;
+begin
+    if p_token is null then
+        return null;
+    end if;
+    select * into v_key from jobforge.tenant_keys k
+     where k.key_id = v_key_id and (k.retired_at is null or k.retired_at > now());
+    if not found or v_tenant = '' or v_expires ~ '[^0-9]' or length(v_expires) not between 1 and 11
+       or sha256(convert_to(v_mac, 'UTF8'))
+          <> sha256(convert_to(jobforge.token_mac(v_key, v_key_id || '.' || v_expires || '.' || v_tenant), 'UTF8'))
+    then
+        raise exception 'jobforge: the tenant token is not valid'
+            using errcode = 'JF006', hint = 'Sign it with a key that this database knows: jobforge tenancy.';
+    end if;
+    if to_timestamp(v_expires::bigint) <= now() then
+        raise exception 'jobforge: the tenant token had expired when this transaction began'
+            using errcode = 'JF006', hint = 'Sign a new one for each transaction.';
+    end if;
+    return v_tenant;
+end
+$function$
+;
+alter function jobforge.token_tenant owner to jobforge_owner;
+comment on function jobforge.token_tenant is 'The tenant that a token names; raises JF006 for a bad one.';
+
+-- function jobforge.upkeep
+CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000, p_prune boolean DEFAULT true)
+ RETURNS TABLE(step text, moved integer, jobs json)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_moved integer;
+    v_ended jobforge.ended_run[];
+    v_named json;
+    c_named constant integer := 20;
+begin
+    perform jobforge.check_limit(p_limit);
+    v_ended := jobforge.take_back(p_limit);
+    if v_ended is not null then
+        select json_agg(json_build_object('job_id', e.job_id, 'tenant_id', e.tenant_id, 'type', j.type, 'run', e.run,
+                                          'attempt', e.attempt, 'outcome', e.outcome) order by e.job_id)
+          into v_named
+          from unnest(v_ended[:c_named]) e join jobforge.jobs j on j.id = e.job_id;
+    end if;
+    return query select 'rescued', coalesce(cardinality(v_ended), 0), v_named;
+    return query select 'promoted', jobforge.promote_due(p_limit), null::json;
+    return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
+
+    delete from jobforge.waits d where d.ctid = any (array(
+        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
+    delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
+        select w.ctid from jobforge.workers w
+         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+           and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
+           for update of w skip locked));
+    get diagnostics v_moved = row_count;
+    return query select 'forgotten', v_moved, null::json;
+    if p_prune is not false then
+        return query select 'pruned', sum(p.pruned)::integer, null::json from jobforge.prune(p_limit) p;
+    end if;
+end
+$function$
+;
+alter function jobforge.upkeep owner to jobforge_owner;
+grant execute on function jobforge.upkeep to jobforge_admin;
+grant execute on function jobforge.upkeep to jobforge_worker;
+comment on function jobforge.upkeep is 'Rescue, promote, late cancels, dead workers, pruning; in bounded steps.';
+
+-- function jobforge.use_tenancy
+CREATE OR REPLACE FUNCTION jobforge.use_tenancy(p_tenancy text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_tenancy is null or p_tenancy not in ('plain', 'signed') then
+        raise exception 'jobforge: tenancy is plain or signed' using errcode = 'JF003', hint = 'Pass one of the two.';
+    end if;
+    insert into jobforge.settings (tenancy) values (p_tenancy)
+    on conflict (only_row) do update set tenancy = excluded.tenancy;  -- also the lock that retire_tenant_key waits for
+    if p_tenancy = 'signed' and not exists (select from jobforge.tenant_keys k where k.retired_at is null) then
+        raise exception 'jobforge: signed tenancy needs a key'
+            using errcode = 'JF008', hint = 'Add one, and give it to the application: jobforge tenancy add-key.';
+    end if;
+end
+$function$
+;
+alter function jobforge.use_tenancy owner to jobforge_owner;
+comment on function jobforge.use_tenancy is 'Switch to plain or signed tenancy. For jobforge_owner.';
+
+-- function jobforge.wake
+CREATE OR REPLACE FUNCTION jobforge.wake(p_queue text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify('jobforge', p_queue);
+    end if;
+end
+$function$
+;
+alter function jobforge.wake owner to jobforge_owner;
+comment on function jobforge.wake is 'A hint for sleeping workers that the queue has got something.';
+
+-- function jobforge.why_ended
+CREATE OR REPLACE FUNCTION jobforge.why_ended(p_job jobforge.all_jobs, p_last jobforge.all_attempts)
+ RETURNS TABLE(code text, says text, detail json)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.code, w.says, json_build_object('finished_at', p_job.finished_at, 'run', p_last.run, 'outcome', p_last.outcome)
+      from (values
+        (p_job.state = 'succeeded', 'succeeded',
+         format('it succeeded in run %s, at attempt %s of %s', p_job.run, p_job.attempt, p_job.max_attempts)),
+        (p_job.state = 'canceled' and p_last.finished_at is distinct from p_job.finished_at,
+         'canceled_waiting', 'it was canceled while it waited'),
+        (p_job.state = 'canceled', 'canceled_running', format('it was canceled in run %s', p_job.run)),
+        (p_last.outcome = 'lost', 'crashed',
+         format('it has lost %s workers in a row, and is taken for what killed them', p_job.crashes)),
+        (p_job.attempt >= p_job.max_attempts, 'attempts_used',
+         case p_job.max_attempts when 1 then 'its only attempt has failed'
+                                 else format('all its %s attempts have failed', p_job.max_attempts) end),
+        (true, 'final', format('attempt %s failed in a way that no retry can cure', p_job.attempt))
+      ) w (holds, code, says)
+     where w.holds limit 1
+$function$
+;
+alter function jobforge.why_ended owner to jobforge_owner;
+grant execute on function jobforge.why_ended to jobforge_admin;
+grant execute on function jobforge.why_ended to jobforge_app;
+comment on function jobforge.why_ended is 'How a job came to its end.';
+
+-- function jobforge.why_job
+CREATE OR REPLACE FUNCTION jobforge.why_job(p_job_id uuid)
+ RETURNS TABLE(code text, says text, detail json)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now     timestamptz := jobforge.now();
+    v_job     jobforge.all_jobs;
+    v_last    jobforge.all_attempts;
+    v_workers record;
+begin
+    select * into v_job from jobforge.get_job(p_job_id);
+    if not found then
+        return;
+    end if;
+    select * into v_last from jobforge.all_attempts a
+     where a.job_id = v_job.id and a.tenant_id = v_job.tenant_id order by a.run desc limit 1;
+    if v_job.state = 'queued' then
+        return query select * from jobforge.why_queued(v_job);
+    elsif v_job.state = 'scheduled' then
+        return query
+            select case when v_job.due_at <= v_now then 'overdue' else w.code end,
+                   case when v_job.due_at <= v_now
+                        then 'it has been due since ' || jobforge.moment_text(v_job.due_at) || ': the next claim or upkeep of any worker queues it'
+                        else w.says || jobforge.moment_text(v_job.due_at) end
+                   || case when v_job.attempt > 0 then format(', as attempt %s of %s', v_job.attempt + 1, v_job.max_attempts) else '' end,
+                   json_build_object('due_at', v_job.due_at, 'attempt', v_job.attempt, 'max_attempts', v_job.max_attempts)
+              from (select case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'retry'
+                                when v_last.outcome in ('snoozed', 'released') then v_last.outcome else 'delayed' end,
+                           case when v_last.outcome in ('failed', 'timed_out', 'lost') then 'it is retried at '
+                                when v_last.outcome in ('snoozed', 'released') then 'its last run put it off until '
+                                else 'it was enqueued for ' end) w (code, says);
+        return query select w.* from jobforge.why_queued(v_job) w where w.code not in ('next', 'behind');  -- were it due
+    elsif v_job.state = 'running' then
+        select * into v_workers from jobforge.workers_of_job(v_job.id);
+        return query
+            select case when v_workers.alive_until > v_now then 'running' else 'worker_lost' end,
+                   case when v_workers.alive_until > v_now
+                        then format('it is running since %s, as attempt %s of %s; its worker, up since %s, is taken for alive '
+                                    'until %s; its lease ends at %s', jobforge.moment_text(v_job.claimed_at),
+                                    v_job.attempt, v_job.max_attempts, jobforge.moment_text(v_workers.started_at),
+                                    jobforge.moment_text(v_workers.alive_until), jobforge.moment_text(v_job.deadline))
+                        else 'its worker has not been heard of' || coalesce(' since ' || jobforge.moment_text(v_workers.alive_until), '')
+                             || ': the next upkeep of any worker takes the job back' end,
+                   json_build_object('worker_id', v_job.worker_id, 'claimed_at', v_job.claimed_at, 'attempt', v_job.attempt, 'deadline',
+                                     v_job.deadline, 'started_at', v_workers.started_at, 'alive_until', v_workers.alive_until);
+        return query
+            select 'past_deadline', 'its lease has passed its deadline, ' || jobforge.moment_text(v_job.deadline) || ': it is taken back',
+                   json_build_object('deadline', v_job.deadline) where v_job.deadline <= v_now;
+        return query
+            select 'cancel_requested', 'it was asked to stop at ' || jobforge.moment_text(c.requested_at),
+                   json_build_object('requested_at', c.requested_at)
+              from jobforge.cancel_requests c where c.job_id = v_job.id and c.tenant_id = v_job.tenant_id;
+    else
+        return query select * from jobforge.why_ended(v_job, v_last);
+    end if;
+    return query
+        select 'last_run', format('run %s ended as %s%s', v_last.run, v_last.outcome,
+                                  coalesce(': ' || nullif(concat_ws(': ', v_last.error ->> 'type',
+                                                                    left(v_last.error ->> 'message', 500)), ''), '')),
+               json_build_object('run', v_last.run, 'outcome', v_last.outcome, 'finished_at', v_last.finished_at,
+                                 'worker_id', v_last.worker_id)
+         where v_last.run is not null and v_job.state <> 'succeeded';
+end
+$function$
+;
+alter function jobforge.why_job owner to jobforge_owner;
+grant execute on function jobforge.why_job to jobforge_admin;
+grant execute on function jobforge.why_job to jobforge_app;
+comment on function jobforge.why_job is 'Why a job does not run, or how it came to its end.';
+
+-- function jobforge.why_queued
+CREATE OR REPLACE FUNCTION jobforge.why_queued(p_job jobforge.all_jobs)
+ RETURNS TABLE(code text, says text, detail json)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant  jobforge.tenants;
+    v_suspect boolean := p_job.crashes >= 2;
+    v_workers record;
+    v_before  bigint;
+    c_look    constant integer := 10000;  -- so many before it are counted
+begin
+    select * into v_tenant from jobforge.tenants t where t.tenant_id = p_job.tenant_id;
+    select * into v_workers from jobforge.workers_of_job(p_job.id);
+    if v_tenant.paused_at is not null then
+        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_tenant.paused_at),
+                            json_build_object('paused_at', v_tenant.paused_at);
+    end if;
+    if v_workers.living = 0 then
+        return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
+                                                '; the last one lived until ' || jobforge.moment_text(v_workers.last_alive)),
+                            json_build_object('last_alive', v_workers.last_alive);
+    elsif v_workers.knowing = 0 then
+        return query select 'unknown_type', format('of the live workers of its queue (%s) none knows the type %s',
+                                                   v_workers.living, p_job.type),
+                            json_build_object('living', v_workers.living);
+    end if;
+    if v_suspect then
+        return query select 'suspect', format('it has lost its last %s workers: it runs alone, in a worker that is idle or '
+                                              'makes way for it', p_job.crashes),
+                            json_build_object('crashes', p_job.crashes);
+    end if;
+    v_before := (select count(*) from (
+        select from jobforge.ready r
+         where r.queue = p_job.queue and r.suspect = v_suspect and r.tenant_id = p_job.tenant_id
+           and (r.priority, r.job_id) < (p_job.priority, p_job.id) limit c_look) b);
+    return query
+        select case when v_before = 0 then 'next' else 'behind' end,
+               case when v_before = 0 then 'it is the next of its tenant in this queue'
+                    when v_before = 1 then 'one job of its tenant comes first in this queue'
+                    else format('%s jobs of its tenant come first in this queue',
+                                case when v_before = c_look then c_look || ' or more' else v_before::text end) end
+               || case when v_workers.knowing > 0 and v_tenant.paused_at is null
+                       then format('; workers that know its type: %s', v_workers.knowing) else '' end
+               || case when p_job.attempt > 0
+                       then format('; it has used %s of %s attempts', p_job.attempt, p_job.max_attempts) else '' end,
+               json_build_object('before', v_before, 'knowing', v_workers.knowing, 'attempt', p_job.attempt,
+                                 'max_attempts', p_job.max_attempts);
+    if v_tenant.max_waiting is not null then
+        return query select 'quota', format('its tenant may have %s waiting jobs: more are refused', v_tenant.max_waiting),
+                            json_build_object('max_waiting', v_tenant.max_waiting);
+    end if;
+end
+$function$
+;
+alter function jobforge.why_queued owner to jobforge_owner;
+grant execute on function jobforge.why_queued to jobforge_admin;
+grant execute on function jobforge.why_queued to jobforge_app;
+comment on function jobforge.why_queued is 'Why a queued job is not running.';
+
+-- function jobforge.workers_of
+CREATE OR REPLACE FUNCTION jobforge.workers_of(p_queue text, p_type text, p_worker_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone, started_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select count(*) filter (where w.here and w.lives)::integer,
+           count(*) filter (where w.here and w.lives and (w.types is null or p_type = any (w.types)))::integer,
+           max(w.alive_until) filter (where w.here),
+           max(w.alive_until) filter (where w.worker_id = p_worker_id),
+           max(w.started_at) filter (where w.worker_id = p_worker_id)
+      from (select k.*, k.queues is null or p_queue = any (k.queues) as here, k.alive_until > n.now as lives
+              from jobforge.workers k cross join (select jobforge.now() as now) n) w
+$function$
+;
+alter function jobforge.workers_of owner to jobforge_owner;
+grant execute on function jobforge.workers_of to jobforge_admin;
+comment on function jobforge.workers_of is 'How many workers live that could run such a job.';
+
+-- function jobforge.workers_of_job
+CREATE OR REPLACE FUNCTION jobforge.workers_of_job(p_job_id uuid)
+ RETURNS TABLE(living integer, knowing integer, last_alive timestamp with time zone, alive_until timestamp with time zone, started_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.living, w.knowing, w.last_alive, w.alive_until, w.started_at
+      from jobforge.jobs j
+      left join jobforge.leases l on l.job_id = j.id
+     cross join lateral jobforge.workers_of(j.queue, j.type, l.worker_id) w
+     where j.id = p_job_id
+       and (j.tenant_id = (select jobforge.current_tenant())
+            or pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member'))
+$function$
+;
+alter function jobforge.workers_of_job owner to jobforge_owner;
+grant execute on function jobforge.workers_of_job to jobforge_admin;
+grant execute on function jobforge.workers_of_job to jobforge_app;
+comment on function jobforge.workers_of_job is 'How many workers live that could run this job.';

@@ -1,0 +1,1 @@
+"""`jobforge jobs …` and `jobforge why`."""

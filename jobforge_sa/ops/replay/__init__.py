@@ -1,0 +1,1 @@
+"""`jobforge replay …`: bundles, and handlers that are tried out."""

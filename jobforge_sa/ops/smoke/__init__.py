@@ -1,0 +1,1 @@
+"""`jobforge smoke`: all of it, tried out on a server."""

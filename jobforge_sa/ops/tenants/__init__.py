@@ -1,0 +1,1 @@
+"""`jobforge tenants …` and `jobforge tenancy …`."""

@@ -1,0 +1,1 @@
+"""`jobforge top`: a live view."""
