@@ -196,6 +196,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "jobforge jobs list": (story,),
     "jobforge why": (story,),
     "jobforge queues": (story,),
+    "jobforge top": (story,),
 }
 
 
@@ -268,6 +269,8 @@ def alike(shop: Shop, text: str, jobs: dict[str, str]) -> str:
     )
     text = re.sub(r"(?m)^(  server +Postgres) .*", r"\1 18", text)
     text = re.sub(r"20(?!26-01)\d\d-\d\d-\d\d \d\d:\d\d UTC", "2026-01-05 08:12 UTC", text)  # of sessions
+    text = re.sub(r"(?m)^(jobforge top .*?\w+)@\S*(?:  Postgres .*)?$", r"\1@db/shop  Postgres 18", text)
+    text = re.sub(r"   a look took .*", "", text)  # on a slow machine
     text = re.sub(r"room for \d+", "room for 97", text)
     text = re.sub(r"(JOBFORGE_TENANT_KEY=2026-02:).*", r"\1…", text)
     text = re.sub(r"\d+(\.\d+)?(ms|s)\b(?= *$)", "…", text) if "purged" in text else text
