@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -83,11 +84,11 @@ def enqueue(database: Database, task: Task[Any, Any], payload: Any, tenant: str 
 
 
 def state(database: Database, job_id: uuid.UUID) -> str:
-    with database.engine("jf_admin").connect() as connection:
-        found = connection.scalar(sa.text("select state from jobforge.all_jobs where id = :id"), {"id": job_id})
-    return str(found)
+    with psycopg.connect(database.dsn("jf_admin")) as connection:  # not kept open: it is asked again and again
+        found = connection.execute("select state from jobforge.all_jobs where id = %s", [job_id]).fetchone()
+    return str(found[0]) if found else "none"
 
 
 def leases(database: Database) -> int:
-    with database.engine().connect() as connection:
-        return int(connection.scalar(sa.text("select count(*) from jobforge.leases")) or 0)
+    with psycopg.connect(database.dsn()) as connection:
+        return int((connection.execute("select count(*) from jobforge.leases").fetchone() or [0])[0])

@@ -177,6 +177,7 @@ def test_counters_give_the_rates_and_many_waiting_are_estimated(sql: Sql) -> Non
     before = top_look.look(engine)
     sql.session("postgres").execute(MANY, ["many", 30_000])
     sql.session("postgres").execute(MANY, ["few", 100])
+    sql.session("postgres").execute("select pg_stat_force_next_flush()")  # else an idle session tells after 10 s
 
     def told() -> top_look.Glimpse | None:
         found = top_look.look(engine)

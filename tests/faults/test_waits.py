@@ -142,7 +142,8 @@ def test_a_wait_on_a_dead_wire_ends_with_its_timeout(ground: Ground, kind: str) 
     """What is sent is gone, and nobody is told: no driver gives up by itself."""
     job = enqueue(ground.engine("jf_app"), seven)
     with Proxy(ground.server.port, random.Random(0)) as proxy:
-        wait, began = Waits(url_of(ground, proxy.port), kind).start(job, 1.5), time.monotonic()
+        began = time.monotonic()
+        wait = Waits(url_of(ground, proxy.port), kind).start(job, 1.5)
         wait_for(lambda: ground.look(WAITS), what="the wait")
         proxy.swallow()
         with pytest.raises(ResultTimeout, match="did not answer"):
