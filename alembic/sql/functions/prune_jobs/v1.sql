@@ -33,7 +33,7 @@ begin
       from (select o.job_id,
                    o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
               from jobforge.outcomes o
-              join jobforge.jobs j on j.id = o.job_id
+              left join jobforge.jobs j on j.id = o.job_id  -- left: what is walked over is the outer side of each loop
               left join jobforge.retention own on own.kind = o.state and own.type = j.type
               left join jobforge.retention every on every.kind = o.state and every.type = ''
              where o.job_id > v_walk.behind and o.job_id < v_walk.before
