@@ -24,6 +24,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
+QUEUE = "default"  # of a task that names none
 MAX_PAYLOAD_BYTES = 262_144
 # an escaped NUL, but not an escaped backslash that happens to stand before "u0000"
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -84,7 +85,7 @@ class Task(Generic[P, R]):
     @property
     def queue(self) -> str:
         """The queue of its jobs, unless an enqueue names another."""
-        return self.options.get("queue", "default")
+        return self.options.get("queue", QUEUE)
 
     def new(self, payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> NewJob:
         """A job to be enqueued with `Jobs.enqueue_many`. Nothing is checked or stored yet."""

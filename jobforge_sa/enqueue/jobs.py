@@ -24,13 +24,12 @@ from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
 from jobforge_sa.errors import ConfigurationError, TenantConflict
 from jobforge_sa.impact import Impact
-from jobforge_sa.tasks import JobOptions, NewJob, Task, checked
+from jobforge_sa.tasks import QUEUE, JobOptions, NewJob, Task, checked
 from jobforge_sa.tenant import Named, Tenant, name_of, named
 from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
 P = TypeVar("P")
 
-QUEUE = "default"  # of a job that names none
 CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
 # what a session that keeps reads and writes apart is told to find a connection for; never sent
 WRITE = update(table("jobs", schema="jobforge"))

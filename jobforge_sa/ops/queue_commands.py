@@ -52,15 +52,25 @@ def queue_table(found: Sequence[QueueInfo], now: dt.datetime) -> Table:
                   ("RUNNING", True), ("WORKERS", True))  # fmt: skip
     for one in found:
         left = one.queued + one.suspects
-        late = one.oldest is not None and now - one.oldest > LATE
         made.add_row(
             Text(screen.one_line(one.name)), _number(left, screen.STATES["queued"]),
-            Text(times.span(now - one.oldest) if one.oldest else "", "bold red" if late else ""),
+            oldest(one, now),
             _number(one.scheduled, screen.STATES["scheduled"]),
             Text(times.ago(one.next_due, now) if one.next_due else ""), _number(one.running, screen.STATES["running"]),
-            Text(f"{one.workers:,}", "bold red" if left and not one.workers else ""),
+            hands(one),
         )  # fmt: skip
     return made
+
+
+def oldest(one: QueueInfo, now: dt.datetime) -> Text:
+    """How long the first of the queued jobs has waited; red where that is long."""
+    late = one.oldest is not None and now - one.oldest > LATE
+    return Text(times.span(now - one.oldest) if one.oldest else "", "bold red" if late else "")
+
+
+def hands(one: QueueInfo) -> Text:
+    """How many work on it; red where jobs wait for nobody."""
+    return Text(f"{one.workers:,}", "bold red" if one.queued + one.suspects and not one.workers else "")
 
 
 def worker_table(found: Sequence[WorkerInfo], now: dt.datetime) -> Table:

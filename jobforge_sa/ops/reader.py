@@ -22,6 +22,8 @@ from jobforge_sa.ops import database
 from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of, named
 from jobforge_sa.types import JobInfo
 
+SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
 
 class Reader:
     """What a command reads, all of it from one snapshot."""
@@ -100,8 +102,7 @@ def reading(target: Engine, tenant: str | None) -> Iterator[Reader]:
     Raises:
         ServerUnavailable, SchemaMismatch, AccessDenied: the database is not ready for that.
     """
-    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
+    with database.translated(target, "jobforge_app"), Session(target.execution_options(**SNAPSHOT)) as session:
         yield Reader(session, tenant)
 
 
@@ -118,22 +119,31 @@ def administering(target: Engine) -> Iterator[Session]:
 
 
 @contextmanager
+def writing(target: Engine, tenant: str | None) -> Iterator[Reader]:
+    """One transaction that may change jobs, too.
+
+    Raises:
+        What `reading` raises.
+    """
+    with (
+        database.translated(target, "jobforge_app"),
+        Session(target.execution_options(isolation_level="READ COMMITTED")) as session,
+        session.begin(),
+    ):
+        yield Reader(session, tenant)
+
+
+@contextmanager
 def changing(target: Engine, tenant: str | None, job_id: uuid.UUID) -> Iterator[tuple[Jobs, JobInfo]]:
     """One transaction that changes a job: its tenant's jobs, and how it is at first. Administrators need no tenant.
 
     Raises:
         JobNotFound: there is none. What `reading` raises.
     """
-    options = {"isolation_level": "READ COMMITTED"}
-    with (
-        database.translated(target, "jobforge_app"),
-        Session(target.execution_options(**options)) as session,
-        session.begin(),
-    ):
-        reader = Reader(session, tenant)
+    with writing(target, tenant) as reader:
         before = reader.job(job_id)
         if reader.sees_all:
-            session.execute(calls.ACT_FOR, {"tenant_id": before.tenant_id})
+            reader.session.execute(calls.ACT_FOR, {"tenant_id": before.tenant_id})
         yield reader.jobs, before
 
 

@@ -26,7 +26,7 @@ from jobforge_sa.db import calls, failures, pooler, role
 from jobforge_sa.errors import SchemaMismatch
 from jobforge_sa.ops import database, times
 from jobforge_sa.ops.doctor import drift as doctor_drift
-from jobforge_sa.ops.reader import become_admin
+from jobforge_sa.ops.reader import SNAPSHOT, become_admin
 from jobforge_sa.ops.tenants import tenancy
 
 _HERE = Path(__file__).parent
@@ -143,8 +143,7 @@ def examine(target: Engine) -> Report:
     Raises:
         ServerUnavailable: there is no database. SchemaMismatch: there is no schema jobforge in it.
     """
-    options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with database.translated(target, "jobforge_app"), Session(target.execution_options(**options)) as session:
+    with database.translated(target, "jobforge_app"), Session(target.execution_options(**SNAPSHOT)) as session:
         connection = session.connection()
         pin(connection)
         _set(connection, "lock_timeout", _BRIEFLY)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from jobforge_sa.db import calls, role
 from jobforge_sa.ops import database
-from jobforge_sa.ops.reader import moment
+from jobforge_sa.ops.reader import SNAPSHOT, moment
 from jobforge_sa.queues import QueueInfo, Queues
 
 COUNTED = 10_000  # jobs of a queue and state: more need no exact number, and a tenth of the time of 100,000
@@ -48,8 +48,7 @@ def read(engine: Engine, count: int = COUNTED) -> State:
         ServerUnavailable, SchemaMismatch, AccessDenied: the database is not ready for that.
     """
     began = time.monotonic()
-    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with database.translated(engine, "jobforge_admin"), engine.execution_options(**options).begin() as connection:
+    with database.translated(engine, "jobforge_admin"), engine.execution_options(**SNAPSHOT).begin() as connection:
         connection.execute(calls.LIMIT, {"limit": LIMIT})
         queues = Queues(connection).list(count)
         now = moment(connection)

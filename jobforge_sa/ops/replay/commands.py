@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
@@ -21,7 +17,7 @@ from jobforge_sa.errors import ConfigurationError, JobNotFound
 from jobforge_sa.ops import application, database, records, screen, whole_file
 from jobforge_sa.ops.jobs.commands import JobId
 from jobforge_sa.ops.options import Json, TenantName, Url
-from jobforge_sa.ops.reader import Reader, proved, reading
+from jobforge_sa.ops.reader import Reader, proved, reading, writing
 from jobforge_sa.ops.replay import bundle as bundles
 from jobforge_sa.ops.replay import export as bundle_export
 from jobforge_sa.ops.replay import verdict
@@ -66,7 +62,7 @@ def export(
             stream.write(text.encode())
     hidden = len(body["redacted"]["places"])
     said = "nothing looked secret" if hidden == 0 else f"{hidden} secret{'s' if hidden > 1 else ''} left out"
-    _note(f"job {job_id}: {said}" + ("" if out is None else f"; written to {screen.one_line(out)}"))
+    screen.note(f"job {job_id}: {said}" + ("" if out is None else f"; written to {screen.one_line(out)}"))
 
 
 @replay.command()
@@ -121,8 +117,8 @@ def enqueue(
             f"the job is {screen.one_line(home)}'s, not {screen.one_line(tenant)}'s",
             cure="leave --tenant out; or, if that tenant shall get the job with its payload, add --other-tenant",
         )
-    with _writing(database.engine(url), home) as (reader, admin):
-        if (elsewhere or foreign) and not admin:
+    with writing(database.engine(url), home) as reader:
+        if (elsewhere or foreign) and not reader.admin:
             raise ConfigurationError(
                 "only an administrator enqueues a job for another tenant, or from another database",
                 cure="connect as a login of jobforge_admin",
@@ -140,7 +136,7 @@ def enqueue(
 def _read(file: Path) -> Bundle:
     found, said = bundles.read(file)
     for line in said:
-        _note(f"note: {line}")
+        screen.note(f"note: {line}")
     return found
 
 
@@ -203,18 +199,6 @@ def _claimed(found: Bundle, last: RecordedAttempt, payload: str) -> ClaimedJob:
     )  # fmt: skip
 
 
-@contextmanager
-def _writing(target: Engine, tenant: str) -> Iterator[tuple[Reader, bool]]:
-    """One transaction that may enqueue for the tenant; and whether it is an administrator's."""
-    with (
-        database.translated(target, "jobforge_app"),
-        Session(target.execution_options(isolation_level="READ COMMITTED")) as session,
-        session.begin(),
-    ):
-        reader = Reader(session, tenant)
-        yield reader, reader.admin
-
-
 def _enqueued(found: Bundle, reader: Reader, elsewhere: str | None) -> JobInfo:
     original = _original(found, reader)
     if elsewhere is None and original is not None:
@@ -241,7 +225,3 @@ def _tell(found: Bundle, same: str, differ: Sequence[str], notes: Sequence[str])
         screen.show(screen.console(), Text(f"  {screen.one_line(line, 600)}"))
     for line in notes:
         screen.show(screen.console(), Text(f"  note: {screen.one_line(line, 600)}", "bright_black"))
-
-
-def _note(text: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa.db import calls
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, progress, records, whole_file
-from jobforge_sa.ops.reader import become_admin, moment
+from jobforge_sa.ops.reader import SNAPSHOT, become_admin, moment
 from jobforge_sa.ops.tenants import listing as tenant_list
 from jobforge_sa.tenants import TenantCount, Tenants
 
@@ -25,10 +25,9 @@ def write(target: Engine, tenant: str, out: Path | None, *, force: bool = False)
         ConfigurationError: nothing is kept of it, or the file cannot be written or is there already.
     """
     place = None if out is None else whole_file.free(out, force=force)
-    snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with (
         database.translated(target, "jobforge_admin"),
-        Session(target.execution_options(**snapshot)) as session,
+        Session(target.execution_options(**SNAPSHOT)) as session,
         ExitStack() as stack,
     ):
         become_admin(session)

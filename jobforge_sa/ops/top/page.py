@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from jobforge_sa.ops import screen, times
+from jobforge_sa.ops.queue_commands import hands, oldest
 from jobforge_sa.ops.stats.page import rate
 from jobforge_sa.ops.top.look import COUNTED, SHOWN, Glimpse, rates
 
 WIDE = 120  # columns from which on queues and tenants stand side by side, and jobs have all of theirs
 HEAD = 4  # lines above the tables, the blank one among them
-LATE = dt.timedelta(minutes=5)
 GREY = "bright_black"
 
 
@@ -32,7 +32,8 @@ class Section:
         """As much of it as fits."""
         if not self.rows:
             return Text(self.empty, GREY)
-        made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+        made = screen.table()
+        made.expand = True
         for number, (name, part) in enumerate(self.columns):
             made.add_column(
                 name, no_wrap=True, overflow="ellipsis", ratio=part or None, min_width=8 if part else None,
@@ -115,12 +116,10 @@ def _queues(glimpse: Glimpse) -> Section:
     rows = []
     for one in sorted(glimpse.queues, key=lambda one: (-(one.queued + one.suspects), -one.running, one.name)):
         queued = one.queued + one.suspects
-        late = one.oldest is not None and glimpse.now - one.oldest > LATE
         rows.append((
-            Text(screen.one_line(one.name)), _number(queued, "queued", bounded=True),
-            Text(times.span(glimpse.now - one.oldest) if one.oldest else "", "bold red" if late else ""),
+            Text(screen.one_line(one.name)), _number(queued, "queued", bounded=True), oldest(one, glimpse.now),
             _number(one.scheduled, "scheduled", bounded=True), _number(one.running, "running"),
-            Text(f"{one.workers:,}", "bold red" if queued and not one.workers else ""),
+            hands(one),
         ))  # fmt: skip
     return Section(columns, rows, "nothing waits or runs, and no worker lives")
 
