@@ -23,13 +23,6 @@ _FEW = 3  # objects that differ alike, and lines that differ, which are told one
 _ENTRY = re.compile(r"grant usage on schema jobforge to \S+")
 # what makes it slow and shows nothing: settings with the lines around them, statistics, indexes that refuse no row
 _SLOW = re.compile(r"\s+(toast\.)?\w+=[\w.-]+|\) with \(|\)|CREATE (INDEX|STATISTICS) .*")
-# statements of one line, and how each is undone; what can be made by its line alone; what can stand in another schema
-_UNDO = (
-    (re.compile(r"grant (.+) on (.+) to (\S+)"), r"revoke \1 on \2 from \3"),
-    (re.compile(r"CREATE (?:UNIQUE )?INDEX (\S+) ON .+"), r"drop index jobforge.\1"),
-)
-_MADE_BY = re.compile(r"grant .+ on .+ to \S+$|CREATE (UNIQUE )?INDEX \S+ ON |comment on ")
-_MOVED = re.compile(r"(table|view|sequence) (jobforge\.\S+)$")
 _OPENS = re.compile(r"^(grant|create policy) | SECURITY DEFINER", re.MULTILINE)
 
 
@@ -84,9 +77,7 @@ def find(connection: Connection, revision: str) -> list[Difference] | None:
 
 
 def cure(one: Difference, revision: str) -> str:
-    """The command that restores it; where there is no single one, where it is written what the revision made."""
-    if len(one.objects) == 1 and (commands := _commands(one)):
-        return "; ".join(commands)
+    """The command that restores a function; of all else, where it is written what the revision made."""
     file = MADE / f"{revision}.sql"
     begins = [f"-- {name}" for name in one.objects]
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -97,23 +88,6 @@ def cure(one: Difference, revision: str) -> str:
         if line in begins:
             return f"restore it as revision {revision} made it, which is written in {file}:{number}"
     return f"drop it, or move it out of the schema; {file} has all that revision {revision} made"
-
-
-def _commands(one: Difference) -> list[str]:
-    """What takes away the statements that the revision did not make, and makes those that it did; none: it is more."""
-    if one.whole and (made := _MOVED.match(one.objects[0])):
-        return [f"alter {made[1]} {made[2]} set schema public  -- or drop it"] if one.new else []
-    found: list[str] = []
-    for line in one.new:
-        for pattern, undo in _UNDO:
-            if known := pattern.fullmatch(line):
-                found.append(known.expand(undo))
-                break
-        else:
-            return []
-    if any(not _MADE_BY.match(line) for line in one.gone):
-        return []
-    return found + [line.replace("\n", " ") for line in one.gone]
 
 
 def _is_replaced(one: Difference) -> bool:
