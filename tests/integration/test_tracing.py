@@ -7,7 +7,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -27,23 +27,20 @@ from tests.integration import traced_app
 from tests.support import wait_for
 
 Payload = dict[str, Any]
-tracer = trace.get_tracer("the application")
 
 
-@pytest.fixture(scope="module")
-def exported() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)  # once for a process
-    return exporter
+def span(name: str) -> AbstractContextManager[object]:
+    return trace.get_tracer("the application").start_as_current_span(name)
 
 
 @pytest.fixture
-def spans(exported: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
-    exported.clear()
-    yield exported
-    exported.clear()
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What is exported, in this test only: a provider set for the process would trace the tests that come after."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return exporter
 
 
 forge = JobForge(tenant="acme")
@@ -53,7 +50,7 @@ forge.include(traced_app.forge)
 @forge.task(queue="mail")
 def parent(ctx: Context, payload: Payload) -> None:
     logging.getLogger("the application").info("in the handler")
-    with tracer.start_as_current_span("work"):
+    with span("work"):
         Jobs(ctx.session).enqueue(child, {})
 
 
@@ -67,7 +64,7 @@ async def child(ctx: AsyncContext, payload: Payload) -> None:
 def run(database: Database, task: Task[Any, Any], count: int, **options: Any) -> Worker:
     """Enqueue under a span of the application's, and run until so many runs have ended."""
     engine = database.engine("jf_one")
-    with tracer.start_as_current_span("request"), Session(engine) as session, session.begin():
+    with span("request"), Session(engine) as session, session.begin():
         Jobs(session).enqueue(task, {})
     with Worker(engine, forge, **options) as worker:
         wait_for(lambda: sum(worker.outcomes.values()) == count)
