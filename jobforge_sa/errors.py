@@ -20,6 +20,9 @@ The tree::
     ├── InvalidResult                  the result is not what the task returns any more
     ├── JobNotFound                    no such job, or another tenant's
     ├── WrongState              JF008  the job's state does not allow that
+    ├── ArtifactTooLarge        JF009  an artifact has more bytes than the database takes
+    ├── ArtifactNotStored              the place where artifacts go did not take one
+    ├── ArtifactNotFound               no such artifact, or another tenant's
     ├── RowHasJobs                     a row that is deleted has jobs, and its class refuses that
     ├── SchemaMismatch                 the database's schema and this code do not fit
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
@@ -141,6 +144,18 @@ class WrongState(JobForgeError):
     """The job's state does not allow what was asked."""
 
 
+class ArtifactTooLarge(JobForgeError):
+    """An artifact has more bytes than the database takes. Nothing was stored."""
+
+
+class ArtifactNotStored(JobForgeError):
+    """The place where artifacts go did not take one, for now: a full disk, a bucket that cannot be reached."""
+
+
+class ArtifactNotFound(JobForgeError, LookupError):
+    """There is no such artifact, or it is another tenant's: the two look the same."""
+
+
 class RowHasJobs(JobForgeError):
     """A row that is to be deleted has jobs that have not ended, and its class refuses that."""
 
@@ -247,4 +262,5 @@ BY_SQLSTATE: dict[str, type[JobForgeError]] = {
     "JF006": TokenRejected,
     "JF007": QuotaExceeded,
     "JF008": WrongState,
+    "JF009": ArtifactTooLarge,
 }

@@ -51,7 +51,8 @@ def _call(function: str, arguments: dict[str, str], columns: tuple[Any, ...], co
 
 def _bind(name: str, type_: str) -> str:
     # psycopg2 writes '...'::uuid for these, whatever uuid means on that connection: they travel as text
-    return f"cast(:{name} as pg_catalog.text)" if type_ in ("uuid", "timestamptz", "interval") else f":{name}"
+    travels = type_ in ("uuid", "timestamptz", "interval", "bytea")
+    return f"cast(:{name} as pg_catalog.text)" if travels else f":{name}"
 
 
 def _plain(value: object) -> object:
@@ -59,6 +60,8 @@ def _plain(value: object) -> object:
     match value:
         case uuid.UUID():
             return str(value)
+        case bytes():
+            return f"\\x{value.hex()}"
         case dt.datetime():
             return value.isoformat()
         case dt.timedelta():
@@ -96,7 +99,7 @@ _JOB = (
     column("finished_at", DateTime(timezone=True)),
     column("result", Text()),
 )
-_JSON = frozenset({"payload", "trace", "result", "detail"})  # fetched as text, decoded by the caller
+_JSON = frozenset({"payload", "trace", "result", "detail", "errors"})  # fetched as text, decoded by the caller
 
 
 class Call:

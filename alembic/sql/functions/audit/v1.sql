@@ -39,6 +39,9 @@ as $$
      where not exists (select from jobforge.outcomes o
                         where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')
     union all
+    select f.job_id, 'has an artifact of another tenant or without a job' from jobforge.artifacts f
+      left join jobforge.jobs j on j.id = f.job_id where j.tenant_id is distinct from f.tenant_id
+    union all
     select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
      where not exists (select from jobforge.jobs j where j.id = c.job_id)
     union all

@@ -13,6 +13,7 @@ begin
         union all select 'outcomes', count(*) from jobforge.outcomes o where o.tenant_id = p_tenant_id
         union all select 'results', count(*) from jobforge.results r where r.tenant_id = p_tenant_id
         union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
+        union all select 'artifacts', count(*) from jobforge.artifacts f where f.tenant_id = p_tenant_id
         union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id

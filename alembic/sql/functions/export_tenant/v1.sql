@@ -1,5 +1,6 @@
 -- Everything that is kept of a tenant's jobs, oldest first, in pages: one JSON object for each job, with its state, its
--- result and its attempts; lease tokens are in none. A job of more than 1,000 attempts goes on in further objects, for
+-- result, its attempts and its artifacts, of these without their bytes (get_artifact gives them); lease tokens are in
+-- none. A job of more than 1,000 attempts goes on in further objects, for
 -- one text may have 1 GB at most. Pass the last job_id of a page as the next p_cursor.
 create or replace function jobforge.export_tenant(
     p_tenant_id text, p_cursor uuid default null, p_limit integer default 1000
@@ -16,6 +17,10 @@ begin
         select a.id,
                case when coalesce(runs.part, 0) = 0 then json_build_object(
                         'job', a, 'attempts', coalesce(runs.attempts, '[]'),
+                        'artifacts', coalesce((select json_agg(json_build_object('name', f.name,
+                            'media_type', f.media_type, 'size', f.size, 'sha256', f.sha256, 'location', f.location,
+                            'created_at', f.created_at) order by f.name)
+                            from jobforge.artifacts f where f.job_id = a.id and f.tenant_id = p_tenant_id), '[]'),
                         'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
                                                  where c.job_id = a.id and c.tenant_id = p_tenant_id))
                     else json_build_object('job_id', a.id, 'attempts', runs.attempts)

@@ -59,8 +59,7 @@ begin
                               and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
            and not exists (select from jobforge.leases l where l.job_id = u.id)
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
-    delete from jobforge.results r where r.job_id = any (v_gone);
-    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    perform jobforge.forget_jobs(v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;

@@ -2,7 +2,8 @@
 -- missing means signed, so that nothing opens when it gets lost.
 create table jobforge.settings (
     only_row boolean          primary key default true check (only_row),
-    tenancy  text collate "C" not null check (tenancy in ('plain', 'signed'))
+    tenancy  text collate "C" not null check (tenancy in ('plain', 'signed')),
+    artifact_bytes integer not null default 1048576 check (artifact_bytes between 0 and 104857600)
 );
 
 alter table jobforge.settings enable row level security;
@@ -11,4 +12,4 @@ create policy settings_owner on jobforge.settings to jobforge_owner
     using (current_user = 'jobforge_owner') with check (current_user = 'jobforge_owner');
 
 insert into jobforge.settings (tenancy) values ('plain');
-comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
+comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, and how large an artifact may be.';

@@ -54,6 +54,38 @@ create policy alembic_version_owner on jobforge.alembic_version as permissive fo
     using ((CURRENT_USER = 'jobforge_owner'::name))
     with check ((CURRENT_USER = 'jobforge_owner'::name));
 
+-- table jobforge.artifacts
+create table jobforge.artifacts (
+    job_id uuid not null,
+    name text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
+    media_type text not null,
+    size bigint not null,
+    sha256 text not null statistics 0,
+    body bytea statistics 0,
+    location text statistics 0,
+    created_at timestamp with time zone not null,
+    constraint artifacts_check CHECK (((body IS NULL) <> (location IS NULL))),
+    constraint artifacts_pkey PRIMARY KEY (job_id, name)
+);
+CREATE INDEX artifacts_tenant ON jobforge.artifacts USING btree (tenant_id, job_id, name);
+alter table jobforge.artifacts owner to jobforge_owner;
+alter table jobforge.artifacts enable row level security;
+alter table jobforge.artifacts force row level security;
+create policy artifacts_admin on jobforge.artifacts as permissive for select to jobforge_admin
+    using (true);
+create policy artifacts_owner on jobforge.artifacts as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy artifacts_tenant on jobforge.artifacts as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy artifacts_wall on jobforge.artifacts as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.artifacts to jobforge_admin;
+grant select on table jobforge.artifacts to jobforge_app;
+comment on table jobforge.artifacts is 'What runs have made beside their results, such as reports.';
+
 -- table jobforge.attempts
 create table jobforge.attempts (
     job_id uuid not null,
@@ -383,6 +415,8 @@ comment on table jobforge.scheduled is 'State scheduled: due later.';
 create table jobforge.settings (
     only_row boolean not null default true,
     tenancy text collate "C" not null,
+    artifact_bytes integer not null default 1048576,
+    constraint settings_artifact_bytes_check CHECK (((artifact_bytes >= 0) AND (artifact_bytes <= 104857600))),
     constraint settings_only_row_check CHECK (only_row),
     constraint settings_pkey PRIMARY KEY (only_row),
     constraint settings_tenancy_check CHECK ((tenancy = ANY (ARRAY['plain'::text, 'signed'::text])))
@@ -393,7 +427,7 @@ alter table jobforge.settings force row level security;
 create policy settings_owner on jobforge.settings as permissive for all to jobforge_owner
     using ((CURRENT_USER = 'jobforge_owner'::name))
     with check ((CURRENT_USER = 'jobforge_owner'::name));
-comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
+comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, and how large an artifact may be.';
 
 -- table jobforge.tenant_keys
 create table jobforge.tenant_keys (

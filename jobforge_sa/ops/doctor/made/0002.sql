@@ -54,6 +54,38 @@ create policy alembic_version_owner on jobforge.alembic_version as permissive fo
     using ((CURRENT_USER = 'jobforge_owner'::name))
     with check ((CURRENT_USER = 'jobforge_owner'::name));
 
+-- table jobforge.artifacts
+create table jobforge.artifacts (
+    job_id uuid not null,
+    name text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
+    media_type text not null,
+    size bigint not null,
+    sha256 text not null statistics 0,
+    body bytea statistics 0,
+    location text statistics 0,
+    created_at timestamp with time zone not null,
+    constraint artifacts_check CHECK (((body IS NULL) <> (location IS NULL))),
+    constraint artifacts_pkey PRIMARY KEY (job_id, name)
+);
+CREATE INDEX artifacts_tenant ON jobforge.artifacts USING btree (tenant_id, job_id, name);
+alter table jobforge.artifacts owner to jobforge_owner;
+alter table jobforge.artifacts enable row level security;
+alter table jobforge.artifacts force row level security;
+create policy artifacts_admin on jobforge.artifacts as permissive for select to jobforge_admin
+    using (true);
+create policy artifacts_owner on jobforge.artifacts as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy artifacts_tenant on jobforge.artifacts as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy artifacts_wall on jobforge.artifacts as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.artifacts to jobforge_admin;
+grant select on table jobforge.artifacts to jobforge_app;
+comment on table jobforge.artifacts is 'What runs have made beside their results, such as reports.';
+
 -- table jobforge.attempts
 create table jobforge.attempts (
     job_id uuid not null,
@@ -383,6 +415,8 @@ comment on table jobforge.scheduled is 'State scheduled: due later.';
 create table jobforge.settings (
     only_row boolean not null default true,
     tenancy text collate "C" not null,
+    artifact_bytes integer not null default 1048576,
+    constraint settings_artifact_bytes_check CHECK (((artifact_bytes >= 0) AND (artifact_bytes <= 104857600))),
     constraint settings_only_row_check CHECK (only_row),
     constraint settings_pkey PRIMARY KEY (only_row),
     constraint settings_tenancy_check CHECK ((tenancy = ANY (ARRAY['plain'::text, 'signed'::text])))
@@ -393,7 +427,7 @@ alter table jobforge.settings force row level security;
 create policy settings_owner on jobforge.settings as permissive for all to jobforge_owner
     using ((CURRENT_USER = 'jobforge_owner'::name))
     with check ((CURRENT_USER = 'jobforge_owner'::name));
-comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, plain or signed.';
+comment on table jobforge.settings is 'What holds for the whole schema: the tenancy, and how large an artifact may be.';
 
 -- table jobforge.tenant_keys
 create table jobforge.tenant_keys (
@@ -849,6 +883,22 @@ $function$
 alter function jobforge.add_tenant_key owner to jobforge_owner;
 comment on function jobforge.add_tenant_key is 'Make a key known that signs tenant tokens. For jobforge_owner.';
 
+-- function jobforge.artifact_limit
+CREATE OR REPLACE FUNCTION jobforge.artifact_limit()
+ RETURNS integer
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce((select s.artifact_bytes from jobforge.settings s), 1048576)
+$function$
+;
+alter function jobforge.artifact_limit owner to jobforge_owner;
+grant execute on function jobforge.artifact_limit to jobforge_admin;
+grant execute on function jobforge.artifact_limit to jobforge_app;
+grant execute on function jobforge.artifact_limit to jobforge_worker;
+comment on function jobforge.artifact_limit is 'How many bytes an artifact in the database may have.';
+
 -- function jobforge.audit
 CREATE OR REPLACE FUNCTION jobforge.audit()
  RETURNS TABLE(job_id uuid, fault text)
@@ -890,6 +940,9 @@ AS $function$
     select r.job_id, 'has a result without having succeeded' from jobforge.results r
      where not exists (select from jobforge.outcomes o
                         where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')
+    union all
+    select f.job_id, 'has an artifact of another tenant or without a job' from jobforge.artifacts f
+      left join jobforge.jobs j on j.id = f.job_id where j.tenant_id is distinct from f.tenant_id
     union all
     select c.job_id, 'has a cancel request without a job' from jobforge.cancel_requests c
      where not exists (select from jobforge.jobs j where j.id = c.job_id)
@@ -1500,6 +1553,21 @@ grant execute on function jobforge.complete_jobs to jobforge_app;
 grant execute on function jobforge.complete_jobs to jobforge_worker;
 comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
 
+-- function jobforge.complete_since
+CREATE OR REPLACE FUNCTION jobforge.complete_since()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jobforge.now() - min(r.keep) from jobforge.retention r where r.kind in ('succeeded', 'dead', 'canceled')
+$function$
+;
+alter function jobforge.complete_since owner to jobforge_owner;
+grant execute on function jobforge.complete_since to jobforge_admin;
+grant execute on function jobforge.complete_since to jobforge_app;
+comment on function jobforge.complete_since is 'Since when all jobs are still there.';
+
 -- function jobforge.count_ready
 CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
  RETURNS integer
@@ -1538,6 +1606,7 @@ begin
         union all select 'outcomes', count(*) from jobforge.outcomes o where o.tenant_id = p_tenant_id
         union all select 'results', count(*) from jobforge.results r where r.tenant_id = p_tenant_id
         union all select 'attempts', count(*) from jobforge.attempts a where a.tenant_id = p_tenant_id
+        union all select 'artifacts', count(*) from jobforge.artifacts f where f.tenant_id = p_tenant_id
         union all select 'cancel_requests', count(*) from jobforge.cancel_requests c where c.tenant_id = p_tenant_id
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
@@ -1871,6 +1940,10 @@ begin
         select a.id,
                case when coalesce(runs.part, 0) = 0 then json_build_object(
                         'job', a, 'attempts', coalesce(runs.attempts, '[]'),
+                        'artifacts', coalesce((select json_agg(json_build_object('name', f.name,
+                            'media_type', f.media_type, 'size', f.size, 'sha256', f.sha256, 'location', f.location,
+                            'created_at', f.created_at) order by f.name)
+                            from jobforge.artifacts f where f.job_id = a.id and f.tenant_id = p_tenant_id), '[]'),
                         'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
                                                  where c.job_id = a.id and c.tenant_id = p_tenant_id))
                     else json_build_object('job_id', a.id, 'attempts', runs.attempts)
@@ -1943,6 +2016,68 @@ $function$
 ;
 alter function jobforge.find_place owner to jobforge_owner;
 comment on function jobforge.find_place is 'The table in which a job stands.';
+
+-- function jobforge.first_job_id
+CREATE OR REPLACE FUNCTION jobforge.first_job_id(p_at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_ms bigint := greatest(floor(extract(epoch from p_at) * 1000), 0)::bigint;
+begin
+    return (lpad(to_hex(v_ms), 12, '0') || '70008000000000000000')::uuid;
+end
+$function$
+;
+alter function jobforge.first_job_id owner to jobforge_owner;
+grant execute on function jobforge.first_job_id to jobforge_admin;
+grant execute on function jobforge.first_job_id to jobforge_app;
+comment on function jobforge.first_job_id is 'The least id that a job of a moment can have.';
+
+-- function jobforge.forget_jobs
+CREATE OR REPLACE FUNCTION jobforge.forget_jobs(p_jobs uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+    delete from jobforge.results r where r.job_id = any (p_jobs);
+    delete from jobforge.attempts a where a.job_id = any (p_jobs);
+    delete from jobforge.artifacts f where f.job_id = any (p_jobs);
+end
+$function$
+;
+alter function jobforge.forget_jobs owner to jobforge_owner;
+comment on function jobforge.forget_jobs is 'Delete what the runs of jobs have left behind.';
+
+-- function jobforge.get_artifact
+CREATE OR REPLACE FUNCTION jobforge.get_artifact(p_job_id uuid, p_name text)
+ RETURNS TABLE(job_id uuid, name text, tenant_id text, media_type text, size bigint, sha256 text, location text, created_at timestamp with time zone, body bytea)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_all    boolean := v_tenant is null and row_security_active('jobforge.artifacts');
+begin
+    return query
+        select a.job_id, a.name, a.tenant_id, a.media_type, a.size, a.sha256, a.location, a.created_at, a.body
+          from jobforge.artifacts a
+         where a.job_id = p_job_id and a.name = p_name and (v_all or a.tenant_id = v_tenant);
+end
+$function$
+;
+alter function jobforge.get_artifact owner to jobforge_owner;
+grant execute on function jobforge.get_artifact to jobforge_admin;
+grant execute on function jobforge.get_artifact to jobforge_app;
+comment on function jobforge.get_artifact is 'One artifact with its bytes.';
 
 -- function jobforge.get_job
 CREATE OR REPLACE FUNCTION jobforge.get_job(p_job_id uuid)
@@ -2284,6 +2419,27 @@ $function$
 alter function jobforge.leave_place owner to jobforge_owner;
 comment on function jobforge.leave_place is 'Take a job out of the place where it waits.';
 
+-- function jobforge.limit_artifacts
+CREATE OR REPLACE FUNCTION jobforge.limit_artifacts(p_max_bytes integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_max_bytes is null or p_max_bytes not between 0 and 104857600 then
+        raise exception 'jobforge: an artifact may have 0 to 104857600 bytes'
+            using errcode = 'JF003', hint = 'Keep larger ones elsewhere, and note their location.';
+    end if;
+    update jobforge.settings set artifact_bytes = p_max_bytes;
+    return p_max_bytes;
+end
+$function$
+;
+alter function jobforge.limit_artifacts owner to jobforge_owner;
+grant execute on function jobforge.limit_artifacts to jobforge_admin;
+comment on function jobforge.limit_artifacts is 'Let artifacts in the database have at most so many bytes.';
+
 -- function jobforge.limit_tenant
 CREATE OR REPLACE FUNCTION jobforge.limit_tenant(p_tenant_id text, p_max_waiting integer)
  RETURNS SETOF jobforge.tenants
@@ -2308,6 +2464,38 @@ $function$
 alter function jobforge.limit_tenant owner to jobforge_owner;
 grant execute on function jobforge.limit_tenant to jobforge_admin;
 comment on function jobforge.limit_tenant is 'Give a tenant a quota of waiting jobs, or none.';
+
+-- function jobforge.list_artifacts
+CREATE OR REPLACE FUNCTION jobforge.list_artifacts(p_job_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid, p_cursor_name text DEFAULT NULL::text)
+ RETURNS TABLE(job_id uuid, name text, tenant_id text, media_type text, size bigint, sha256 text, location text, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_all    boolean := v_tenant is null and row_security_active('jobforge.artifacts');
+begin
+    if p_limit is null or p_limit not between 1 and 1000 then
+        raise exception 'jobforge: p_limit must be between 1 and 1000'
+            using errcode = 'JF003', hint = 'Ask for pages: pass the last one as p_cursor and p_cursor_name.';
+    end if;
+    return query
+        select a.job_id, a.name, a.tenant_id, a.media_type, a.size, a.sha256, a.location, a.created_at
+          from jobforge.artifacts a
+         where (v_all or a.tenant_id = v_tenant) and (p_job_id is null or a.job_id = p_job_id)
+           and (p_cursor is null or a.job_id <= p_cursor)
+           and (p_cursor is null or a.job_id < p_cursor or a.name < p_cursor_name)
+         order by a.job_id desc, a.name desc limit p_limit;
+end
+$function$
+;
+alter function jobforge.list_artifacts owner to jobforge_owner;
+grant execute on function jobforge.list_artifacts to jobforge_admin;
+grant execute on function jobforge.list_artifacts to jobforge_app;
+comment on function jobforge.list_artifacts is 'Artifacts without their bytes, in pages.';
 
 -- function jobforge.list_jobs
 CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
@@ -2749,8 +2937,7 @@ begin
     )
     select array(select g from unnest(v_gone) g
                   where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
-    delete from jobforge.results r where r.job_id = any (v_gone);
-    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    perform jobforge.forget_jobs(v_gone);
     delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
         select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
     delete from jobforge.outcomes o where o.job_id = any (v_gone);
@@ -2925,8 +3112,7 @@ begin
                               and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
            and not exists (select from jobforge.leases l where l.job_id = u.id)
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
-    delete from jobforge.results r where r.job_id = any (v_gone);
-    delete from jobforge.attempts a where a.job_id = any (v_gone);
+    perform jobforge.forget_jobs(v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
@@ -3028,6 +3214,217 @@ alter function jobforge.replay_job owner to jobforge_owner;
 grant execute on function jobforge.replay_job to jobforge_admin;
 grant execute on function jobforge.replay_job to jobforge_app;
 comment on function jobforge.replay_job is 'A new job like one of this tenant: its child, with the cause replay.';
+
+-- function jobforge.report_job_analytics
+CREATE OR REPLACE FUNCTION jobforge.report_job_analytics(p_from timestamp with time zone, p_until timestamp with time zone, p_limit integer DEFAULT 500000)
+ RETURNS TABLE(type text, enqueued bigint, succeeded bigint, dead bigint, canceled bigint, unfinished bigint, attempts bigint, retries bigint, lost bigint, success_rate double precision, run_p50 double precision, run_p95 double precision, run_p99 double precision, wait_p50 double precision, wait_p95 double precision, wait_p99 double precision, errors json, kinds bigint, back_to timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    return query
+        with seen as materialized (
+            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+        ), jobs as (
+            select s.type, count(*) as enqueued, count(*) filter (where s.state = 'succeeded') as succeeded,
+                   count(*) filter (where s.state = 'dead') as dead,
+                   count(*) filter (where s.state = 'canceled') as canceled,
+                   count(*) filter (where s.state is null) as unfinished, count(distinct s.type) as kinds,
+                   min(s.created_at) as first
+              from seen s group by grouping sets ((s.type), ())
+        ), told as materialized (
+            select s.type, a.attempt, a.outcome, a.outcome in ('succeeded', 'failed', 'timed_out') as charged,
+                   left(a.error ->> 'type', 100) as error,
+                   case when a.outcome in ('succeeded', 'failed', 'timed_out')
+                        then coalesce(a.run_ms / 1000.0, extract(epoch from a.finished_at - a.claimed_at)) end as ran,
+                   -- of the first run: when a later one was due is not kept
+                   case when a.run = 1 then greatest(extract(epoch from a.claimed_at - s.run_at), 0) end as waited
+              from seen s join jobforge.attempts a on a.job_id = s.job_id and a.tenant_id = v_tenant
+        ), runs as (
+            select t.type, count(*) filter (where t.charged) as attempts,
+                   count(*) filter (where t.charged and t.attempt > 1) as retries,
+                   count(*) filter (where t.outcome = 'lost') as lost,
+                   percentile_cont(array[0.5, 0.95, 0.99]) within group (order by t.ran) as ran,
+                   percentile_cont(array[0.5, 0.95, 0.99]) within group (order by t.waited) as waited
+              from told t group by grouping sets ((t.type), ())
+        ), failed as (
+            select f.type, f.error, f.count, row_number() over (partition by f.type order by f.count desc, f.error) as place
+              from (select t.type, t.error, count(*) as count from told t where t.error is not null
+                     group by grouping sets ((t.type, t.error), (t.error))) f
+        )
+        select j.type, j.enqueued, j.succeeded, j.dead, j.canceled, j.unfinished, coalesce(r.attempts, 0),
+               coalesce(r.retries, 0), coalesce(r.lost, 0),
+               j.succeeded::double precision / nullif(j.succeeded + j.dead, 0),
+               r.ran[1], r.ran[2], r.ran[3], r.waited[1], r.waited[2], r.waited[3],
+               (select coalesce(json_agg(json_build_object('type', f.error, 'count', f.count) order by f.place), '[]')
+                  from failed f where f.type is not distinct from j.type and f.place <= 5),
+               j.kinds, case when j.type is null and j.enqueued >= p_limit then j.first end
+          from jobs j left join runs r on r.type is not distinct from j.type
+         order by j.type is not null, j.enqueued desc, j.type limit 101;
+end
+$function$
+;
+alter function jobforge.report_job_analytics owner to jobforge_owner;
+grant execute on function jobforge.report_job_analytics to jobforge_admin;
+grant execute on function jobforge.report_job_analytics to jobforge_app;
+comment on function jobforge.report_job_analytics is 'How a tenant''s jobs of a period went, by type.';
+
+-- function jobforge.report_jobs
+CREATE OR REPLACE FUNCTION jobforge.report_jobs(p_from timestamp with time zone, p_until timestamp with time zone, p_limit integer)
+ RETURNS TABLE(job_id uuid, queue text, type text, run_at timestamp with time zone, created_at timestamp with time zone, state text, payload_bytes integer)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if v_tenant is null then
+        raise exception 'jobforge: a report is of one tenant, and this transaction has none'
+            using errcode = 'JF001',
+                  hint = 'Set one in this transaction; an administrator: select jobforge.act_for(''<tenant>'').';
+    end if;
+    if p_from is null or p_until is null or not isfinite(p_from) or not isfinite(p_until) or p_from >= p_until
+       or p_until - p_from > interval '366 days' then
+        raise exception 'jobforge: a report is of a period of at most 366 days, from before until'
+            using errcode = 'JF003', hint = 'Pass two times; ask for longer periods piece by piece.';
+    end if;
+    if p_limit is null or p_limit not between 1 and 10000000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000000'
+            using errcode = 'JF003', hint = 'Leave it out to look at the newest 500,000 jobs of the period.';
+    end if;
+    return query
+        select j.id, j.queue, j.type, j.run_at, j.created_at, o.state, pg_column_size(j.payload)
+          from jobforge.jobs j
+          left join jobforge.outcomes o on o.job_id = j.id and o.tenant_id = v_tenant
+         where j.tenant_id = v_tenant
+           and j.id >= jobforge.first_job_id(p_from) and j.id < jobforge.first_job_id(p_until + interval '1 second')
+           and j.created_at >= p_from and j.created_at < p_until
+         order by j.id desc limit p_limit;
+end
+$function$
+;
+alter function jobforge.report_jobs owner to jobforge_owner;
+grant execute on function jobforge.report_jobs to jobforge_admin;
+grant execute on function jobforge.report_jobs to jobforge_app;
+comment on function jobforge.report_jobs is 'The jobs of a tenant that were enqueued in a period, with their final states.';
+
+-- function jobforge.report_tenant_usage
+CREATE OR REPLACE FUNCTION jobforge.report_tenant_usage(p_from timestamp with time zone, p_until timestamp with time zone, p_limit integer DEFAULT 500000)
+ RETURNS TABLE(queue text, type text, enqueued bigint, attempts bigint, run_seconds double precision, payload_bytes bigint, result_bytes bigint, artifact_bytes bigint, kinds bigint, back_to timestamp with time zone, max_waiting integer, paused_at timestamp with time zone, max_artifact_bytes integer)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+    v_said   record;
+begin
+    select t.max_waiting, t.paused_at into v_said from jobforge.tenants t where t.tenant_id = v_tenant;
+    return query
+        with seen as materialized (
+            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+        ), used as (
+            select s.queue, s.type, s.created_at, s.payload_bytes, r.attempts, r.run_seconds,
+                   coalesce((select pg_column_size(v.value) from jobforge.results v
+                              where v.job_id = s.job_id and v.tenant_id = v_tenant), 0) as result_bytes,
+                   coalesce((select sum(pg_column_size(f.body)) from jobforge.artifacts f
+                              where f.job_id = s.job_id and f.tenant_id = v_tenant), 0) as artifact_bytes
+              from seen s cross join lateral (
+                   select count(*) filter (where a.outcome in ('succeeded', 'failed', 'timed_out')) as attempts,
+                          coalesce(sum(case when a.run_ms is not null then a.run_ms / 1000.0
+                              when a.outcome in ('succeeded', 'failed', 'timed_out')
+                              then extract(epoch from a.finished_at - a.claimed_at) end), 0) as run_seconds
+                     from jobforge.attempts a where a.job_id = s.job_id and a.tenant_id = v_tenant) r
+        )
+        select u.queue, u.type, count(*), coalesce(sum(u.attempts), 0)::bigint,
+               coalesce(sum(u.run_seconds), 0)::double precision, coalesce(sum(u.payload_bytes), 0)::bigint,
+               coalesce(sum(u.result_bytes), 0)::bigint, coalesce(sum(u.artifact_bytes), 0)::bigint,
+               count(distinct (u.queue, u.type)),
+               case when u.queue is null and count(*) >= p_limit then min(u.created_at) end,
+               case when u.queue is null then v_said.max_waiting end, case when u.queue is null then v_said.paused_at end,
+               case when u.queue is null then jobforge.artifact_limit() end
+          from used u group by grouping sets ((u.queue, u.type), ())
+         order by u.queue is not null, count(*) desc, u.queue, u.type limit 201;
+end
+$function$
+;
+alter function jobforge.report_tenant_usage owner to jobforge_owner;
+grant execute on function jobforge.report_tenant_usage to jobforge_admin;
+grant execute on function jobforge.report_tenant_usage to jobforge_app;
+comment on function jobforge.report_tenant_usage is 'What a tenant''s jobs of a period take up, by queue and type.';
+
+-- function jobforge.report_usage_summary
+CREATE OR REPLACE FUNCTION jobforge.report_usage_summary(p_from timestamp with time zone, p_until timestamp with time zone, p_limit integer DEFAULT 500000)
+ RETURNS TABLE(day date, enqueued bigint, succeeded bigint, dead bigint, canceled bigint, unfinished bigint, attempts bigint, run_seconds double precision, back_to timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_hashagg TO 'on'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    return query
+        with seen as materialized (
+            select s.job_id, (s.created_at at time zone 'UTC')::date as day, s.state, s.created_at
+              from jobforge.report_jobs(p_from, p_until, p_limit) s
+        ), ran as (
+            select s.day, s.state, s.created_at, r.attempts, r.run_seconds
+              from seen s cross join lateral (
+                   select count(*) filter (where a.outcome in ('succeeded', 'failed', 'timed_out')) as attempts,
+                          coalesce(sum(case when a.run_ms is not null then a.run_ms / 1000.0
+                              when a.outcome in ('succeeded', 'failed', 'timed_out')
+                              then extract(epoch from a.finished_at - a.claimed_at) end), 0) as run_seconds
+                     from jobforge.attempts a where a.job_id = s.job_id and a.tenant_id = v_tenant) r
+            union all  -- a row for each day, and for all of them
+            select d::date, 'none', null, 0, 0
+              from generate_series((p_from at time zone 'UTC')::date::timestamp,
+                                   ((p_until - interval '1 microsecond') at time zone 'UTC')::date::timestamp, '1 day') d
+        )
+        select r.day, count(*) filter (where r.created_at is not null),
+               count(*) filter (where r.state = 'succeeded'), count(*) filter (where r.state = 'dead'),
+               count(*) filter (where r.state = 'canceled'), count(*) filter (where r.state is null),
+               sum(r.attempts)::bigint, sum(r.run_seconds)::double precision,
+               case when grouping(r.day) = 1 and (select count(*) from seen) >= p_limit then min(r.created_at) end
+          from ran r group by grouping sets ((r.day), ()) order by r.day nulls first;
+end
+$function$
+;
+alter function jobforge.report_usage_summary owner to jobforge_owner;
+grant execute on function jobforge.report_usage_summary to jobforge_admin;
+grant execute on function jobforge.report_usage_summary to jobforge_app;
+comment on function jobforge.report_usage_summary is 'What a tenant has used in a period, by day.';
 
 -- function jobforge.require_read_committed
 CREATE OR REPLACE FUNCTION jobforge.require_read_committed()
@@ -3490,6 +3887,68 @@ $function$
 ;
 alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
+
+-- function jobforge.store_artifact
+CREATE OR REPLACE FUNCTION jobforge.store_artifact(p_job_id uuid, p_lease_token uuid, p_name text, p_media_type text, p_body bytea DEFAULT NULL::bytea, p_location text DEFAULT NULL::text, p_size bigint DEFAULT NULL::bigint, p_sha256 text DEFAULT NULL::text)
+ RETURNS TABLE(name text, size bigint, sha256 text, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text;
+    v_now    timestamptz := jobforge.now();
+    v_limit  integer := jobforge.artifact_limit();
+    c_most   constant integer := 20;
+begin
+    if p_name is null or p_name !~ '^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$' then
+        raise exception 'jobforge: % is no name of an artifact', coalesce(quote_literal(left(p_name, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Use 1 to 100 of A-Z a-z 0-9 _ . - and do not begin with . or -';
+    end if;
+    if p_media_type is null or length(p_media_type) > 100
+       or p_media_type !~ '^[a-z0-9.+-]+/[a-z0-9.+-]+(; ?[a-z]+=[a-zA-Z0-9-]+)?$' then
+        raise exception 'jobforge: the media type of % is none', p_name
+            using errcode = 'JF003', hint = 'Write it as text/csv, or text/html; charset=utf-8.';
+    end if;
+    if (p_body is null) = (p_location is null) or p_location !~ '^[^[:cntrl:]]{1,2000}$' then
+        raise exception 'jobforge: artifact % needs a body or a location, and not both', p_name
+            using errcode = 'JF003', hint = 'Pass p_body; or p_location (1 to 2000 characters) with p_size and p_sha256.';
+    end if;
+    if p_location is not null and (p_size is null or p_size < 0 or p_sha256 is null or p_sha256 !~ '^[0-9a-f]{64}$') then
+        raise exception 'jobforge: artifact % has a location, and needs its size and its SHA-256', p_name
+            using errcode = 'JF003', hint = 'Pass p_size in bytes, and p_sha256 in lower-case hex.';
+    end if;
+    if octet_length(p_body) > v_limit then
+        raise exception 'jobforge: artifact % has % bytes, % are allowed', p_name, octet_length(p_body), v_limit
+            using errcode = 'JF009',
+                  hint = 'Make it smaller, or keep it elsewhere and pass its location; '
+                         'or an administrator raises it: limit_artifacts.';
+    end if;
+    select l.tenant_id into v_tenant from jobforge.leases l
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       for update;
+    if v_tenant is null then
+        return;
+    end if;
+    delete from jobforge.artifacts a where a.job_id = p_job_id and a.name = p_name;
+    if (select count(*) from jobforge.artifacts a where a.job_id = p_job_id) >= c_most then
+        raise exception 'jobforge: a job has % artifacts at most', c_most
+            using errcode = 'JF003', hint = 'Put several files into one, or make a job for each.';
+    end if;
+    return query
+        insert into jobforge.artifacts as a (job_id, name, tenant_id, media_type, size, sha256, body, location, created_at)
+        values (p_job_id, p_name, v_tenant, p_media_type, coalesce(octet_length(p_body), p_size),
+                coalesce(encode(sha256(p_body), 'hex'), p_sha256), p_body, p_location, v_now)
+        returning a.name, a.size, a.sha256, a.created_at;
+end
+$function$
+;
+alter function jobforge.store_artifact owner to jobforge_owner;
+grant execute on function jobforge.store_artifact to jobforge_app;
+grant execute on function jobforge.store_artifact to jobforge_worker;
+comment on function jobforge.store_artifact is 'Keep a file that a run has made, by its lease token.';
 
 -- function jobforge.take_back
 CREATE OR REPLACE FUNCTION jobforge.take_back(p_limit integer)

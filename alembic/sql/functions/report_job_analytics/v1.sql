@@ -1,0 +1,70 @@
+-- How a tenant's jobs went: of those that were enqueued in [p_from, p_until), by type, how they ended so far, how long
+-- their handlers ran and how long they waited, and of which type their commonest errors were. The first row, without a
+-- type, is all of them; then the 100 types with most jobs, of `kinds`. An error's message is left out: data stands
+-- in it. See report_jobs for the rights, and for what it costs.
+create or replace function jobforge.report_job_analytics(
+    p_from timestamptz, p_until timestamptz, p_limit integer default 500000
+) returns table (
+    type text, enqueued bigint, succeeded bigint, dead bigint, canceled bigint, unfinished bigint, attempts bigint,
+    retries bigint, lost bigint, success_rate double precision,
+    run_p50 double precision, run_p95 double precision, run_p99 double precision,
+    wait_p50 double precision, wait_p95 double precision, wait_p99 double precision,
+    errors json, kinds bigint, back_to timestamptz
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    return query
+        with seen as materialized (
+            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+        ), jobs as (
+            select s.type, count(*) as enqueued, count(*) filter (where s.state = 'succeeded') as succeeded,
+                   count(*) filter (where s.state = 'dead') as dead,
+                   count(*) filter (where s.state = 'canceled') as canceled,
+                   count(*) filter (where s.state is null) as unfinished, count(distinct s.type) as kinds,
+                   min(s.created_at) as first
+              from seen s group by grouping sets ((s.type), ())
+        ), told as materialized (
+            select s.type, a.attempt, a.outcome, a.outcome in ('succeeded', 'failed', 'timed_out') as charged,
+                   left(a.error ->> 'type', 100) as error,
+                   case when a.outcome in ('succeeded', 'failed', 'timed_out')
+                        then coalesce(a.run_ms / 1000.0, extract(epoch from a.finished_at - a.claimed_at)) end as ran,
+                   -- of the first run: when a later one was due is not kept
+                   case when a.run = 1 then greatest(extract(epoch from a.claimed_at - s.run_at), 0) end as waited
+              from seen s join jobforge.attempts a on a.job_id = s.job_id and a.tenant_id = v_tenant
+        ), runs as (
+            select t.type, count(*) filter (where t.charged) as attempts,
+                   count(*) filter (where t.charged and t.attempt > 1) as retries,
+                   count(*) filter (where t.outcome = 'lost') as lost,
+                   percentile_cont(array[0.5, 0.95, 0.99]) within group (order by t.ran) as ran,
+                   percentile_cont(array[0.5, 0.95, 0.99]) within group (order by t.waited) as waited
+              from told t group by grouping sets ((t.type), ())
+        ), failed as (
+            select f.type, f.error, f.count, row_number() over (partition by f.type order by f.count desc, f.error) as place
+              from (select t.type, t.error, count(*) as count from told t where t.error is not null
+                     group by grouping sets ((t.type, t.error), (t.error))) f
+        )
+        select j.type, j.enqueued, j.succeeded, j.dead, j.canceled, j.unfinished, coalesce(r.attempts, 0),
+               coalesce(r.retries, 0), coalesce(r.lost, 0),
+               j.succeeded::double precision / nullif(j.succeeded + j.dead, 0),
+               r.ran[1], r.ran[2], r.ran[3], r.waited[1], r.waited[2], r.waited[3],
+               (select coalesce(json_agg(json_build_object('type', f.error, 'count', f.count) order by f.place), '[]')
+                  from failed f where f.type is not distinct from j.type and f.place <= 5),
+               j.kinds, case when j.type is null and j.enqueued >= p_limit then j.first end
+          from jobs j left join runs r on r.type is not distinct from j.type
+         order by j.type is not null, j.enqueued desc, j.type limit 101;
+end
+$$;
+
+grant execute on function jobforge.report_job_analytics to jobforge_app, jobforge_admin;
+comment on function jobforge.report_job_analytics is 'How a tenant''s jobs of a period went, by type.';
