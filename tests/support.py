@@ -122,7 +122,7 @@ class Sql:
             "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes, jobforge.tenants, "
             "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.results, jobforge.artifacts"
         )
-        self.session("postgres").execute("update jobforge.settings set tenancy = 'plain'")
+        self.session("postgres").execute("update jobforge.settings set tenancy = 'plain', artifact_bytes = default")
         self.session("postgres").execute("update jobforge.pruning set behind = default, began_at = '-infinity'")
         assert found == []
 

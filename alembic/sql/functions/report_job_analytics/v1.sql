@@ -27,42 +27,48 @@ begin
     return query
         with seen as materialized (
             select * from jobforge.report_jobs(p_from, p_until, p_limit)
-        ), jobs as (
+        ), jobs as materialized (  -- a type may be any text: only so many are told apart, whoever makes a million
             select s.type, count(*) as enqueued, count(*) filter (where s.state = 'succeeded') as succeeded,
                    count(*) filter (where s.state = 'dead') as dead,
                    count(*) filter (where s.state = 'canceled') as canceled,
                    count(*) filter (where s.state is null) as unfinished, count(distinct s.type) as kinds,
                    min(s.created_at) as first
               from seen s group by grouping sets ((s.type), ())
+             order by s.type is not null, count(*) desc, s.type limit 101
         ), told as materialized (
-            select s.type, a.attempt, a.outcome, a.outcome in ('succeeded', 'failed', 'timed_out') as charged,
+            select case when s.type = any (array(select j.type from jobs j)) then s.type end as type,
+                   a.outcome in ('succeeded', 'failed', 'timed_out') as charged, a.attempt, a.outcome,
                    left(a.error ->> 'type', 100) as error,
                    case when a.outcome in ('succeeded', 'failed', 'timed_out')
                         then coalesce(a.run_ms / 1000.0, extract(epoch from a.finished_at - a.claimed_at)) end as ran,
                    -- of the first run: when a later one was due is not kept
                    case when a.run = 1 then greatest(extract(epoch from a.claimed_at - s.run_at), 0) end as waited
-              from seen s join jobforge.attempts a on a.job_id = s.job_id and a.tenant_id = v_tenant
-        ), runs as (
-            select t.type, count(*) filter (where t.charged) as attempts,
+              from seen s cross join lateral (  -- offset: jobs are the outer side, and not the attempts of all tenants
+                   select * from jobforge.all_attempts t
+                    where t.job_id = s.job_id and t.tenant_id = v_tenant offset 0) a
+        ), runs as materialized (
+            select t.type, grouping(t.type) as whole, count(*) filter (where t.charged) as attempts,
                    count(*) filter (where t.charged and t.attempt > 1) as retries,
                    count(*) filter (where t.outcome = 'lost') as lost,
                    percentile_cont(array[0.5, 0.95, 0.99]) within group (order by t.ran) as ran,
                    percentile_cont(array[0.5, 0.95, 0.99]) within group (order by t.waited) as waited
               from told t group by grouping sets ((t.type), ())
-        ), failed as (
-            select f.type, f.error, f.count, row_number() over (partition by f.type order by f.count desc, f.error) as place
-              from (select t.type, t.error, count(*) as count from told t where t.error is not null
-                     group by grouping sets ((t.type, t.error), (t.error))) f
+        ), worst as materialized (
+            select * from (
+                select t.type, grouping(t.type) as whole, t.error, count(*) as count, row_number() over (
+                       partition by grouping(t.type), t.type order by count(*) desc, t.error collate "C") as place
+                  from told t where t.error is not null group by grouping sets ((t.type, t.error), (t.error))) f
+             where f.place <= 5
         )
         select j.type, j.enqueued, j.succeeded, j.dead, j.canceled, j.unfinished, coalesce(r.attempts, 0),
                coalesce(r.retries, 0), coalesce(r.lost, 0),
                j.succeeded::double precision / nullif(j.succeeded + j.dead, 0),
                r.ran[1], r.ran[2], r.ran[3], r.waited[1], r.waited[2], r.waited[3],
-               (select coalesce(json_agg(json_build_object('type', f.error, 'count', f.count) order by f.place), '[]')
-                  from failed f where f.type is not distinct from j.type and f.place <= 5),
+               (select coalesce(json_agg(json_build_object('type', w.error, 'count', w.count) order by w.place), '[]')
+                  from worst w where w.whole = (j.type is null)::integer and w.type is not distinct from j.type),
                j.kinds, case when j.type is null and j.enqueued >= p_limit then j.first end
-          from jobs j left join runs r on r.type is not distinct from j.type
-         order by j.type is not null, j.enqueued desc, j.type limit 101;
+          from jobs j left join runs r on r.whole = (j.type is null)::integer and r.type is not distinct from j.type
+         order by j.type is not null, j.enqueued desc, j.type;
 end
 $$;
 
