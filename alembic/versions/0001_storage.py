@@ -32,6 +32,8 @@ TABLES = (
     "results",
     "retention",
     "pruning",
+    "connectors",
+    "connector_secrets",
 )
 
 

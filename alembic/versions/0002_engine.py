@@ -99,6 +99,14 @@ FUNCTIONS = (
     "why_ended",
     "why_job",
     "audit",
+    "check_connector",
+    "set_connector",
+    "drop_connector",
+    "list_connectors",
+    "set_secret",
+    "drop_secret",
+    "list_secrets",
+    "connector_of_run",
 )
 
 

@@ -111,6 +111,54 @@ grant select on table jobforge.cancel_requests to jobforge_admin;
 grant select on table jobforge.cancel_requests to jobforge_app;
 comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
+-- table jobforge.connector_secrets
+create table jobforge.connector_secrets (
+    tenant_id text collate "C" not null statistics 0,
+    name text collate "C" not null statistics 0,
+    kind text collate "C" not null,
+    value text not null statistics 0,
+    hosts text[] not null statistics 0,
+    previous_kind text collate "C",
+    previous_value text statistics 0,
+    previous_until timestamp with time zone,
+    updated_at timestamp with time zone not null,
+    constraint connector_secrets_kind_check CHECK ((kind = ANY (ARRAY['sealed'::text, 'reference'::text]))),
+    constraint connector_secrets_pkey PRIMARY KEY (tenant_id, name),
+    constraint connector_secrets_previous_kind_check CHECK ((previous_kind = ANY (ARRAY['sealed'::text, 'reference'::text])))
+);
+alter table jobforge.connector_secrets owner to jobforge_owner;
+alter table jobforge.connector_secrets enable row level security;
+alter table jobforge.connector_secrets force row level security;
+create policy connector_secrets_owner on jobforge.connector_secrets as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connector_secrets_wall on jobforge.connector_secrets as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+comment on table jobforge.connector_secrets is 'Secrets of tenants, sealed or by reference. Readable by nobody.';
+
+-- table jobforge.connectors
+create table jobforge.connectors (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    config json not null,
+    updated_at timestamp with time zone not null,
+    constraint connectors_pkey PRIMARY KEY (tenant_id, type)
+);
+alter table jobforge.connectors owner to jobforge_owner;
+alter table jobforge.connectors enable row level security;
+alter table jobforge.connectors force row level security;
+create policy connectors_admin on jobforge.connectors as permissive for select to jobforge_admin
+    using (true);
+create policy connectors_owner on jobforge.connectors as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connectors_wall on jobforge.connectors as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.connectors to jobforge_admin;
+comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,

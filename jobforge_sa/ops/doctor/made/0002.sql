@@ -111,6 +111,54 @@ grant select on table jobforge.cancel_requests to jobforge_admin;
 grant select on table jobforge.cancel_requests to jobforge_app;
 comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
+-- table jobforge.connector_secrets
+create table jobforge.connector_secrets (
+    tenant_id text collate "C" not null statistics 0,
+    name text collate "C" not null statistics 0,
+    kind text collate "C" not null,
+    value text not null statistics 0,
+    hosts text[] not null statistics 0,
+    previous_kind text collate "C",
+    previous_value text statistics 0,
+    previous_until timestamp with time zone,
+    updated_at timestamp with time zone not null,
+    constraint connector_secrets_kind_check CHECK ((kind = ANY (ARRAY['sealed'::text, 'reference'::text]))),
+    constraint connector_secrets_pkey PRIMARY KEY (tenant_id, name),
+    constraint connector_secrets_previous_kind_check CHECK ((previous_kind = ANY (ARRAY['sealed'::text, 'reference'::text])))
+);
+alter table jobforge.connector_secrets owner to jobforge_owner;
+alter table jobforge.connector_secrets enable row level security;
+alter table jobforge.connector_secrets force row level security;
+create policy connector_secrets_owner on jobforge.connector_secrets as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connector_secrets_wall on jobforge.connector_secrets as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+comment on table jobforge.connector_secrets is 'Secrets of tenants, sealed or by reference. Readable by nobody.';
+
+-- table jobforge.connectors
+create table jobforge.connectors (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    config json not null,
+    updated_at timestamp with time zone not null,
+    constraint connectors_pkey PRIMARY KEY (tenant_id, type)
+);
+alter table jobforge.connectors owner to jobforge_owner;
+alter table jobforge.connectors enable row level security;
+alter table jobforge.connectors force row level security;
+create policy connectors_admin on jobforge.connectors as permissive for select to jobforge_admin
+    using (true);
+create policy connectors_owner on jobforge.connectors as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connectors_wall on jobforge.connectors as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.connectors to jobforge_admin;
+comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,
@@ -1086,6 +1134,53 @@ $function$
 alter function jobforge.check_claim owner to jobforge_owner;
 comment on function jobforge.check_claim is 'Raises JF003 or JF005 for a claim that could not work.';
 
+-- function jobforge.check_connector
+CREATE OR REPLACE FUNCTION jobforge.check_connector(p_type text, p_config json)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_kinds constant jsonb := '{"enabled": "boolean", "schemes": "array", "ports": "array", "methods": "array",
+        "allow_hosts": "array", "deny_hosts": "array", "deny_networks": "array", "timeout": "number",
+        "max_bytes": "number", "disable_after": "number", "disable_after_seconds": "number"}';
+    v_key   text;
+    v_value jsonb;
+begin
+    if p_type <> '' and (length(p_type) > 100 or p_type !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$') then
+        raise exception 'jobforge: no connector has the type %', quote_literal(left(p_type, 50))
+            using errcode = 'JF003', hint = 'Leave the type out for every connector; or connector.http.request, for one.';
+    end if;
+    if json_typeof(p_config) is distinct from 'object' or octet_length(p_config::text) > 65536 then
+        raise exception 'jobforge: a configuration is a JSON object of at most 65536 bytes'
+            using errcode = 'JF003', hint = 'Such as {"allow_hosts": ["api.example.com"], "timeout": 10}.';
+    end if;
+    for v_key, v_value in select e.key, e.value from jsonb_each(p_config::jsonb) e loop
+        if v_kinds ->> v_key is null then
+            raise exception 'jobforge: a connector has no setting %', quote_literal(left(v_key, 50))
+                using errcode = 'JF003', hint = case v_key when 'allow_networks' then
+                    'Networks that are not public are named by the operator''s program only: Egress(allow_networks=...).'
+                    else 'Settings: ' || (select string_agg(k, ', ' order by k) from jsonb_object_keys(v_kinds) k) || '.' end;
+        end if;
+        if jsonb_typeof(v_value) <> v_kinds ->> v_key
+           or jsonb_typeof(v_value) = 'array' and exists (
+              select from jsonb_array_elements(v_value) i
+               where jsonb_typeof(i) <> case v_key when 'ports' then 'number' else 'string' end)
+           or jsonb_typeof(v_value) = 'number' and not (v_value #>> '{}')::numeric between 0.001 and 1e9 then
+            raise exception 'jobforge: the setting % is not what it should be', v_key
+                using errcode = 'JF003',
+                      hint = 'It is ' || case when v_key = 'ports' then 'an array of numbers'
+                          else case v_kinds ->> v_key when 'array' then 'an array of texts' when 'boolean' then 'true or false'
+                               else 'a number above 0' end end || '.';
+        end if;
+    end loop;
+end
+$function$
+;
+alter function jobforge.check_connector owner to jobforge_owner;
+comment on function jobforge.check_connector is 'Raises JF003 for a configuration that could not work.';
+
 -- function jobforge.check_interval
 CREATE OR REPLACE FUNCTION jobforge.check_interval(p_value interval, p_low interval, p_high interval)
  RETURNS boolean
@@ -1500,6 +1595,49 @@ grant execute on function jobforge.complete_jobs to jobforge_app;
 grant execute on function jobforge.complete_jobs to jobforge_worker;
 comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
 
+-- function jobforge.connector_of_run
+CREATE OR REPLACE FUNCTION jobforge.connector_of_run(p_job_id uuid, p_lease_token uuid, p_type text, p_secrets text[] DEFAULT '{}'::text[])
+ RETURNS TABLE(config json, secrets json, at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_tenant text;
+begin
+    if cardinality(p_secrets) > 20 then
+        raise exception 'jobforge: a run may have 20 secrets at most'
+            using errcode = 'JF003', hint = 'Name those that this run sends.';
+    end if;
+    select l.tenant_id into v_tenant
+      from jobforge.leases l join jobforge.workers w on w.worker_id = l.worker_id
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       and l.deadline > v_now and w.alive_until > v_now;
+    if not found then
+        return;
+    end if;
+    return query
+        select (coalesce((select c.config::jsonb from jobforge.connectors c
+                           where c.tenant_id = v_tenant and c.type = ''), '{}')
+                || coalesce((select c.config::jsonb from jobforge.connectors c
+                              where c.tenant_id = v_tenant and c.type = nullif(p_type, '')), '{}'))::json,
+               coalesce((select json_object_agg(s.name, json_build_object(
+                             'kind', s.kind, 'value', s.value, 'hosts', s.hosts,
+                             'previous', case when s.previous_until > v_now then
+                                 json_build_object('kind', s.previous_kind, 'value', s.previous_value) end))
+                           from jobforge.connector_secrets s
+                          where s.tenant_id = v_tenant and s.name = any (p_secrets)), '{}'),
+               v_now;
+end
+$function$
+;
+alter function jobforge.connector_of_run owner to jobforge_owner;
+grant execute on function jobforge.connector_of_run to jobforge_app;
+grant execute on function jobforge.connector_of_run to jobforge_worker;
+comment on function jobforge.connector_of_run is 'The configuration and secrets of a live run''s tenant, by its token.';
+
 -- function jobforge.count_ready
 CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
  RETURNS integer
@@ -1593,6 +1731,20 @@ grant execute on function jobforge.current_tenant to jobforge_app;
 grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
+-- function jobforge.drop_connector
+CREATE OR REPLACE FUNCTION jobforge.drop_connector(p_tenant_id text, p_type text DEFAULT ''::text)
+ RETURNS SETOF jobforge.connectors
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from jobforge.connectors c where c.tenant_id = p_tenant_id and c.type = coalesce(p_type, '') returning *
+$function$
+;
+alter function jobforge.drop_connector owner to jobforge_owner;
+grant execute on function jobforge.drop_connector to jobforge_admin;
+comment on function jobforge.drop_connector is 'Forget what was said of a tenant''s connector.';
+
 -- function jobforge.drop_retention
 CREATE OR REPLACE FUNCTION jobforge.drop_retention(p_kind text, p_type text)
  RETURNS SETOF jobforge.retention
@@ -1606,6 +1758,21 @@ $function$
 alter function jobforge.drop_retention owner to jobforge_owner;
 grant execute on function jobforge.drop_retention to jobforge_admin;
 comment on function jobforge.drop_retention is 'Keep a type as long as all others again.';
+
+-- function jobforge.drop_secret
+CREATE OR REPLACE FUNCTION jobforge.drop_secret(p_tenant_id text, p_name text)
+ RETURNS TABLE(tenant_id text, name text, kind text, hosts text[], previous_until timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from jobforge.connector_secrets s where s.tenant_id = p_tenant_id and s.name = p_name
+    returning s.tenant_id, s.name, s.kind, s.hosts, s.previous_until, s.updated_at
+$function$
+;
+alter function jobforge.drop_secret owner to jobforge_owner;
+grant execute on function jobforge.drop_secret to jobforge_admin;
+comment on function jobforge.drop_secret is 'Forget a secret of a tenant''s.';
 
 -- function jobforge.end_walk
 CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
@@ -2309,6 +2476,20 @@ alter function jobforge.limit_tenant owner to jobforge_owner;
 grant execute on function jobforge.limit_tenant to jobforge_admin;
 comment on function jobforge.limit_tenant is 'Give a tenant a quota of waiting jobs, or none.';
 
+-- function jobforge.list_connectors
+CREATE OR REPLACE FUNCTION jobforge.list_connectors(p_tenant_id text DEFAULT NULL::text)
+ RETURNS SETOF jobforge.connectors
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select * from jobforge.connectors c where p_tenant_id is null or c.tenant_id = p_tenant_id order by c.tenant_id, c.type
+$function$
+;
+alter function jobforge.list_connectors owner to jobforge_owner;
+grant execute on function jobforge.list_connectors to jobforge_admin;
+comment on function jobforge.list_connectors is 'What was said of the connectors of a tenant, or of all.';
+
 -- function jobforge.list_jobs
 CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
  RETURNS SETOF jobforge.all_jobs
@@ -2437,6 +2618,23 @@ $function$
 alter function jobforge.list_retention owner to jobforge_owner;
 grant execute on function jobforge.list_retention to jobforge_admin;
 comment on function jobforge.list_retention is 'How long ended jobs, results and idempotency keys are kept.';
+
+-- function jobforge.list_secrets
+CREATE OR REPLACE FUNCTION jobforge.list_secrets(p_tenant_id text DEFAULT NULL::text)
+ RETURNS TABLE(tenant_id text, name text, kind text, hosts text[], previous_until timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select s.tenant_id, s.name, s.kind, s.hosts, case when s.previous_until > jobforge.now() then s.previous_until end,
+           s.updated_at
+      from jobforge.connector_secrets s
+     where p_tenant_id is null or s.tenant_id = p_tenant_id order by s.tenant_id, s.name
+$function$
+;
+alter function jobforge.list_secrets owner to jobforge_owner;
+grant execute on function jobforge.list_secrets to jobforge_admin;
+comment on function jobforge.list_secrets is 'The secrets of a tenant, or of all, without their values.';
 
 -- function jobforge.list_tenants
 CREATE OR REPLACE FUNCTION jobforge.list_tenants()
@@ -3337,6 +3535,28 @@ grant execute on function jobforge.schema_version to jobforge_app;
 grant execute on function jobforge.schema_version to jobforge_worker;
 comment on function jobforge.schema_version is 'This schema''s revision, and the oldest code it serves.';
 
+-- function jobforge.set_connector
+CREATE OR REPLACE FUNCTION jobforge.set_connector(p_tenant_id text, p_config json, p_type text DEFAULT ''::text)
+ RETURNS SETOF jobforge.connectors
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    perform jobforge.check_connector(coalesce(p_type, ''), p_config);
+    return query
+        insert into jobforge.connectors (tenant_id, type, config, updated_at)
+        values (p_tenant_id, coalesce(p_type, ''), p_config, jobforge.now())
+        on conflict (tenant_id, type) do update set config = excluded.config, updated_at = excluded.updated_at
+        returning *;
+end
+$function$
+;
+alter function jobforge.set_connector owner to jobforge_owner;
+grant execute on function jobforge.set_connector to jobforge_admin;
+comment on function jobforge.set_connector is 'Say what the built-in handlers may do for a tenant.';
+
 -- function jobforge.set_retention
 CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text)
  RETURNS SETOF jobforge.retention
@@ -3367,6 +3587,56 @@ $function$
 alter function jobforge.set_retention owner to jobforge_owner;
 grant execute on function jobforge.set_retention to jobforge_admin;
 comment on function jobforge.set_retention is 'Say how long a kind is kept, of every type or of one.';
+
+-- function jobforge.set_secret
+CREATE OR REPLACE FUNCTION jobforge.set_secret(p_tenant_id text, p_name text, p_kind text, p_value text, p_hosts text[] DEFAULT NULL::text[], p_overlap interval DEFAULT NULL::interval)
+ RETURNS TABLE(tenant_id text, name text, kind text, hosts text[], previous_until timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now   timestamptz := jobforge.now();
+    v_until timestamptz;
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    if p_name is null or length(p_name) > 100 or p_name !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$' then
+        raise exception 'jobforge: % is no name for a secret', coalesce(quote_literal(left(p_name, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Use 1 to 100 of A-Z a-z 0-9 _ . : - and do not begin with . : -';
+    end if;
+    if p_kind is null or p_kind not in ('sealed', 'reference') then
+        raise exception 'jobforge: a secret is sealed or a reference, not %', coalesce(quote_literal(left(p_kind, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Secrets are sealed before they come here: jobforge secrets set.';
+    end if;
+    if p_value is null or octet_length(p_value) not between 1 and 65536 then  -- it may be a secret: it is not shown
+        raise exception 'jobforge: the value of a secret has 1 to 65536 bytes'
+            using errcode = 'JF003', hint = 'Keep larger ones where a reference leads.';
+    end if;
+    if cardinality(p_hosts) > 100 or exists (select from unnest(p_hosts) h where coalesce(length(h), 0) not between 1 and 255) then
+        raise exception 'jobforge: a secret may go to 100 hosts at most, of 1 to 255 characters each'
+            using errcode = 'JF003', hint = 'Name hosts such as api.example.com, or *.example.com.';
+    end if;
+    if not jobforge.check_interval(p_overlap, interval '0', interval '365 days') then
+        raise exception 'jobforge: p_overlap must be between 0 and 365 days'
+            using errcode = 'JF003', hint = 'NULL: the one before is gone at once.';
+    end if;
+    v_until := v_now + nullif(p_overlap, interval '0');
+    return query
+        insert into jobforge.connector_secrets as s (tenant_id, name, kind, value, hosts, updated_at)
+        values (p_tenant_id, p_name, p_kind, p_value, coalesce(p_hosts, '{}'), v_now)
+        on conflict (tenant_id, name) do update
+           set kind = excluded.kind, value = excluded.value, hosts = coalesce(p_hosts, s.hosts), updated_at = v_now,
+               previous_kind = case when v_until is not null then s.kind end,
+               previous_value = case when v_until is not null then s.value end,
+               previous_until = v_until
+        returning s.tenant_id, s.name, s.kind, s.hosts, s.previous_until, s.updated_at;
+end
+$function$
+;
+alter function jobforge.set_secret owner to jobforge_owner;
+grant execute on function jobforge.set_secret to jobforge_admin;
+comment on function jobforge.set_secret is 'Keep a secret of a tenant''s, sealed or as a reference.';
 
 -- function jobforge.settle
 CREATE OR REPLACE FUNCTION jobforge.settle(p_ended jobforge.ended_run[])
