@@ -26,6 +26,10 @@ The tree::
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
     ├── RowSecurityOff                 the login is bound by no policy, and strict_rls asks for it
     ├── ServerUnavailable              no connection
+    ├── WebhookRejected                what came is no webhook of the sender's
+    │   ├── SignatureWrong             ... no secret of the receiver's made its signature
+    │   ├── TimestampWrong             ... it is too old, or of the future
+    │   └── WebhookReplayed            ... it came before
     └── ReadOnly                       the mapped classes are for reading
 
     UserWarning
@@ -175,6 +179,29 @@ class RowSecurityOff(JobForgeError):
 
 class ServerUnavailable(JobForgeError, ConnectionError):
     """The database cannot be reached."""
+
+
+class WebhookRejected(JobForgeError, ValueError):
+    """What came is no webhook of the sender's: a header is missing or cannot be read. Answer 400, do nothing of it."""
+
+
+class SignatureWrong(WebhookRejected):
+    """None of the receiver's secrets made the signature: forged, changed on its way, or signed with another secret."""
+
+    cure = (
+        "verify the body as the bytes that came, before anything parses them; and hold the sender's secret, "
+        "both of them while it is changed"
+    )
+
+
+class TimestampWrong(WebhookRejected):
+    """The webhook is too old, or of the future: kept and sent again, or one of the two clocks is wrong."""
+
+    cure = "set the receiver's clock (NTP); a tolerance above five minutes lets old webhooks in again"
+
+
+class WebhookReplayed(WebhookRejected):
+    """The webhook came before, byte for byte as signed. Answer 200: whoever sent it has nothing to repeat."""
 
 
 class ReadOnly(JobForgeError, TypeError):
