@@ -89,6 +89,7 @@ FUNCTIONS = (
     "list_tenants",
     "count_tenant",
     "export_tenant",
+    "purge_rest",
     "purge_tenant",
     "list_queues",
     "list_workers",
@@ -107,6 +108,10 @@ FUNCTIONS = (
     "drop_secret",
     "list_secrets",
     "connector_of_run",
+    "list_webhooks",
+    "disable_webhook",
+    "enable_webhook",
+    "log_delivery",
 )
 
 

@@ -1,8 +1,8 @@
-"""The calls of the connectors' functions, built as those in `calls`: configuration, secrets, what a run needs."""
+"""The calls of the connectors' functions, built as those in `calls`: configuration, secrets, webhooks."""
 
 from __future__ import annotations
 
-from sqlalchemy import DateTime, Text, column
+from sqlalchemy import DateTime, Integer, Text, column
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from jobforge_sa.db.calls import Call
@@ -36,3 +36,33 @@ CONNECTOR_OF_RUN = Call(
     {"job_id": "uuid", "lease_token": "uuid", "type": "text", "secrets": "text[]"},
     (column("config", Text()), column("secrets", Text()), column("at", DateTime(timezone=True))),
 )
+LOG_DELIVERY = Call(
+    "log_delivery",
+    {
+        "job_id": "uuid",
+        "lease_token": "uuid",
+        "url": "text",
+        "event_id": "text",
+        "event_type": "text",
+        "outcome": "text",
+        "status": "int4",
+        "error": "text",
+        "duration_ms": "int4",
+        "preview": "text",
+        "disable_after": "int4",
+        "disable_after_time": "interval",
+    },
+    (column("failures", Integer()), column("disabled_at", DateTime(timezone=True))),
+)
+
+_ENDPOINT = (
+    column("tenant_id", Text()),
+    column("url", Text()),
+    column("failures", Integer()),
+    column("first_failed_at", DateTime(timezone=True)),
+    column("disabled_at", DateTime(timezone=True)),
+    column("reason", Text()),
+)
+LIST_WEBHOOKS = Call("list_webhooks", {"url": "text", "limit": "int4"}, _ENDPOINT)
+ENABLE_WEBHOOK = Call("enable_webhook", {"url": "text"}, _ENDPOINT)
+DISABLE_WEBHOOK = Call("disable_webhook", {"url": "text", "reason": "text"}, _ENDPOINT)

@@ -7,7 +7,8 @@ as $$
 declare
     v_kinds constant jsonb := '{"enabled": "boolean", "schemes": "array", "ports": "array", "methods": "array",
         "allow_hosts": "array", "deny_hosts": "array", "deny_networks": "array", "timeout": "number",
-        "max_bytes": "number", "disable_after": "number", "disable_after_seconds": "number"}';
+        "max_bytes": "number",
+        "max_request_bytes": "number", "disable_after": "number", "disable_after_seconds": "number"}';
     v_key   text;
     v_value jsonb;
 begin

@@ -538,6 +538,70 @@ grant select on table jobforge.waits to jobforge_admin;
 grant select on table jobforge.waits to jobforge_app;
 comment on table jobforge.waits is 'Jobs whose end somebody waits for.';
 
+-- table jobforge.webhook_deliveries
+create table jobforge.webhook_deliveries (
+    job_id uuid not null,
+    run integer not null,
+    tenant_id text collate "C" not null statistics 0,
+    attempt integer not null,
+    url text not null statistics 0,
+    event_id text not null statistics 0,
+    event_type text not null statistics 0,
+    outcome text collate "C" not null,
+    status integer,
+    error text statistics 0,
+    duration_ms integer,
+    preview text statistics 0,
+    at timestamp with time zone not null,
+    constraint webhook_deliveries_outcome_check CHECK ((outcome = ANY (ARRAY['delivered'::text, 'failed'::text, 'gone'::text, 'blocked'::text, 'skipped'::text]))),
+    constraint webhook_deliveries_pkey PRIMARY KEY (job_id, run)
+);
+CREATE INDEX webhook_deliveries_tenant ON jobforge.webhook_deliveries USING btree (tenant_id, job_id, run);
+alter table jobforge.webhook_deliveries owner to jobforge_owner;
+alter table jobforge.webhook_deliveries enable row level security;
+alter table jobforge.webhook_deliveries force row level security;
+create policy webhook_deliveries_admin on jobforge.webhook_deliveries as permissive for select to jobforge_admin
+    using (true);
+create policy webhook_deliveries_owner on jobforge.webhook_deliveries as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy webhook_deliveries_tenant on jobforge.webhook_deliveries as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy webhook_deliveries_wall on jobforge.webhook_deliveries as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.webhook_deliveries to jobforge_admin;
+grant select on table jobforge.webhook_deliveries to jobforge_app;
+comment on table jobforge.webhook_deliveries is 'One row for each attempt to deliver a webhook, and what became of it.';
+
+-- table jobforge.webhook_endpoints
+create table jobforge.webhook_endpoints (
+    tenant_id text collate "C" not null statistics 0,
+    url_sha256 bytea not null,
+    url text not null statistics 0,
+    failures integer not null,
+    first_failed_at timestamp with time zone,
+    disabled_at timestamp with time zone,
+    reason text statistics 0,
+    constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, url_sha256)
+);
+alter table jobforge.webhook_endpoints owner to jobforge_owner;
+alter table jobforge.webhook_endpoints enable row level security;
+alter table jobforge.webhook_endpoints force row level security;
+create policy webhook_endpoints_admin on jobforge.webhook_endpoints as permissive for select to jobforge_admin
+    using (true);
+create policy webhook_endpoints_owner on jobforge.webhook_endpoints as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy webhook_endpoints_tenant on jobforge.webhook_endpoints as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy webhook_endpoints_wall on jobforge.webhook_endpoints as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.webhook_endpoints to jobforge_admin;
+grant select on table jobforge.webhook_endpoints to jobforge_app;
+comment on table jobforge.webhook_endpoints is 'Where webhooks fail, or are not sent any more.';
+
 -- table jobforge.workers
 create table jobforge.workers (
     worker_id uuid not null,
@@ -582,6 +646,28 @@ alter view jobforge.all_attempts owner to jobforge_owner;
 grant select on view jobforge.all_attempts to jobforge_admin;
 grant select on view jobforge.all_attempts to jobforge_app;
 comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
+
+-- view jobforge.all_deliveries
+create view jobforge.all_deliveries with (security_invoker=true) as
+ SELECT job_id,
+    run,
+    tenant_id,
+    attempt,
+    url,
+    event_id,
+    event_type,
+    outcome,
+    status,
+    error,
+    duration_ms,
+    preview,
+    at
+   FROM jobforge.webhook_deliveries
+  WHERE (( SELECT row_security_active('jobforge.webhook_deliveries'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_deliveries owner to jobforge_owner;
+grant select on view jobforge.all_deliveries to jobforge_admin;
+grant select on view jobforge.all_deliveries to jobforge_app;
+comment on view jobforge.all_deliveries is 'Every attempt to deliver a webhook, of the tenants that who asks may see.';
 
 -- view jobforge.all_jobs
 create view jobforge.all_jobs with (security_invoker=true) as
@@ -935,6 +1021,9 @@ AS $function$
      where o.state <> 'canceled'
        and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
     union all
+    select d.job_id, 'has a delivery of another tenant or none of its own' from jobforge.webhook_deliveries d
+      left join jobforge.jobs j on j.id = d.job_id where j.tenant_id is distinct from d.tenant_id
+    union all
     select r.job_id, 'has a result without having succeeded' from jobforge.results r
      where not exists (select from jobforge.outcomes o
                         where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')
@@ -1144,7 +1233,8 @@ AS $function$
 declare
     v_kinds constant jsonb := '{"enabled": "boolean", "schemes": "array", "ports": "array", "methods": "array",
         "allow_hosts": "array", "deny_hosts": "array", "deny_networks": "array", "timeout": "number",
-        "max_bytes": "number", "disable_after": "number", "disable_after_seconds": "number"}';
+        "max_bytes": "number",
+        "max_request_bytes": "number", "disable_after": "number", "disable_after_seconds": "number"}';
     v_key   text;
     v_value jsonb;
 begin
@@ -1680,6 +1770,10 @@ begin
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
         union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
+        union all select 'connectors', count(*) from jobforge.connectors c where c.tenant_id = p_tenant_id
+        union all select 'connector_secrets', count(*) from jobforge.connector_secrets s where s.tenant_id = p_tenant_id
+        union all select 'webhook_endpoints', count(*) from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id
+        union all select 'webhook_deliveries', count(*) from jobforge.webhook_deliveries d where d.tenant_id = p_tenant_id
         union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
 end
 $function$
@@ -1731,6 +1825,37 @@ grant execute on function jobforge.current_tenant to jobforge_app;
 grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
+-- function jobforge.disable_webhook
+CREATE OR REPLACE FUNCTION jobforge.disable_webhook(p_url text, p_reason text DEFAULT NULL::text)
+ RETURNS TABLE(tenant_id text, url text, failures integer, first_failed_at timestamp with time zone, disabled_at timestamp with time zone, reason text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(null);
+begin
+    if p_url is null or length(p_url) not between 1 and 2048 then
+        raise exception 'jobforge: the URL of an endpoint has 1 to 2048 characters'
+            using errcode = 'JF003', hint = 'Name it as the webhooks do: the whole URL.';
+    end if;
+    return query
+        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, disabled_at, reason)
+        values (v_tenant, sha256(convert_to(p_url, 'UTF8')), p_url, 0, jobforge.now(),
+                left(coalesce(p_reason, 'somebody disabled it'), 1000))
+        on conflict (tenant_id, url_sha256) do update
+           set disabled_at = coalesce(e.disabled_at, excluded.disabled_at),
+               reason = case when e.disabled_at is null then excluded.reason else e.reason end
+        returning e.tenant_id, e.url, e.failures, e.first_failed_at, e.disabled_at, e.reason;
+end
+$function$
+;
+alter function jobforge.disable_webhook owner to jobforge_owner;
+grant execute on function jobforge.disable_webhook to jobforge_admin;
+grant execute on function jobforge.disable_webhook to jobforge_app;
+comment on function jobforge.disable_webhook is 'Send nothing more to an endpoint of this tenant''s.';
+
 -- function jobforge.drop_connector
 CREATE OR REPLACE FUNCTION jobforge.drop_connector(p_tenant_id text, p_type text DEFAULT ''::text)
  RETURNS SETOF jobforge.connectors
@@ -1773,6 +1898,29 @@ $function$
 alter function jobforge.drop_secret owner to jobforge_owner;
 grant execute on function jobforge.drop_secret to jobforge_admin;
 comment on function jobforge.drop_secret is 'Forget a secret of a tenant''s.';
+
+-- function jobforge.enable_webhook
+CREATE OR REPLACE FUNCTION jobforge.enable_webhook(p_url text)
+ RETURNS TABLE(tenant_id text, url text, failures integer, first_failed_at timestamp with time zone, disabled_at timestamp with time zone, reason text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(null);
+begin
+    return query
+        delete from jobforge.webhook_endpoints e
+         where e.tenant_id = v_tenant and e.url_sha256 = sha256(convert_to(p_url, 'UTF8'))
+        returning e.tenant_id, e.url, e.failures, e.first_failed_at, e.disabled_at, e.reason;
+end
+$function$
+;
+alter function jobforge.enable_webhook owner to jobforge_owner;
+grant execute on function jobforge.enable_webhook to jobforge_admin;
+grant execute on function jobforge.enable_webhook to jobforge_app;
+comment on function jobforge.enable_webhook is 'Let webhooks go to an endpoint of this tenant''s again.';
 
 -- function jobforge.end_walk
 CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
@@ -2039,7 +2187,9 @@ begin
                case when coalesce(runs.part, 0) = 0 then json_build_object(
                         'job', a, 'attempts', coalesce(runs.attempts, '[]'),
                         'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
-                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id))
+                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id),
+                        'deliveries', (select coalesce(json_agg(d order by d.run), '[]') from jobforge.webhook_deliveries d
+                                        where d.job_id = a.id and d.tenant_id = p_tenant_id))
                     else json_build_object('job_id', a.id, 'attempts', runs.attempts)
                end::text
           from (select j.id from jobforge.jobs j
@@ -2666,6 +2816,35 @@ alter function jobforge.list_tenants owner to jobforge_owner;
 grant execute on function jobforge.list_tenants to jobforge_admin;
 comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
 
+-- function jobforge.list_webhooks
+CREATE OR REPLACE FUNCTION jobforge.list_webhooks(p_url text DEFAULT NULL::text, p_limit integer DEFAULT 1000)
+ RETURNS TABLE(tenant_id text, url text, failures integer, first_failed_at timestamp with time zone, disabled_at timestamp with time zone, reason text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if p_limit not between 1 and 10000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000'
+            using errcode = 'JF003', hint = 'Ask for one endpoint: p_url.';
+    end if;
+    return query
+        select e.tenant_id, e.url, e.failures, e.first_failed_at, e.disabled_at, e.reason
+          from jobforge.webhook_endpoints e
+         where (v_tenant is null or e.tenant_id = v_tenant)
+           and (p_url is null or e.url_sha256 = sha256(convert_to(p_url, 'UTF8')))
+         order by e.disabled_at is null, e.tenant_id, e.url limit coalesce(p_limit, 1000);
+end
+$function$
+;
+alter function jobforge.list_webhooks owner to jobforge_owner;
+grant execute on function jobforge.list_webhooks to jobforge_admin;
+grant execute on function jobforge.list_webhooks to jobforge_app;
+comment on function jobforge.list_webhooks is 'The endpoints that fail, or are disabled.';
+
 -- function jobforge.list_workers
 CREATE OR REPLACE FUNCTION jobforge.list_workers()
  RETURNS TABLE(worker_id uuid, name text, started_at timestamp with time zone, alive_until timestamp with time zone, queues text[], types text[], running bigint)
@@ -2683,6 +2862,67 @@ $function$
 alter function jobforge.list_workers owner to jobforge_owner;
 grant execute on function jobforge.list_workers to jobforge_admin;
 comment on function jobforge.list_workers is 'The workers that live, or were lost without taking leave.';
+
+-- function jobforge.log_delivery
+CREATE OR REPLACE FUNCTION jobforge.log_delivery(p_job_id uuid, p_lease_token uuid, p_url text, p_event_id text, p_event_type text, p_outcome text, p_status integer DEFAULT NULL::integer, p_error text DEFAULT NULL::text, p_duration_ms integer DEFAULT NULL::integer, p_preview text DEFAULT NULL::text, p_disable_after integer DEFAULT 20, p_disable_after_time interval DEFAULT '01:00:00'::interval)
+ RETURNS TABLE(failures integer, disabled_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now  timestamptz := jobforge.now();
+    v_run  record;
+    v_key  bytea := sha256(convert_to(p_url, 'UTF8'));
+begin
+    if p_outcome is null or p_outcome not in ('delivered', 'failed', 'gone', 'blocked', 'skipped') then
+        raise exception 'jobforge: no delivery ends as %', coalesce(quote_literal(left(p_outcome, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Outcomes: delivered, failed, gone, blocked, skipped.';
+    end if;
+    if p_url is null or length(p_url) not between 1 and 2048 or p_event_id is null or length(p_event_id) not between 1 and 200
+       or p_event_type is null or length(p_event_type) > 200 then
+        raise exception 'jobforge: a delivery has a URL of 1 to 2048 characters, an event id of 1 to 200, a type of up to 200'
+            using errcode = 'JF003', hint = 'They are those of the job''s payload.';
+    end if;
+    select l.tenant_id, l.run, l.attempt into v_run from jobforge.leases l
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       for share;
+    if not found then
+        return;
+    end if;
+    insert into jobforge.webhook_deliveries (job_id, run, tenant_id, attempt, url, event_id, event_type, outcome, status,
+                                             error, duration_ms, preview, at)
+    values (p_job_id, v_run.run, v_run.tenant_id, v_run.attempt, p_url, p_event_id, p_event_type, p_outcome, p_status,
+            left(p_error, 1000), p_duration_ms, left(p_preview, 2000), v_now);
+    if p_outcome = 'delivered' then  -- one that somebody has disabled meanwhile stays so
+        delete from jobforge.webhook_endpoints e
+         where e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key and e.disabled_at is null;
+    elsif p_outcome in ('failed', 'gone') then
+        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, first_failed_at)
+        values (v_run.tenant_id, v_key, p_url, 1, v_now)
+        on conflict (tenant_id, url_sha256) do update
+           set failures = least(e.failures, 1000000000) + 1, first_failed_at = coalesce(e.first_failed_at, v_now);
+        update jobforge.webhook_endpoints e
+           set disabled_at = v_now,
+               reason = case p_outcome when 'gone' then 'it answered 410 Gone'
+                        else format('%s deliveries in a row have failed since %s', e.failures,
+                                    jobforge.moment_text(e.first_failed_at)) end
+         where e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key and e.disabled_at is null
+           and (p_outcome = 'gone' or e.failures >= coalesce(p_disable_after, 20)
+                                      and e.first_failed_at <= v_now - coalesce(p_disable_after_time, interval '1 hour'));
+    end if;
+    return query
+        select coalesce(e.failures, 0), e.disabled_at from (values (1)) one
+          left join jobforge.webhook_endpoints e on e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key;
+end
+$function$
+;
+alter function jobforge.log_delivery owner to jobforge_owner;
+grant execute on function jobforge.log_delivery to jobforge_app;
+grant execute on function jobforge.log_delivery to jobforge_worker;
+comment on function jobforge.log_delivery is 'Note an attempt to deliver a webhook, by the lease token of its run.';
 
 -- function jobforge.moment_text
 CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
@@ -2949,6 +3189,7 @@ begin
                   where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
     delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (v_gone);
     delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
         select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
     delete from jobforge.outcomes o where o.job_id = any (v_gone);
@@ -3063,6 +3304,28 @@ $function$
 alter function jobforge.prune_results owner to jobforge_owner;
 comment on function jobforge.prune_results is 'Delete results that were kept for long enough.';
 
+-- function jobforge.purge_rest
+CREATE OR REPLACE FUNCTION jobforge.purge_rest(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
+    delete from jobforge.idempotency_keys k
+     where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+    delete from jobforge.unique_keys k
+     where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+    delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+    delete from jobforge.connectors c where c.tenant_id = p_tenant_id;
+    delete from jobforge.connector_secrets s where s.tenant_id = p_tenant_id;
+    delete from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id;  -- who logs a delivery has a job's lease
+end
+$function$
+;
+alter function jobforge.purge_rest owner to jobforge_owner;
+comment on function jobforge.purge_rest is 'Delete what is kept of a tenant beside its jobs.';
+
 -- function jobforge.purge_tenant
 CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integer DEFAULT 1000)
  RETURNS integer
@@ -3083,12 +3346,7 @@ begin
     perform jobforge.check_limit(p_limit);
     v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
     if v_jobs = '{}' then
-        -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
-        delete from jobforge.idempotency_keys k
-         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-        delete from jobforge.unique_keys k
-         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-        delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+        perform jobforge.purge_rest(p_tenant_id);
         return 0;
     end if;
 
@@ -3125,6 +3383,7 @@ begin
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
     delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
