@@ -26,6 +26,10 @@ The tree::
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
     ├── RowSecurityOff                 the login is bound by no policy, and strict_rls asks for it
     ├── ServerUnavailable              no connection
+    ├── Blocked                        a request that must not leave: by its URL, its address, its headers
+    ├── Unreachable                    no answer came; `sent` says whether the other side may have seen the request
+    │   ├── RequestTimedOut            ... within the time that was given
+    │   └── BadAnswer                  ... that could be read
     ├── WebhookRejected                what came is no webhook of the sender's
     │   ├── SignatureWrong             ... no secret of the receiver's made its signature
     │   ├── TimestampWrong             ... it is too old, or of the future
@@ -179,6 +183,30 @@ class RowSecurityOff(JobForgeError):
 
 class ServerUnavailable(JobForgeError, ConnectionError):
     """The database cannot be reached."""
+
+
+class Blocked(JobForgeError, ValueError):
+    """A request that must not leave, and never will: by its URL, the address behind its name, a header. Final."""
+
+
+class Unreachable(JobForgeError, ConnectionError):
+    """A request got no answer: its name leads nowhere, nobody listens, TLS fails, the connection broke.
+
+    Attributes:
+        sent: Whether a byte of the request may have left. False: the other side has seen nothing of it.
+    """
+
+    def __init__(self, message: str, *, sent: bool, cure: str | None = None) -> None:
+        super().__init__(message, cure=cure)
+        self.sent = sent
+
+
+class RequestTimedOut(Unreachable, TimeoutError):
+    """A request had no whole answer within its time."""
+
+
+class BadAnswer(Unreachable):
+    """What came for a request is no answer: no HTTP, broken off, or a flood."""
 
 
 class WebhookRejected(JobForgeError, ValueError):
