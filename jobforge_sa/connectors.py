@@ -73,7 +73,7 @@ class Endpoint:
 
 
 class ConnectorSettings(AdminCalls):
-    """What the built-in handlers may do for tenants, through a session or connection of an administrator's. Never commits.
+    """What the built-in handlers may do for tenants, through an administrator's session or connection. Never commits.
 
     A configuration narrows what the operator's program allows (`Egress`), and can widen nothing. Its keys: `schemes`,
     `ports`, `methods`, `allow_hosts`, `deny_hosts`, `deny_networks`, `timeout` (seconds), `max_bytes`,
@@ -174,7 +174,8 @@ class TenantSecrets(AdminCalls):
         return [SecretInfo(*row) for row in self._rows(connector_calls.LIST_SECRETS, tenant_id=wanted)]
 
     def _keep(
-        self, tenant: Tenant, name: str, kind: str, value: str, hosts: Sequence[str] | None, overlap: dt.timedelta | None
+        self, tenant: Tenant, name: str, kind: str, value: str,
+        hosts: Sequence[str] | None, overlap: dt.timedelta | None,
     ) -> SecretInfo:  # fmt: skip
         if overlap is not None and not dt.timedelta(0) <= overlap <= MAX_OVERLAP:
             raise ConfigurationError(f"an overlap is 0 to 365 days, not {overlap}", cure="leave it out for none")
