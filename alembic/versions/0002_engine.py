@@ -90,6 +90,7 @@ FUNCTIONS = (
     "list_tenants",
     "count_tenant",
     "export_tenant",
+    "purge_rest",
     "purge_tenant",
     "list_queues",
     "list_workers",
@@ -111,6 +112,18 @@ FUNCTIONS = (
     "report_job_analytics",
     "report_tenant_usage",
     "audit",
+    "check_connector",
+    "set_connector",
+    "drop_connector",
+    "list_connectors",
+    "set_secret",
+    "drop_secret",
+    "list_secrets",
+    "connector_of_run",
+    "list_webhooks",
+    "disable_webhook",
+    "enable_webhook",
+    "log_delivery",
 )
 
 

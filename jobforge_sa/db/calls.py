@@ -99,7 +99,8 @@ _JOB = (
     column("finished_at", DateTime(timezone=True)),
     column("result", Text()),
 )
-_JSON = frozenset({"payload", "trace", "result", "detail", "errors"})  # fetched as text, decoded by the caller
+# fetched as text, decoded by the caller
+_JSON = frozenset({"payload", "trace", "result", "detail", "config", "secrets", "errors"})
 
 
 class Call:

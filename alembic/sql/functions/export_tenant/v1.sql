@@ -1,6 +1,6 @@
 -- Everything that is kept of a tenant's jobs, oldest first, in pages: one JSON object for each job, with its state, its
--- result, its attempts and its artifacts, of these without their bytes (get_artifact gives them); lease tokens are in
--- none. A job of more than 1,000 attempts goes on in further objects, for
+-- result, its attempts, its deliveries of webhooks and its artifacts, of these without their bytes (get_artifact gives
+-- them); lease tokens are in none. A job of more than 1,000 attempts goes on in further objects, for
 -- one text may have 1 GB at most. Pass the last job_id of a page as the next p_cursor.
 create or replace function jobforge.export_tenant(
     p_tenant_id text, p_cursor uuid default null, p_limit integer default 1000
@@ -22,7 +22,9 @@ begin
                             'created_at', f.created_at) order by f.name)
                             from jobforge.artifacts f where f.job_id = a.id and f.tenant_id = p_tenant_id), '[]'),
                         'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
-                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id))
+                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id),
+                        'deliveries', (select coalesce(json_agg(d order by d.run), '[]') from jobforge.webhook_deliveries d
+                                        where d.job_id = a.id and d.tenant_id = p_tenant_id))
                     else json_build_object('job_id', a.id, 'attempts', runs.attempts)
                end::text
           from (select j.id from jobforge.jobs j

@@ -10,6 +10,7 @@ as $$
 begin
     delete from jobforge.results r where r.job_id = any (p_jobs);
     delete from jobforge.attempts a where a.job_id = any (p_jobs);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (p_jobs);
     delete from jobforge.artifacts f where f.job_id = any (p_jobs);
 end
 $$;

@@ -1,0 +1,7 @@
+"""The built-in handlers, behind one registry: `forge.include(Connectors(...).forge)`. Loads no network library."""
+
+from jobforge_sa.handlers.connectors import Connectors
+from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.webhook import Delivered, Webhook
+
+__all__ = ["Connectors", "Delivered", "Ground", "Means", "Webhook"]
