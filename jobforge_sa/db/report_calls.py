@@ -57,3 +57,4 @@ TENANT_USAGE: Final = Call(
     ),
 )
 COMPLETE_SINCE: Final = Call("complete_since", {}, (column("r", DateTime(timezone=True)),))
+NOW: Final = Call("now", {}, (column("r", DateTime(timezone=True)),))

@@ -2,6 +2,7 @@
 
 from jobforge_sa.handlers.connectors import Connectors
 from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.report import ReportRequest
 from jobforge_sa.handlers.webhook import Delivered, Webhook
 
-__all__ = ["Connectors", "Delivered", "Ground", "Means", "Webhook"]
+__all__ = ["Connectors", "Delivered", "Ground", "Means", "ReportRequest", "Webhook"]

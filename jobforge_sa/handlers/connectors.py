@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jobforge_sa.artifacts import Sink
 from jobforge_sa.egress.policy import Egress
 from jobforge_sa.handlers import webhook
 from jobforge_sa.handlers.ground import Means
+from jobforge_sa.handlers.report import task as report
 from jobforge_sa.secrets import SecretKeys, SecretResolver
 from jobforge_sa.tasks import JobForge
 
@@ -22,12 +24,13 @@ class Connectors:
             host, by https.
         keys: They open the tenants' sealed secrets. Default: JOBFORGE_SECRET_KEYS, when the first one is met.
         resolver: Resolves secrets that are kept elsewhere.
-        artifacts: Where reports go.
+        artifacts: Where reports go. Default: the database, up to a size.
 
     Attributes:
         forge: The registry of the tasks.
         means: What was given, for the handlers.
         webhook: The task `connector.webhook.deliver`, which takes a `Webhook`.
+        report: The task `connector.report.generate`, which takes a `ReportRequest`.
 
     Example:
         >>> connectors = Connectors()
@@ -36,9 +39,10 @@ class Connectors:
 
     def __init__(
         self, *, egress: Egress | Client | None = None, keys: SecretKeys | None = None,
-        resolver: SecretResolver | None = None, artifacts: Any = None,
+        resolver: SecretResolver | None = None, artifacts: Sink | None = None,
     ) -> None:  # fmt: skip
         self.forge = JobForge()
         self.means = Means(egress, keys, resolver, artifacts)
         # each handler's module has `register(forge, means) -> Task`
         self.webhook = webhook.register(self.forge, self.means)
+        self.report = report.register(self.forge, self.means)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jobforge_sa.artifacts import Sink
 from jobforge_sa.connectors import OWN
 from jobforge_sa.context import Context
 from jobforge_sa.db import connector_calls
@@ -65,13 +66,13 @@ class Means:
             authority of the operator's own. None: every public host, by https.
         keys: They open sealed secrets. None: JOBFORGE_SECRET_KEYS, read when the first one is met.
         resolver: Resolves references. None: there are none.
-        artifacts: Where reports go.
+        artifacts: Where reports go. None: the database, up to a size.
     """
 
     egress: Egress | Client | None = None
     keys: SecretKeys | None = None
     resolver: SecretResolver | None = None
-    artifacts: Any = None
+    artifacts: Sink | None = None
 
     @property
     def policy(self) -> Egress:

@@ -63,7 +63,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "typer": ("ops/",),
     "rich": ("ops/",),
     # an enqueue never starts a thread; webhooks.py has a lock, egress/ a thread for each lookup that may hang
-    "threading": ("worker/", "results/", "ops/", "testing/", "webhooks.py", "egress/"),
+    "boto3": ("artifacts/bucket.py",),
+    "botocore": ("artifacts/bucket.py",),
+    "jinja2": ("handlers/report/page.py",),
+    "threading": ("artifacts/bucket.py", "worker/", "results/", "ops/", "testing/", "webhooks.py", "egress/"),
     "concurrent": ("worker/", "ops/", "testing/"),
     "pytest": ("testing/plugin.py",),  # what the fixtures give works without it
     "opentelemetry": ("tracing.py",),  # it is not loaded there, but found

@@ -76,9 +76,7 @@ def job(
     return made
 
 
-def report(
-    sql: Sql, function: str, begin: dt.datetime, until: dt.datetime, tenant: str | None = "a", **more: Any
-) -> list[Row]:
+def report(sql: Sql, function: str, begin: object, until: object, tenant: str | None = "a", **more: Any) -> list[Row]:
     return sql(function, tenant=tenant, **{"from": begin, "until": until} | more)
 
 
@@ -259,7 +257,7 @@ def test_complete_since_is_of_the_kind_that_is_kept_for_the_shortest_time(sql: S
 @pytest.mark.parametrize("user", ["jf_app", "jf_admin", "jf_one", "postgres"])
 def test_a_tenant_is_told_of_its_own_jobs_by_any_login(told: tuple[Sql, dt.datetime], name: str, user: str) -> None:
     sql, midnight = told
-    period = {"from": midnight, "until": midnight + 3 * DAY}
+    period: dict[str, Any] = {"from": midnight, "until": midnight + 3 * DAY}
     ours, theirs = (sql(name, tenant=tenant, user=user, **period) for tenant in "ab")
     assert (ours[0]["enqueued"], theirs[0]["enqueued"]) == (9, 1)
     assert all(row.get("type") in (None, "mail") for row in theirs)
@@ -281,7 +279,7 @@ def test_where_tenants_are_signed_a_name_alone_is_told_nothing(sql: Sql, name: s
     key = TenantKey.generate("reports")
     sql.enqueue("a")
     now = sql.look("select jobforge.now() as at")[0]["at"]
-    period = {"from": now - DAY, "until": now + DAY}
+    period: dict[str, Any] = {"from": now - DAY, "until": now + DAY}
     owner = sql.session("postgres")
     owner.execute("select jobforge.add_tenant_key(%s, %s)", [key.id, key.secret])
     owner.execute("select jobforge.use_tenancy('signed')")

@@ -25,7 +25,8 @@ begin
         raise exception 'jobforge: the media type of % is none', p_name
             using errcode = 'JF003', hint = 'Write it as text/csv, or text/html; charset=utf-8.';
     end if;
-    if (p_body is null) = (p_location is null) or p_location !~ '^[^[:cntrl:]]{1,2000}$' then
+    if (p_body is null) = (p_location is null) or p_location ~ '[[:cntrl:]]'
+       or length(p_location) not between 1 and 2000 then
         raise exception 'jobforge: artifact % needs a body or a location, and not both', p_name
             using errcode = 'JF003', hint = 'Pass p_body; or p_location (1 to 2000 characters) with p_size and p_sha256.';
     end if;
