@@ -11,6 +11,7 @@ import typer
 from jobforge_sa.db import host_revision
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, migration, records, screen
+from jobforge_sa.ops.artifact_commands import artifacts
 from jobforge_sa.ops.doctor import page as doctor_page
 from jobforge_sa.ops.doctor import report as doctor
 from jobforge_sa.ops.impact.commands import impact
@@ -19,6 +20,7 @@ from jobforge_sa.ops.monitoring.commands import exporter, metrics
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.replay.commands import replay
+from jobforge_sa.ops.report_command import report
 from jobforge_sa.ops.retention_commands import prune, retention
 from jobforge_sa.ops.smoke.command import smoke
 from jobforge_sa.ops.stats.command import stats
@@ -60,11 +62,13 @@ app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")
 app.add_typer(replay, name="replay")
 app.add_typer(impact, name="impact")
+app.add_typer(artifacts, name="artifacts")
 app.command()(prune)
 app.command()(why)
 app.command("queues")(queues)
 app.command("workers")(workers)
 app.command()(stats)
+app.command()(report)
 app.command()(top)
 app.command()(smoke)
 app.command()(worker)

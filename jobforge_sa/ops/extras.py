@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from jobforge_sa.errors import ConfigurationError
 
-EXTRAS = {"prometheus_client": "prometheus", "pydantic_settings": "settings"}
+EXTRAS = {"jinja2": "connectors", "prometheus_client": "prometheus", "pydantic_settings": "settings"}
 
 
 def require(module: str) -> None:

@@ -25,6 +25,8 @@ WITHOUT_JSON = {
     "tenants export": "its answer is JSON lines already",
     "impact export": "its answer is JSON, or Mermaid",
     "replay export": "its answer is JSON already",
+    "report": "its answer is JSON already, or CSV, or a page: --format",
+    "artifacts get": "its answer is the artifact",
     "exporter": "it serves until it is stopped",
     "metrics": "its answer is what Prometheus reads",
 }

@@ -77,7 +77,8 @@ def job(
 
 
 def report(sql: Sql, function: str, begin: object, until: object, tenant: str | None = "a", **more: Any) -> list[Row]:
-    return sql(function, tenant=tenant, **{"from": begin, "until": until} | more)
+    period: dict[str, Any] = {"from": begin, "until": until}
+    return sql(function, tenant=tenant, **period | more)
 
 
 def counts(row: Row) -> list[int]:

@@ -24,6 +24,7 @@ from jobforge_sa.handlers.report.documents import (
     UsageSummary,
 )
 from jobforge_sa.handlers.report.request import Kind
+from jobforge_sa.handlers.report.words import plain
 from jobforge_sa.tasks import MAX_PAYLOAD_BYTES
 
 Ask: TypeAlias = Callable[[Call, Mapping[str, object]], Sequence[Any]]  # the rows that a call answers, under the tenant
@@ -84,7 +85,7 @@ def _values(row: Any) -> dict[str, Any]:
     values = {name: round(value, 6) if isinstance(value, float) else value for name, value in given.items()}
     if "errors" in values:
         found = json.loads(given["errors"])
-        values["errors"] = [{"type": redaction.text(one["type"]), "count": one["count"]} for one in found]
+        values["errors"] = [{"type": plain(redaction.text(one["type"])), "count": one["count"]} for one in found]
     return values
 
 
