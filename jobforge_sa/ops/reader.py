@@ -7,12 +7,13 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, DateTime, Engine, func, select
+from sqlalchemy import Connection, DateTime, Engine, Select, func, select
 from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls, role
+from jobforge_sa.db import tenant as settings
 from jobforge_sa.enqueue import fit
 from jobforge_sa.enqueue.answers import translated
 from jobforge_sa.enqueue.jobs import Jobs
@@ -21,6 +22,8 @@ from jobforge_sa.models import Attempt
 from jobforge_sa.ops import database
 from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of, named
 from jobforge_sa.types import JobInfo
+
+T = TypeVar("T")
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
@@ -66,6 +69,15 @@ class Reader:
         with translated(connection):
             fit.look(connection, strict=False, tenant=self._named)
             return connection.execute(call.statement(self._named), call.values(self._named, **values)).all()
+
+    def mapped(self, query: Select[tuple[T]]) -> Sequence[T]:
+        """Rows of a mapped class, under the tenant, which a policy wants set before it shows any."""
+        connection = self.session.connection()
+        with translated(connection):
+            fit.look(connection, strict=False, tenant=self._named)
+            if self._named is not None:
+                connection.execute(settings.set_tenant(self._named), settings.binds(self._named))
+            return self.session.scalars(query).all()
 
     def attempts(self, job_id: uuid.UUID) -> Sequence[Attempt]:
         """The ended runs of a job, in their order."""
