@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, DateTime, Engine, Select, func, select
 from sqlalchemy.orm import Session
@@ -22,8 +22,6 @@ from jobforge_sa.models import Attempt
 from jobforge_sa.ops import database
 from jobforge_sa.tenant import KEY_VARIABLE, Tenant, TenantKey, name_of, named
 from jobforge_sa.types import JobInfo
-
-T = TypeVar("T")
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
@@ -70,7 +68,7 @@ class Reader:
             fit.look(connection, strict=False, tenant=self._named)
             return connection.execute(call.statement(self._named), call.values(self._named, **values)).all()
 
-    def mapped(self, query: Select[tuple[T]]) -> Sequence[T]:
+    def mapped(self, query: Select[Any]) -> Sequence[Any]:
         """Rows of a mapped class, under the tenant, which a policy wants set before it shows any."""
         connection = self.session.connection()
         with translated(connection):
