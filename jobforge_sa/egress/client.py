@@ -193,9 +193,9 @@ def _request(where: Target, method: str, headers: Mapping[str, str], body: bytes
 
 def _read(answer: httpcore.Response, most: int) -> tuple[bytes, bool]:
     """The body up to a bound, and whether there is more of it."""
-    stream = answer.extensions["network_stream"]
-    if answer.status < 200 or not isinstance(stream, Stream):
-        raise BadAnswer(f"an answer with the status {answer.status} has no body", sent=True)
+    stream, version = answer.extensions["network_stream"], answer.extensions["http_version"]
+    if version not in (b"HTTP/1.0", b"HTTP/1.1") or answer.status < 200 or not isinstance(stream, Stream):
+        raise BadAnswer(f"{version.decode('latin-1')} with the status {answer.status} is no answer", sent=True)
     stream.allow(HEAD_BYTES + FRAMING * most)
     found = bytearray()
     for chunk in answer.iter_stream():
