@@ -20,6 +20,7 @@ The tree::
     ├── InvalidResult                  the result is not what the task returns any more
     ├── JobNotFound                    no such job, or another tenant's
     ├── WrongState              JF008  the job's state does not allow that
+    ├── SecretUnavailable              a secret that a handler needs is not there, or does not open, at the moment
     ├── RowHasJobs                     a row that is deleted has jobs, and its class refuses that
     ├── SchemaMismatch                 the database's schema and this code do not fit
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
@@ -147,6 +148,10 @@ class JobNotFound(JobForgeError, LookupError):
 
 class WrongState(JobForgeError):
     """The job's state does not allow what was asked."""
+
+
+class SecretUnavailable(JobForgeError, LookupError):
+    """A secret that a built-in handler needs is not there, or cannot be opened, at the moment."""
 
 
 class RowHasJobs(JobForgeError):

@@ -1,0 +1,6 @@
+"""The built-in handlers, behind one registry: `forge.include(Connectors(...).forge)`. Loads no network library."""
+
+from jobforge_sa.handlers.connectors import Connectors
+from jobforge_sa.handlers.ground import Ground, Means
+
+__all__ = ["Connectors", "Ground", "Means"]
