@@ -2,5 +2,6 @@
 
 from jobforge_sa.handlers.connectors import Connectors
 from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.webhook import Delivered, Webhook
 
-__all__ = ["Connectors", "Ground", "Means"]
+__all__ = ["Connectors", "Delivered", "Ground", "Means", "Webhook"]

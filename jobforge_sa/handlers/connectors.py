@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jobforge_sa.egress.policy import Egress
+from jobforge_sa.handlers import webhook
 from jobforge_sa.handlers.ground import Means
 from jobforge_sa.secrets import SecretKeys, SecretResolver
 from jobforge_sa.tasks import JobForge
+
+if TYPE_CHECKING:
+    from jobforge_sa.egress.client import Client
 
 
 class Connectors:
     """The tasks `connector.http.request`, `connector.webhook.deliver` and `connector.report.generate`.
 
     Args:
-        egress: Where requests may go. Default: every public host, by https.
+        egress: Where requests may go; or a `Client`, with a resolver or an authority of your own. Default: every public
+            host, by https.
         keys: They open the tenants' sealed secrets. Default: JOBFORGE_SECRET_KEYS, when the first one is met.
         resolver: Resolves secrets that are kept elsewhere.
         artifacts: Where reports go.
@@ -21,6 +27,7 @@ class Connectors:
     Attributes:
         forge: The registry of the tasks.
         means: What was given, for the handlers.
+        webhook: The task `connector.webhook.deliver`, which takes a `Webhook`.
 
     Example:
         >>> connectors = Connectors()
@@ -28,10 +35,10 @@ class Connectors:
     """
 
     def __init__(
-        self, *, egress: Any = None, keys: SecretKeys | None = None, resolver: SecretResolver | None = None,
-        artifacts: Any = None,
+        self, *, egress: Egress | Client | None = None, keys: SecretKeys | None = None,
+        resolver: SecretResolver | None = None, artifacts: Any = None,
     ) -> None:  # fmt: skip
         self.forge = JobForge()
         self.means = Means(egress, keys, resolver, artifacts)
-        # each handler's module has `register(forge, means) -> Task`:
-        # self.http_request = http_request.register(self.forge, self.means)
+        # each handler's module has `register(forge, means) -> Task`
+        self.webhook = webhook.register(self.forge, self.means)

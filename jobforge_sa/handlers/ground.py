@@ -10,14 +10,22 @@ import contextlib
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.context import Context
 from jobforge_sa.db import connector_calls
 from jobforge_sa.db.jsontext import decode
+from jobforge_sa.egress.policy import Egress
 from jobforge_sa.enqueue.answers import translated
-from jobforge_sa.errors import ConfigurationError, LeaseLost, SecretUnavailable
+from jobforge_sa.errors import Blocked, ConfigurationError, LeaseLost, SecretUnavailable
 from jobforge_sa.secrets import Secret, SecretKeys, SecretResolver
+
+if TYPE_CHECKING:
+    from jobforge_sa.egress.client import Client
+
+OWN = frozenset({"enabled", "disable_after", "disable_after_seconds"})  # of a configuration; the rest narrows egress
+SLACK = dt.timedelta(seconds=60)  # beside the request: the database, what resolves a reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +56,54 @@ class Ground:
         return self.secrets[name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Means:
     """What the operator's program gives the handlers.
 
     Attributes:
-        egress: Where requests may go at all; a tenant's configuration narrows it.
+        egress: Where requests may go at all; a tenant's configuration narrows it. Or a client, with a resolver or an
+            authority of the operator's own. None: every public host, by https.
         keys: They open sealed secrets. None: JOBFORGE_SECRET_KEYS, read when the first one is met.
         resolver: Resolves references. None: there are none.
         artifacts: Where reports go.
     """
 
-    egress: Any = None
+    egress: Egress | Client | None = None
     keys: SecretKeys | None = None
     resolver: SecretResolver | None = None
     artifacts: Any = None
+
+    @property
+    def policy(self) -> Egress:
+        """What is allowed before a tenant's configuration narrows it."""
+        if self.egress is None:
+            return Egress()
+        return self.egress if isinstance(self.egress, Egress) else self.egress.policy
+
+    @property
+    def patience(self) -> dt.timedelta:
+        """The timeout of a run that makes one request."""
+        return dt.timedelta(seconds=self.policy.timeout) + SLACK
+
+    @cached_property
+    def _sender(self) -> Client:
+        from jobforge_sa.egress.client import Client  # here: it loads httpcore, and a web process only enqueues
+
+        return self.egress if isinstance(self.egress, Client) else Client(self.policy)
+
+    def client(self, ground: Ground) -> Client:
+        """What makes requests for the job's tenant.
+
+        Raises:
+            Blocked: the connector is switched off for it, or its configuration cannot work.
+        """
+        if ground.config.get("enabled") is False:
+            raise Blocked("this connector is switched off for the tenant", cure="jobforge connectors set enables it")
+        said = {name: value for name, value in ground.config.items() if name not in OWN}
+        try:
+            return self._sender.under(self.policy.narrowed(said))
+        except ConfigurationError as error:  # it came past `Connectors.set`; nothing goes out on half a policy
+            raise Blocked(f"the tenant's configuration cannot work: {error.message}", cure=error.cure) from None
 
     def ground(self, ctx: Context, secrets: Sequence[str] = ()) -> Ground:
         """Read what this run may use, and end the transaction.
