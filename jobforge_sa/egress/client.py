@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 from jobforge_sa.egress import lookup, target
 from jobforge_sa.egress.deadline import Deadline
+from jobforge_sa.egress.headers import check as check_headers
 from jobforge_sa.egress.policy import Egress
 from jobforge_sa.egress.target import Target
 from jobforge_sa.errors import BadAnswer, Blocked
@@ -27,18 +27,7 @@ try:
 except ImportError as error:
     raise ImportError("httpcore is not installed; run: pip install 'jobforge_sa[connectors]'") from error
 
-MOST_HEADERS = 100
-MOST_HEADER_BYTES = 32 * 1024
 USER_AGENT = "jobforge"
-
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-# no control character, not a tab either; nothing beyond ASCII; no blank around it
-_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
-# they say where a message ends and who else shall see it: ours to say
-_OURS = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
-     "accept-encoding", "proxy-authorization", "proxy-connection", "http2-settings"}
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +91,7 @@ class Client:
         if method not in self.policy.methods:
             allowed = ", ".join(self.policy.methods)
             _refuse(f"the method {method[:20]!r} is not allowed", f"use one of {allowed}, in capitals")
-        _check_headers(headers or {})
+        check_headers(headers or {})
         if len(body) > self.policy.max_request_bytes:
             _refuse(f"the body has {len(body)} bytes", f"{self.policy.max_request_bytes} are allowed")
         where = target.parse(url)
@@ -156,23 +145,6 @@ class Client:
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
         return context
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    seen: set[str] = set()
-    for name, value in headers.items():
-        if not _NAME.fullmatch(name):
-            _refuse(f"{name[:40]!r} is no name of a header", "write letters, digits and -")
-        if name.lower() in _OURS or name.lower().startswith("proxy-"):
-            _refuse(f"the header {name} is not yours to set", "leave it out")
-        if not _VALUE.fullmatch(value):  # the value may be a secret: it is not shown
-            _refuse(f"the header {name} has a value with a character that no header has", "write visible ASCII")
-        if name.lower() in seen:
-            _refuse(f"the header {name} is there twice", "write it once")
-        seen.add(name.lower())
-    size = sum(len(name) + len(value) + 4 for name, value in headers.items())
-    if len(headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
-        _refuse("there are too many headers", f"send {MOST_HEADERS} at most, of {MOST_HEADER_BYTES} bytes in all")
 
 
 def _request(where: Target, method: str, headers: Mapping[str, str], body: bytes) -> httpcore.Request:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from jobforge_sa.egress import lookup, wire
-from jobforge_sa.egress.client import MOST_HEADERS, Client, Response
+from jobforge_sa.egress.client import Client, Response
+from jobforge_sa.egress.headers import MOST_HEADERS
 from jobforge_sa.egress.policy import Egress
 from jobforge_sa.errors import BadAnswer, Blocked, RequestTimedOut, Unreachable
 from tests.security.egress_server import HOST, OK, Answer, Authority, Dialer, Names, Serving, client, closed_port, url
