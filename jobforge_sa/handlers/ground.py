@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jobforge_sa.connectors import OWN
 from jobforge_sa.context import Context
 from jobforge_sa.db import connector_calls
 from jobforge_sa.db.jsontext import decode
@@ -24,7 +25,6 @@ from jobforge_sa.secrets import Secret, SecretKeys, SecretResolver
 if TYPE_CHECKING:
     from jobforge_sa.egress.client import Client
 
-OWN = frozenset({"enabled", "disable_after", "disable_after_seconds"})  # of a configuration; the rest narrows egress
 SLACK = dt.timedelta(seconds=60)  # beside the request: the database, what resolves a reference
 
 

@@ -1,7 +1,7 @@
 """`connector.webhook.deliver`: one event to one endpoint, signed, each attempt on record with the end of its run.
 
-A webhook arrives at least once: a worker that dies between the answer and its commit has delivered, and nobody knows. Each
-delivery of an event has the same id, by which a receiver tells repetitions.
+A webhook arrives at least once: a worker that dies between the answer and its commit has delivered, and nobody knows.
+Each delivery of an event has the same id, by which a receiver tells repetitions.
 """
 
 from __future__ import annotations
