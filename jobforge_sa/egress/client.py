@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
@@ -28,6 +30,17 @@ except ImportError as error:
     raise ImportError("httpcore is not installed; run: pip install 'jobforge_sa[connectors]'") from error
 
 USER_AGENT = "jobforge"
+
+_asking: ContextVar[bool] = ContextVar("jobforge_asking", default=False)  # this thread makes one of our requests
+
+
+def _not_ours(_: logging.LogRecord) -> bool:
+    return not _asking.get()
+
+
+# At DEBUG httpcore writes down each answer's headers: cookies, and what a server says back. Others' requests it may.
+for _name in ("httpcore.connection", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(_not_ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,7 @@ class Client:
         origin = httpcore.Origin(where.scheme.encode(), where.host.encode(), where.port)
         tls = self._tls if where.scheme == "https" else None
         connection = httpcore.HTTPConnection(origin, ssl_context=tls, network_backend=wire)
+        asking = _asking.set(True)
         try:
             answer = connection.handle_request(_request(where, method, headers or {}, body))
             deadline.status = answer.status
@@ -134,6 +148,7 @@ class Client:
             raise BadAnswer(f"what {where} answers cannot be read{known}: {error}", sent=deadline.sent) from error
         finally:
             connection.close()
+            _asking.reset(asking)
         return Response(answer.status, _texts(answer.headers), found, truncated, time.monotonic() - started)
 
     @cached_property
