@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.egress.policy import Egress
-from jobforge_sa.handlers import webhook
+from jobforge_sa.handlers import http_request, webhook
 from jobforge_sa.handlers.ground import Means
 from jobforge_sa.secrets import SecretKeys, SecretResolver
 from jobforge_sa.tasks import JobForge
@@ -27,6 +27,7 @@ class Connectors:
     Attributes:
         forge: The registry of the tasks.
         means: What was given, for the handlers.
+        http_request: The task `connector.http.request`, which takes an `HttpRequest`.
         webhook: The task `connector.webhook.deliver`, which takes a `Webhook`.
 
     Example:
@@ -41,4 +42,5 @@ class Connectors:
         self.forge = JobForge()
         self.means = Means(egress, keys, resolver, artifacts)
         # each handler's module has `register(forge, means) -> Task`
+        self.http_request = http_request.register(self.forge, self.means)
         self.webhook = webhook.register(self.forge, self.means)

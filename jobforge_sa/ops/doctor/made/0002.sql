@@ -1687,7 +1687,7 @@ comment on function jobforge.complete_jobs is 'End runs by their lease tokens; a
 
 -- function jobforge.connector_of_run
 CREATE OR REPLACE FUNCTION jobforge.connector_of_run(p_job_id uuid, p_lease_token uuid, p_type text, p_secrets text[] DEFAULT '{}'::text[])
- RETURNS TABLE(config json, secrets json, at timestamp with time zone)
+ RETURNS TABLE(config json, secrets json, at timestamp with time zone, unsure boolean)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1719,7 +1719,12 @@ begin
                                  json_build_object('kind', s.previous_kind, 'value', s.previous_value) end))
                            from jobforge.connector_secrets s
                           where s.tenant_id = v_tenant and s.name = any (p_secrets)), '{}'),
-               v_now;
+               v_now,
+               -- what such a run did nobody has heard: one that was released or canceled before it began did nothing
+               exists (select from jobforge.attempts a
+                        where a.job_id = p_job_id
+                          and (a.outcome in ('lost', 'timed_out')
+                               or a.outcome in ('released', 'canceled') and a.run_ms is not null));
 end
 $function$
 ;
