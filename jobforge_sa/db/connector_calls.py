@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import DateTime, Integer, Text, column
+from sqlalchemy import Boolean, DateTime, Integer, Text, column
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from jobforge_sa.db.calls import Call
@@ -34,7 +34,12 @@ LIST_SECRETS = Call("list_secrets", {"tenant_id": "text"}, _SECRET)
 CONNECTOR_OF_RUN = Call(
     "connector_of_run",
     {"job_id": "uuid", "lease_token": "uuid", "type": "text", "secrets": "text[]"},
-    (column("config", Text()), column("secrets", Text()), column("at", DateTime(timezone=True))),
+    (
+        column("config", Text()),
+        column("secrets", Text()),
+        column("at", DateTime(timezone=True)),
+        column("unsure", Boolean()),
+    ),
 )
 LOG_DELIVERY = Call(
     "log_delivery",

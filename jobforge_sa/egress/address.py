@@ -68,7 +68,7 @@ def read(text: str) -> Address:
             raise ValueError(text)
         return ip_address(text)
     except ValueError:
-        raise Blocked(f"{text[:60]!r} is no address") from None
+        raise Blocked(f"{text[:60]!r} is no address", cure="a resolver gives plain addresses, without a zone") from None
 
 
 def refusal(address: Address, allowed: Iterable[Network] = (), denied: Iterable[Network] = ()) -> str | None:

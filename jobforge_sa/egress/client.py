@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
 
 from jobforge_sa.egress import lookup, target
 from jobforge_sa.egress.deadline import Deadline
+from jobforge_sa.egress.headers import check as check_headers
 from jobforge_sa.egress.policy import Egress
 from jobforge_sa.egress.target import Target
 from jobforge_sa.errors import BadAnswer, Blocked
@@ -27,18 +29,18 @@ try:
 except ImportError as error:
     raise ImportError("httpcore is not installed; run: pip install 'jobforge_sa[connectors]'") from error
 
-MOST_HEADERS = 100
-MOST_HEADER_BYTES = 32 * 1024
 USER_AGENT = "jobforge"
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-# no control character, not a tab either; nothing beyond ASCII; no blank around it
-_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
-# they say where a message ends and who else shall see it: ours to say
-_OURS = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
-     "accept-encoding", "proxy-authorization", "proxy-connection", "http2-settings"}
-)  # fmt: skip
+_asking: ContextVar[bool] = ContextVar("jobforge_asking", default=False)  # this thread makes one of our requests
+
+
+def _not_ours(_: logging.LogRecord) -> bool:
+    return not _asking.get()
+
+
+# At DEBUG httpcore writes down each answer's headers: cookies, and what a server says back. Others' requests it may.
+for _name in ("httpcore.connection", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(_not_ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Client:
         if method not in self.policy.methods:
             allowed = ", ".join(self.policy.methods)
             _refuse(f"the method {method[:20]!r} is not allowed", f"use one of {allowed}, in capitals")
-        _check_headers(headers or {})
+        check_headers(headers or {})
         if len(body) > self.policy.max_request_bytes:
             _refuse(f"the body has {len(body)} bytes", f"{self.policy.max_request_bytes} are allowed")
         where = target.parse(url)
@@ -136,6 +138,7 @@ class Client:
         origin = httpcore.Origin(where.scheme.encode(), where.host.encode(), where.port)
         tls = self._tls if where.scheme == "https" else None
         connection = httpcore.HTTPConnection(origin, ssl_context=tls, network_backend=wire)
+        asking = _asking.set(True)
         try:
             answer = connection.handle_request(_request(where, method, headers or {}, body))
             deadline.status = answer.status
@@ -145,6 +148,7 @@ class Client:
             raise BadAnswer(f"what {where} answers cannot be read{known}: {error}", sent=deadline.sent) from error
         finally:
             connection.close()
+            _asking.reset(asking)
         return Response(answer.status, _texts(answer.headers), found, truncated, time.monotonic() - started)
 
     @cached_property
@@ -156,23 +160,6 @@ class Client:
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
         return context
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    seen: set[str] = set()
-    for name, value in headers.items():
-        if not _NAME.fullmatch(name):
-            _refuse(f"{name[:40]!r} is no name of a header", "write letters, digits and -")
-        if name.lower() in _OURS or name.lower().startswith("proxy-"):
-            _refuse(f"the header {name} is not yours to set", "leave it out")
-        if not _VALUE.fullmatch(value):  # the value may be a secret: it is not shown
-            _refuse(f"the header {name} has a value with a character that no header has", "write visible ASCII")
-        if name.lower() in seen:
-            _refuse(f"the header {name} is there twice", "write it once")
-        seen.add(name.lower())
-    size = sum(len(name) + len(value) + 4 for name, value in headers.items())
-    if len(headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
-        _refuse("there are too many headers", f"send {MOST_HEADERS} at most, of {MOST_HEADER_BYTES} bytes in all")
 
 
 def _request(where: Target, method: str, headers: Mapping[str, str], body: bytes) -> httpcore.Request:
@@ -193,9 +180,9 @@ def _request(where: Target, method: str, headers: Mapping[str, str], body: bytes
 
 def _read(answer: httpcore.Response, most: int) -> tuple[bytes, bool]:
     """The body up to a bound, and whether there is more of it."""
-    stream = answer.extensions["network_stream"]
-    if answer.status < 200 or not isinstance(stream, Stream):
-        raise BadAnswer(f"an answer with the status {answer.status} has no body", sent=True)
+    stream, version = answer.extensions["network_stream"], answer.extensions["http_version"]
+    if version not in (b"HTTP/1.0", b"HTTP/1.1") or answer.status < 200 or not isinstance(stream, Stream):
+        raise BadAnswer(f"{version.decode('latin-1')} with the status {answer.status} is no answer", sent=True)
     stream.allow(HEAD_BYTES + FRAMING * most)
     found = bytearray()
     for chunk in answer.iter_stream():

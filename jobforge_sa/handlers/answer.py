@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import json
 import re
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
 
 from jobforge_sa import redaction
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_WAIT = dt.timedelta(days=1)  # who asks for more is asked again
 LEAST_WAIT = dt.timedelta(seconds=1)  # "0" from a busy server would burn all attempts in a moment
+LEAST_BEGINNING = 4  # characters: fewer are a word's end as often as not
 LOOKED_AT = 16  # times the preview: so much is looked through for secrets
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
@@ -31,11 +35,27 @@ def preview(body: bytes, limit: int, hidden: Iterable[str] = ()) -> str:
         hidden: What must not stand in it, for many a server says back what it was told: values of secrets, signatures.
     """
     text = body[: limit * LOOKED_AT].decode("utf-8", "replace")
-    for secret in sorted({*hidden}, key=len, reverse=True):  # one may be a part of another
-        for shape in (secret, secret.replace("/", r"\/")):
-            text = text.replace(shape, redaction.GONE) if shape else text
+    for shape in sorted({shape for secret in hidden for shape in _shapes(secret)}, key=len, reverse=True):
+        text = _without_beginning(text.replace(shape, redaction.GONE), shape)  # the longest first: it may hold others
     text = redaction.text(_CONTROLS.sub("\ufffd", text))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _shapes(secret: str) -> set[str]:
+    """A secret as servers say it back: as it is, in JSON, in a URL, in base64."""
+    if not secret:
+        return set()
+    told = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    told |= {secret.replace("/", r"\/"), quote(secret, safe=""), quote_plus(secret)}
+    return told | {base64.b64encode(secret.encode()).decode()}
+
+
+def _without_beginning(text: str, shape: str) -> str:
+    """A body that is cut within a secret ends with its beginning."""
+    for length in range(min(len(shape) - 1, len(text)), LEAST_BEGINNING - 1, -1):
+        if text.endswith(shape[:length]):
+            return text[:-length] + redaction.GONE
+    return text
 
 
 def retry_after(response: Response) -> dt.timedelta | None:

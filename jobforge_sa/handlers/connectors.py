@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobforge_sa.artifacts import Sink
 from jobforge_sa.egress.policy import Egress
-from jobforge_sa.handlers import webhook
+from jobforge_sa.handlers import http_request, webhook
 from jobforge_sa.handlers.ground import Means
 from jobforge_sa.handlers.report import task as report
 from jobforge_sa.secrets import SecretKeys, SecretResolver
@@ -29,6 +29,7 @@ class Connectors:
     Attributes:
         forge: The registry of the tasks.
         means: What was given, for the handlers.
+        http_request: The task `connector.http.request`, which takes an `HttpRequest`.
         webhook: The task `connector.webhook.deliver`, which takes a `Webhook`.
         report: The task `connector.report.generate`, which takes a `ReportRequest`.
 
@@ -44,5 +45,6 @@ class Connectors:
         self.forge = JobForge()
         self.means = Means(egress, keys, resolver, artifacts)
         # each handler's module has `register(forge, means) -> Task`
+        self.http_request = http_request.register(self.forge, self.means)
         self.webhook = webhook.register(self.forge, self.means)
         self.report = report.register(self.forge, self.means)

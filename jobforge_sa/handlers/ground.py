@@ -38,11 +38,13 @@ class Ground:
             over that of all connectors, key by key. Empty where nothing was said.
         secrets: Those that were asked for and are there, by name.
         now: The database's time.
+        unsure: An earlier run of the job was lost or stopped while it worked: nobody knows what it has done.
     """
 
     config: Mapping[str, Any]
     secrets: Mapping[str, Secret]
     now: dt.datetime
+    unsure: bool = False
 
     def secret(self, name: str) -> Secret:
         """One of the secrets.
@@ -124,7 +126,7 @@ class Means:
         if row is None:
             raise LeaseLost(f"job {job.id}: the lease of run {job.run} is gone")
         found = {name: self._opened(job.tenant_id, name, kept) for name, kept in decode(row.secrets).items()}
-        return Ground(decode(row.config), found, row.at)
+        return Ground(decode(row.config), found, row.at, row.unsure)
 
     def _opened(self, tenant: str, name: str, kept: Mapping[str, Any]) -> Secret:
         values = [self._open(tenant, name, kept)]

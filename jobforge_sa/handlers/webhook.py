@@ -59,7 +59,7 @@ class Webhook(pydantic.BaseModel):
     data: pydantic.JsonValue = Field(default_factory=dict)
     secret_ref: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$")
     event_id: str = Field(default_factory=lambda: str(uuid.uuid4()), pattern=r"^[A-Za-z0-9_:-]{1,200}$")
-    timeout_ms: int = Field(10_000, ge=1, le=60_000)
+    timeout_ms: int = Field(default=10_000, ge=1, le=60_000)
 
     @pydantic.field_validator("target_url")
     @classmethod

@@ -7,7 +7,6 @@ import hashlib
 import sys
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer

@@ -50,7 +50,8 @@ class Shop:
     def __init__(self, database: Database, receiver: Receiver, **options: Any) -> None:
         self.database = database
         self.receiver = receiver
-        self.connectors = Connectors(**{"egress": receiver.egress, "keys": KEYS} | options)
+        given: dict[str, Any] = {"egress": receiver.egress, "keys": KEYS}
+        self.connectors = Connectors(**given | options)
         self.secret = new_secret()
         self.keep(self.secret)
 
@@ -67,15 +68,14 @@ class Shop:
             target_url=url or self.receiver.url, event_type="order.paid", data=data or {"order": 7, "to": "Zoë ☂"},
             secret_ref=options.pop("secret_ref", "hooks"),
         )  # fmt: skip
+        given: dict[str, Any] = {"retry": AT_ONCE, "max_attempts": 3}
         with Session(self.database.engine("jf_app")) as session, session.begin():
-            return Jobs(session, tenant=tenant).enqueue(
-                self.connectors.webhook, event, **{"retry": AT_ONCE, "max_attempts": 3} | options
-            ).id  # fmt: skip
+            return Jobs(session, tenant=tenant).enqueue(self.connectors.webhook, event, **given | options).id
 
     def work(self) -> dict[str, int]:
         """Work until nothing is left that is due; give how the runs ended."""
-        engines = {"session_engine": self.database.engine("jf_app")}
-        with Worker(self.database.engine("jf_worker"), self.connectors.forge, **engines) as worker:
+        worker_engine, app = (self.database.engine(login) for login in ("jf_worker", "jf_app"))
+        with Worker(worker_engine, self.connectors.forge, session_engine=app) as worker:
             assert worker.drain(20)
             return dict(worker.outcomes)
 

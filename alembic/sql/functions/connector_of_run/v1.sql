@@ -1,9 +1,10 @@
 -- What a run of a built-in handler needs: its tenant's configuration (that of p_type over that of every connector, key by
 -- key) and the secrets that it names. The token is the right, as in complete_jobs: only while the lease lives, which a rescue
 -- would leave alone, and only of the job's own tenant; a tenant, where one is set, must be that. Anything else: no row.
+-- unsure: an earlier run of the job may have had effects outside of the database.
 create or replace function jobforge.connector_of_run(
     p_job_id uuid, p_lease_token uuid, p_type text, p_secrets text[] default '{}'
-) returns table (config json, secrets json, at timestamptz)
+) returns table (config json, secrets json, at timestamptz, unsure boolean)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -34,7 +35,12 @@ begin
                                  json_build_object('kind', s.previous_kind, 'value', s.previous_value) end))
                            from jobforge.connector_secrets s
                           where s.tenant_id = v_tenant and s.name = any (p_secrets)), '{}'),
-               v_now;
+               v_now,
+               -- what such a run did nobody has heard: one that was released or canceled before it began did nothing
+               exists (select from jobforge.attempts a
+                        where a.job_id = p_job_id
+                          and (a.outcome in ('lost', 'timed_out')
+                               or a.outcome in ('released', 'canceled') and a.run_ms is not null));
 end
 $$;
 

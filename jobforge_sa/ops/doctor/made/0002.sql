@@ -1755,7 +1755,7 @@ comment on function jobforge.complete_since is 'Since when all jobs are still th
 
 -- function jobforge.connector_of_run
 CREATE OR REPLACE FUNCTION jobforge.connector_of_run(p_job_id uuid, p_lease_token uuid, p_type text, p_secrets text[] DEFAULT '{}'::text[])
- RETURNS TABLE(config json, secrets json, at timestamp with time zone)
+ RETURNS TABLE(config json, secrets json, at timestamp with time zone, unsure boolean)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1787,7 +1787,12 @@ begin
                                  json_build_object('kind', s.previous_kind, 'value', s.previous_value) end))
                            from jobforge.connector_secrets s
                           where s.tenant_id = v_tenant and s.name = any (p_secrets)), '{}'),
-               v_now;
+               v_now,
+               -- what such a run did nobody has heard: one that was released or canceled before it began did nothing
+               exists (select from jobforge.attempts a
+                        where a.job_id = p_job_id
+                          and (a.outcome in ('lost', 'timed_out')
+                               or a.outcome in ('released', 'canceled') and a.run_ms is not null));
 end
 $function$
 ;
@@ -4445,7 +4450,8 @@ begin
         raise exception 'jobforge: the media type of % is none', p_name
             using errcode = 'JF003', hint = 'Write it as text/csv, or text/html; charset=utf-8.';
     end if;
-    if (p_body is null) = (p_location is null) or p_location !~ '^[^[:cntrl:]]{1,2000}$' then
+    if (p_body is null) = (p_location is null) or p_location ~ '[[:cntrl:]]'
+       or length(p_location) not between 1 and 2000 then
         raise exception 'jobforge: artifact % needs a body or a location, and not both', p_name
             using errcode = 'JF003', hint = 'Pass p_body; or p_location (1 to 2000 characters) with p_size and p_sha256.';
     end if;
