@@ -218,7 +218,7 @@ def test_what_cannot_be_a_period_is_refused(sql: Sql, name: str) -> None:
     ):
         with refused("JF003", "366 days"):
             report(sql, name, begin, until)
-    for limit in (0, None, 10_000_001):
+    for limit in (0, 10_000_001):
         with refused("JF003", "p_limit"):
             report(sql, name, now - DAY, now, limit=limit)
     assert report(sql, name, now - 366 * DAY, now)

@@ -33,6 +33,8 @@ def register(forge: JobForge, means: Means) -> Task[ReportRequest, GeneratedRepo
 
     @forge.task(NAME, timeout=TIMEOUT)
     def generate_report(ctx: Context, request: ReportRequest) -> GeneratedReport | Discard:
+        if means.ground(ctx).config.get("enabled") is False:
+            return Discard("this connector is switched off for the tenant; jobforge connectors set enables it")
         report = compute(_asking(ctx.session), request.report, ctx.job.tenant_id, request.since, request.until)
         ctx.session.rollback()  # it was read; no transaction is open while a page is made, and bytes travel
         rendered = render(report, request.format)
@@ -40,6 +42,7 @@ def register(forge: JobForge, means: Means) -> Task[ReportRequest, GeneratedRepo
         try:
             ref = sink.put(ctx, artifact)
         except ArtifactTooLarge as error:
+            ctx.session.rollback()  # the database's refusal has ended the transaction, and this end needs one
             return Discard(str(error))  # the next time it would be no smaller
         return GeneratedReport(
             report=request.report, format=request.format, enqueued=report.total.enqueued, **asdict(ref)

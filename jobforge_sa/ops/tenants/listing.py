@@ -22,6 +22,7 @@ KEPT = {
     "leases": "  running",
     "outcomes": "  ended",
     "results": "results",
+    "artifacts": "artifacts",
     "attempts": "attempts",
     "cancel_requests": "cancel requests",
     "idempotency_keys": "idempotency keys",

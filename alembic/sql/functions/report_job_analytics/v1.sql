@@ -23,10 +23,11 @@ as $$
 #variable_conflict use_column
 declare
     v_tenant text := jobforge.current_tenant();
+    v_limit  integer := coalesce(p_limit, 500000);
 begin
     return query
         with seen as materialized (
-            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+            select * from jobforge.report_jobs(p_from, p_until, v_limit)
         ), jobs as materialized (  -- a type may be any text: only so many are told apart, whoever makes a million
             select s.type, count(*) as enqueued, count(*) filter (where s.state = 'succeeded') as succeeded,
                    count(*) filter (where s.state = 'dead') as dead,
@@ -66,7 +67,7 @@ begin
                r.ran[1], r.ran[2], r.ran[3], r.waited[1], r.waited[2], r.waited[3],
                (select coalesce(json_agg(json_build_object('type', w.error, 'count', w.count) order by w.place), '[]')
                   from worst w where w.whole = (j.type is null)::integer and w.type is not distinct from j.type),
-               j.kinds, case when j.type is null and j.enqueued >= p_limit then j.first end
+               j.kinds, case when j.type is null and j.enqueued >= v_limit then j.first end
           from jobs j left join runs r on r.whole = (j.type is null)::integer and r.type is not distinct from j.type
          order by j.type is not null, j.enqueued desc, j.type;
 end

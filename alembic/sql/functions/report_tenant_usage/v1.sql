@@ -21,12 +21,13 @@ as $$
 #variable_conflict use_column
 declare
     v_tenant text := jobforge.current_tenant();
+    v_limit  integer := coalesce(p_limit, 500000);
     v_said   record;
 begin
     select t.max_waiting, t.paused_at into v_said from jobforge.tenants t where t.tenant_id = v_tenant;
     return query
         with seen as materialized (
-            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+            select * from jobforge.report_jobs(p_from, p_until, v_limit)
         ), used as (
             select s.queue, s.type, s.created_at, s.payload_bytes, r.attempts, r.run_seconds,
                    coalesce((select pg_column_size(v.value) from jobforge.results v
@@ -44,7 +45,7 @@ begin
                coalesce(sum(u.run_seconds), 0)::double precision, coalesce(sum(u.payload_bytes), 0)::bigint,
                coalesce(sum(u.result_bytes), 0)::bigint, coalesce(sum(u.artifact_bytes), 0)::bigint,
                count(distinct (u.queue, u.type)),
-               case when u.queue is null and count(*) >= p_limit then min(u.created_at) end,
+               case when u.queue is null and count(*) >= v_limit then min(u.created_at) end,
                case when u.queue is null then v_said.max_waiting end, case when u.queue is null then v_said.paused_at end,
                case when u.queue is null then jobforge.artifact_limit() end
           from used u group by grouping sets ((u.queue, u.type), ())

@@ -20,11 +20,12 @@ as $$
 #variable_conflict use_column
 declare
     v_tenant text := jobforge.current_tenant();
+    v_limit  integer := coalesce(p_limit, 500000);
 begin
     return query
         with seen as materialized (
             select s.job_id, (s.created_at at time zone 'UTC')::date as day, s.state, s.created_at
-              from jobforge.report_jobs(p_from, p_until, p_limit) s
+              from jobforge.report_jobs(p_from, p_until, v_limit) s
         ), ran as (
             select s.day, s.state, s.created_at, r.attempts, r.run_seconds
               from seen s cross join lateral (
@@ -42,7 +43,7 @@ begin
                count(*) filter (where r.state = 'succeeded'), count(*) filter (where r.state = 'dead'),
                count(*) filter (where r.state = 'canceled'), count(*) filter (where r.state is null),
                sum(r.attempts)::bigint, sum(r.run_seconds)::double precision,
-               case when grouping(r.day) = 1 and (select count(*) from seen) >= p_limit then min(r.created_at) end
+               case when grouping(r.day) = 1 and (select count(*) from seen) >= v_limit then min(r.created_at) end
           from ran r group by grouping sets ((r.day), ()) order by r.day nulls first;
 end
 $$;

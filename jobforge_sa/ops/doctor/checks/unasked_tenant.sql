@@ -10,6 +10,8 @@ with found as (
        and p.proname not in (
            'schema_version',  -- tells the revision, the same to all
            'tenancy',         -- tells how tenants are named, the same to all
+           'artifact_limit',  -- tells a limit, the same to all
+           'complete_since',  -- tells how long jobs are kept, the same to all
            'current_tenant')  -- is the question itself
 )
 select 'error' as level,

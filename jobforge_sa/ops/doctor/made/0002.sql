@@ -3692,10 +3692,11 @@ AS $function$
 #variable_conflict use_column
 declare
     v_tenant text := jobforge.current_tenant();
+    v_limit  integer := coalesce(p_limit, 500000);
 begin
     return query
         with seen as materialized (
-            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+            select * from jobforge.report_jobs(p_from, p_until, v_limit)
         ), jobs as materialized (  -- a type may be any text: only so many are told apart, whoever makes a million
             select s.type, count(*) as enqueued, count(*) filter (where s.state = 'succeeded') as succeeded,
                    count(*) filter (where s.state = 'dead') as dead,
@@ -3735,7 +3736,7 @@ begin
                r.ran[1], r.ran[2], r.ran[3], r.waited[1], r.waited[2], r.waited[3],
                (select coalesce(json_agg(json_build_object('type', w.error, 'count', w.count) order by w.place), '[]')
                   from worst w where w.whole = (j.type is null)::integer and w.type is not distinct from j.type),
-               j.kinds, case when j.type is null and j.enqueued >= p_limit then j.first end
+               j.kinds, case when j.type is null and j.enqueued >= v_limit then j.first end
           from jobs j left join runs r on r.whole = (j.type is null)::integer and r.type is not distinct from j.type
          order by j.type is not null, j.enqueued desc, j.type;
 end
@@ -3808,12 +3809,13 @@ AS $function$
 #variable_conflict use_column
 declare
     v_tenant text := jobforge.current_tenant();
+    v_limit  integer := coalesce(p_limit, 500000);
     v_said   record;
 begin
     select t.max_waiting, t.paused_at into v_said from jobforge.tenants t where t.tenant_id = v_tenant;
     return query
         with seen as materialized (
-            select * from jobforge.report_jobs(p_from, p_until, p_limit)
+            select * from jobforge.report_jobs(p_from, p_until, v_limit)
         ), used as (
             select s.queue, s.type, s.created_at, s.payload_bytes, r.attempts, r.run_seconds,
                    coalesce((select pg_column_size(v.value) from jobforge.results v
@@ -3831,7 +3833,7 @@ begin
                coalesce(sum(u.run_seconds), 0)::double precision, coalesce(sum(u.payload_bytes), 0)::bigint,
                coalesce(sum(u.result_bytes), 0)::bigint, coalesce(sum(u.artifact_bytes), 0)::bigint,
                count(distinct (u.queue, u.type)),
-               case when u.queue is null and count(*) >= p_limit then min(u.created_at) end,
+               case when u.queue is null and count(*) >= v_limit then min(u.created_at) end,
                case when u.queue is null then v_said.max_waiting end, case when u.queue is null then v_said.paused_at end,
                case when u.queue is null then jobforge.artifact_limit() end
           from used u group by grouping sets ((u.queue, u.type), ())
@@ -3861,11 +3863,12 @@ AS $function$
 #variable_conflict use_column
 declare
     v_tenant text := jobforge.current_tenant();
+    v_limit  integer := coalesce(p_limit, 500000);
 begin
     return query
         with seen as materialized (
             select s.job_id, (s.created_at at time zone 'UTC')::date as day, s.state, s.created_at
-              from jobforge.report_jobs(p_from, p_until, p_limit) s
+              from jobforge.report_jobs(p_from, p_until, v_limit) s
         ), ran as (
             select s.day, s.state, s.created_at, r.attempts, r.run_seconds
               from seen s cross join lateral (
@@ -3883,7 +3886,7 @@ begin
                count(*) filter (where r.state = 'succeeded'), count(*) filter (where r.state = 'dead'),
                count(*) filter (where r.state = 'canceled'), count(*) filter (where r.state is null),
                sum(r.attempts)::bigint, sum(r.run_seconds)::double precision,
-               case when grouping(r.day) = 1 and (select count(*) from seen) >= p_limit then min(r.created_at) end
+               case when grouping(r.day) = 1 and (select count(*) from seen) >= v_limit then min(r.created_at) end
           from ran r group by grouping sets ((r.day), ()) order by r.day nulls first;
 end
 $function$
