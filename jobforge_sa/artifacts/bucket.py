@@ -60,7 +60,11 @@ class S3Sink:
                 ChecksumSHA256=base64.b64encode(bytes.fromhex(artifact.sha256)).decode(),
             )  # fmt: skip
         except (BotoCoreError, ClientError) as error:
-            said = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else type(error).__name__
+            said = (
+                error.response.get("Error", {}).get("Code", "")
+                if isinstance(error, ClientError)
+                else type(error).__name__
+            )
             raise ArtifactNotStored(
                 f"artifact {artifact.name} was not taken by the bucket {self.bucket}: {said}",
                 cure="look at the bucket, and at the worker's credentials, region and endpoint for it",

@@ -34,7 +34,7 @@ class Head(_Document):
     """
 
     tenant_id: str
-    since: dt.datetime = Field(alias="from")
+    since: dt.datetime = Field(validation_alias="from", serialization_alias="from")
     until: dt.datetime
     generated_at: dt.datetime
     complete_since: dt.datetime | None
@@ -157,7 +157,9 @@ class UsageSummary(Head):
     """`usage-summary`: what a tenant has used, day by day."""
 
     title: ClassVar[str] = "Usage summary"
-    schema_: Literal["jobforge.report.usage-summary/1"] = Field("jobforge.report.usage-summary/1", alias="schema")
+    schema_: Literal["jobforge.report.usage-summary/1"] = Field(
+        default="jobforge.report.usage-summary/1", validation_alias="schema", serialization_alias="schema"
+    )
     total: Usage
     days: Sequence[DayUsage]
 
@@ -166,7 +168,9 @@ class JobAnalytics(Head):
     """`job-analytics`: how a tenant's jobs went, by type. Of `kinds` types the 100 with most jobs are told apart."""
 
     title: ClassVar[str] = "Job analytics"
-    schema_: Literal["jobforge.report.job-analytics/1"] = Field("jobforge.report.job-analytics/1", alias="schema")
+    schema_: Literal["jobforge.report.job-analytics/1"] = Field(
+        default="jobforge.report.job-analytics/1", validation_alias="schema", serialization_alias="schema"
+    )
     total: Analytics
     kinds: int
     types: Sequence[TypeAnalytics]
@@ -176,7 +180,9 @@ class TenantUsage(Head):
     """`tenant-usage`: what a tenant takes up, by queue and type, and its limits; of `kinds` groups the 200 largest."""
 
     title: ClassVar[str] = "Tenant usage"
-    schema_: Literal["jobforge.report.tenant-usage/1"] = Field("jobforge.report.tenant-usage/1", alias="schema")
+    schema_: Literal["jobforge.report.tenant-usage/1"] = Field(
+        default="jobforge.report.tenant-usage/1", validation_alias="schema", serialization_alias="schema"
+    )
     total: Space
     kinds: int
     groups: Sequence[GroupSpace]

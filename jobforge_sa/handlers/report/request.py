@@ -28,10 +28,11 @@ class ReportRequest(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     report: Kind
-    since: AwareDatetime = Field(alias="from")
+    # not `alias`: type checkers would have callers write that, and `from` is no name in Python
+    since: AwareDatetime = Field(validation_alias="from", serialization_alias="from")
     until: AwareDatetime
     format: Format = "html"
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,89}$")
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,89}$")
 
     @pydantic.model_validator(mode="after")
     def _is_a_period(self) -> Self:
