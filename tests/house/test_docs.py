@@ -33,6 +33,10 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "answer = Results(engine).wait(quote, job, timeout=10)  # in asyncio: await AsyncResults(...).wait(...)",
     ): "examples/results.py has this line",
     (
+        "docs/reports.md",
+        "connectors = Connectors()  # from jobforge_sa.handlers",
+    ): "examples/report.py does it",
+    (
         "docs/uniqueness.md",
         '@forge.task(unique_key=lambda change: f"customer:{change.customer}", merge=join_changes)',
     ): "examples/unique.py has such tasks",

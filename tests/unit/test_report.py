@@ -35,6 +35,8 @@ from jobforge_sa.handlers.report.documents import (
 )
 from jobforge_sa.handlers.report.render import render
 from jobforge_sa.handlers.report.table import cell
+from tests.house import markdown
+from tests.house.source import ROOT
 
 BEGIN = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -269,6 +271,13 @@ def test_a_document_names_its_schema_and_reads_back(report: Report) -> None:
     schema = schemas()[document["schema"]]
     assert {*schema["required"]} <= document.keys() <= schema["properties"].keys()
     assert schema["additionalProperties"] is False
+
+
+def test_the_document_of_the_page_is_one() -> None:
+    (block,) = [one for one in markdown.blocks(ROOT / "docs" / "reports.md") if one.language == "json"]
+    document = UsageSummary.model_validate_json(block.text)
+    assert render(document, "json").body.decode() == block.text
+    assert sum(day.enqueued for day in document.days) == document.total.enqueued
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
