@@ -118,7 +118,7 @@ def _fetch(reader: Reader, wanted: dict[str, Any], limit: int) -> Sequence[Deliv
     query = select(Delivery).filter_by(**wanted)
     if reader.tenant is not None:  # by its index, also where policies bind nobody
         query = query.where(Delivery.tenant_id == reader.tenant)
-    found = reader.session.scalars(query.order_by(Delivery.job_id.desc(), Delivery.run.desc()).limit(limit)).all()
+    found = reader.mapped(query.order_by(Delivery.job_id.desc(), Delivery.run.desc()).limit(limit))
     if not found:
         reader.require_sight()
     return found
