@@ -2,6 +2,7 @@
 
 from jobforge_sa.handlers.connectors import Connectors
 from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.http_request import HttpRequest, HttpResponse, SecretHeader
 from jobforge_sa.handlers.webhook import Delivered, Webhook
 
-__all__ = ["Connectors", "Delivered", "Ground", "Means", "Webhook"]
+__all__ = ["Connectors", "Delivered", "Ground", "HttpRequest", "HttpResponse", "Means", "SecretHeader", "Webhook"]
