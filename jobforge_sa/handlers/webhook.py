@@ -215,10 +215,10 @@ def _log(ctx: Context, webhook: Webhook, attempt: Attempt, config: Any) -> Row[A
     """Note the attempt, and hear how the endpoint stands."""
     call, connection = connector_calls.LOG_DELIVERY, ctx.session.connection()
     seconds = config.get("disable_after_seconds")
+    told = {name: getattr(attempt, name) for name in ("outcome", "status", "error", "duration_ms", "preview")}
     values = call.values(
-        None, job_id=ctx.job.id, lease_token=ctx.job.lease_token, url=webhook.target_url,
-        event_id=event_id(ctx, webhook), event_type=webhook.event_type, outcome=attempt.outcome, status=attempt.status, error=attempt.error,
-        duration_ms=attempt.duration_ms, preview=attempt.preview, disable_after=config.get("disable_after"),
+        None, **told, job_id=ctx.job.id, lease_token=ctx.job.lease_token, url=webhook.target_url,
+        event_id=event_id(ctx, webhook), event_type=webhook.event_type, disable_after=config.get("disable_after"),
         disable_after_time=None if seconds is None else dt.timedelta(seconds=seconds),
     )  # fmt: skip
     with translated(connection):
