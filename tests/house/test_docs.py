@@ -20,6 +20,7 @@ from tests.house.source import ROOT, callers, functions, sql_functions
 
 CONTRACT = ROOT / "docs" / "sql-contract.md"
 TESTING = ROOT / "docs" / "testing.md"
+CONNECTORS = ROOT / "docs" / "connectors.md"
 WEBHOOKS = ROOT / "docs" / "webhooks.md"
 PAGES = markdown.pages()
 
@@ -155,12 +156,12 @@ def python_blocks() -> list[Block]:
 
 
 def run_blocks() -> list[Block]:
-    """The blocks that tests run: here, in test_readme, test_wheel, test_plugin and test_webhook_receivers."""
-    testing = [block for block in markdown.blocks(TESTING) if block.language == "python"]
+    """The blocks that tests run: here, in test_readme, _wheel, _plugin, _webhook_receivers and _http_request."""
+    whole = [block for page in (TESTING, CONNECTORS) for block in markdown.blocks(page) if block.language == "python"]
     receivers = [
         block for block in markdown.blocks(WEBHOOKS) if "import verify" in block.text or "verify\n" in block.text
     ]
-    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *testing, *receivers]
+    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *whole, *receivers]
 
 
 def contract_program() -> Block:

@@ -218,6 +218,7 @@ def test_case_110_a_prefix_of_translation_that_is_opened_opens_no_inside() -> No
 )  # fmt: skip
 def test_case_111_userinfo_backslashes_and_fragments(url: str) -> None:
     assert "pw" not in refused(url)
+    assert "credentials" in refused("https://user:pw@hook.test/")
 
 
 @pytest.mark.parametrize(
