@@ -1,8 +1,8 @@
 """Build what a release would bring, and try it: `python -m tests.release`. Nothing is uploaded.
 
-A wheel and an archive of the sources, in `dist/`; both are checked, and hold the same; the wheel is installed where there is
-nothing else, on every Python from 3.11 on that this machine has, and the README's program is run there. Beside them:
-`sbom.cdx.json` (CycloneDX) and `licences.md`, of what the wheel brings along.
+A wheel and an archive of the sources, in `dist/`; both are checked, and hold the same. The wheel is installed where
+there is nothing else, on every Python from 3.11 on that this machine has, and a program of examples/ is run there.
+Beside them: `sbom.cdx.json` (CycloneDX) and `licences.md`, of what the wheel brings along.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
-from tests.house import markdown
 from tests.house.source import ROOT
 from tests.release import licences
 
 DIST = ROOT / "dist"
-EXTRAS = "binary,cli,embedded"  # what the README asks for
+PROGRAM = ROOT / "examples" / "unit_of_work.py"  # it starts a server of its own
+EXTRAS = "binary,cli,embedded"
+FOREIGN = ("JOBFORGE_", "PYTHON", "DATABASE_")
 OLDEST = 11
 console = Console(highlight=False)
 
@@ -50,9 +52,9 @@ def main() -> int:
     shutil.rmtree(DIST, ignore_errors=True)
     try:
         for said in steps():
-            console.print(f"[green]✓[/] {said}")
+            console.print(f"[green]✓[/] {said}", soft_wrap=True)
     except Failed as error:
-        console.print(f"[red]✗[/] {error}", markup=True)
+        console.print("[red]✗[/]", escape(str(error)), soft_wrap=True)
         return 1
     console.print(f"\nready in {DIST.name}/; docs/releasing.md says how it goes on")
     return 0
@@ -108,13 +110,13 @@ def tried(wheel: Path, python: str, folder: Path) -> str:
     call(python, "-m", "venv", home / "venv")
     call(home / "venv/bin/python", "-m", "pip", "install", "--quiet", f"{wheel}[{EXTRAS}]")
     call(home / "venv/bin/python", "-m", "pip", "check")
-    program, printed = markdown.program(markdown.README)
-    (home / "program.py").write_text(program.text, encoding="utf-8")
-    said = call(home / "venv/bin/python", "program.py", cwd=home)
-    if said.strip() != printed.text.strip():
-        raise Failed(f"on Python {version} the README's program printed:\n{said}")
+    shutil.copy(PROGRAM, home)
+    said = call(home / "venv/bin/python", PROGRAM.name, cwd=home)
+    wanted = PROGRAM.read_text(encoding="utf-8").partition("# Output:\n")[2].replace("# ", "")
+    if said != wanted:
+        raise Failed(f"on Python {version} {PROGRAM.name} printed:\n{said}")
     called = call(home / "venv/bin/jobforge", "--version", cwd=home).strip()
-    return f"Python {version}: {called}, installed where nothing else was; the README's program prints what it says"
+    return f"Python {version}: {called}, installed where nothing else was; {PROGRAM.name} prints what it says"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-OURS = "jobforge-sa"
 INSTALLER = {"pip", "setuptools"}  # the environment's own
 LIST = """
 import json
@@ -18,8 +17,8 @@ def licence(meta):
     short = (meta.get("License") or "").strip().splitlines()[:1]
     return meta.get("License-Expression") or ", ".join(told) or (short[0] if short else "not told")
 
-found = {one.metadata["Name"].lower().replace("_", "-"): (one.version, licence(one.metadata)) for one in distributions()}
-print(json.dumps(found))
+names = {one.metadata["Name"].lower().replace("_", "-"): one for one in distributions()}
+print(json.dumps({name: (one.version, licence(one.metadata)) for name, one in names.items()}))
 """
 
 
