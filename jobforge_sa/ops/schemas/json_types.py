@@ -1,0 +1,75 @@
+"""Postgres's types as JSON Schema, as `row_to_json` writes them and as `json_to_recordset` reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from jobforge_sa.db.signatures import Limits
+
+Schema = dict[str, Any]
+
+_PLAIN: dict[str, Schema] = {
+    "text": {"type": "string"},
+    "uuid": {"type": "string", "format": "uuid"},
+    "boolean": {"type": "boolean"},
+    "smallint": {"type": "integer", "minimum": -32_768, "maximum": 32_767},
+    "integer": {"type": "integer", "minimum": -2_147_483_648, "maximum": 2_147_483_647},
+    "bigint": {"type": "integer"},  # JavaScript's numbers hold 2^53: its driver gives text
+    "double precision": {"type": "number"},
+    "numeric": {"type": "number"},
+    "timestamp with time zone": {"type": "string", "format": "date-time"},
+    "interval": {"type": "string"},
+    "json": {},
+    "jsonb": {},
+}
+_SHORT = {"timestamptz": "timestamp with time zone", "int": "integer", "float8": "double precision"}
+_LITERAL = re.compile(r"'((?:[^']|'')*)'::(.+)|(-?\d+|true|false)|NULL::.+")
+
+
+def of_type(kind: str) -> Schema:
+    """The schema of a type, and under `x-sql-type` its name, which tells a client what its driver makes of it.
+
+    Raises:
+        KeyError: no function of the contract has had this type yet.
+    """
+    if kind.endswith("[]"):
+        return {"type": "array", "items": optional(of_type(kind[:-2])), "x-sql-type": kind}
+    if kind.startswith("jobforge."):
+        return {"$ref": f"#/$defs/{kind.removeprefix('jobforge.')}"}
+    kind = _SHORT.get(kind, kind)
+    return {**_PLAIN[kind], "x-sql-type": kind}
+
+
+def optional(schema: Schema) -> Schema:
+    """The same, or null. What takes anything takes null already."""
+    if "type" in schema:
+        words = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+        return {**schema, "type": [schema["type"], "null"], **words}
+    return {"anyOf": [schema, {"type": "null"}]} if "$ref" in schema else schema
+
+
+def limited(schema: Schema, limits: Limits | None) -> Schema:
+    """The same, with what a function refuses; what JSON Schema cannot say is `x-max-bytes` and `x-between`."""
+    if limits is None:
+        return schema
+    low, high = ("minLength", "maxLength") if schema.get("type") == "string" else ("minimum", "maximum")
+    said = {
+        low: limits.least, high: limits.most, "pattern": limits.pattern, "enum": list(limits.words) or None,
+        "x-max-bytes": limits.bytes, "x-between": None if limits.between is None else list(limits.between),
+    }  # fmt: skip
+    return {**schema, **{name: value for name, value in said.items() if value is not None}}
+
+
+def default_of(expression: str) -> Schema:
+    """What an argument without a value gets, as a keyword of its schema; as SQL where no JSON says it."""
+    found = _LITERAL.fullmatch(expression)
+    if found is None:
+        return {"x-sql-default": expression}
+    if found[3]:
+        return {"default": json.loads(found[3])}
+    if found[1] is None:
+        return {"default": None}
+    text = found[1].replace("''", "'")
+    return {"default": json.loads(text) if found[2] in ("json", "jsonb") else text}
