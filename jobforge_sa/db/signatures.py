@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Argument", "Catalog", "Column", "Function", "Limits", "read"]
 
@@ -54,7 +54,8 @@ class Limits:
     words: tuple[str, ...] = ()  # the only ones that it takes
     pattern: str | None = None
     bytes: int | None = None  # of the JSON as text
-    between: tuple[str, str] | None = None  # of intervals and times: two literals
+    between: tuple[str, ...] = ()  # of intervals and times: two literals
+    also: str | None = None  # one that it takes beside these
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,11 @@ class Catalog:
 
     def limits(self, function: str) -> Mapping[str, Limits]:
         """What a function refuses, by argument; what it hands on to others of ours under the same name included."""
-        found: dict[str, Limits] = {}
+        found: dict[str, dict[str, Any]] = {}
         for name in reversed(self._called(function)):
-            found |= _limits(self.bodies[name])
-        return found
+            for argument, limits in _limits(self.bodies[name]).items():
+                found[argument] = found.get(argument, {}) | limits
+        return {argument: Limits(**said) for argument, said in found.items()}
 
     def _function(self, text: str) -> Function:
         name, arguments, returns = _CREATED.match(text).groups()  # type: ignore[union-attr]
@@ -176,14 +178,14 @@ def _column(text: str) -> Column:
     return Column(name.strip('"'), _BEHIND.sub("", kind), " not null" not in kind)
 
 
-def _limits(body: str) -> dict[str, Limits]:
+def _limits(body: str) -> dict[str, dict[str, Any]]:
     """What a body says of its arguments: `p_x not between`, `length(p_x) >`, `p_x not in`, and so on."""
     constants = dict(re.findall(rf"(\w+)\s+constant text := {_TEXT}", body))
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for kind, pattern in _SAID.items():
         for match in re.finditer(pattern, body):
             found.setdefault(match[1], {}).update(_meaning(kind, match, constants))
-    return {name: Limits(**values) for name, values in found.items()}  # type: ignore[arg-type]
+    return found
 
 
 _SAID = {
@@ -194,16 +196,19 @@ _SAID = {
     "words": r"(p_\w+) not in \(([^)]*)\)",
     "pattern": rf"(p_\w+) !~ (?:(\w+)|{_TEXT})",
     "times": rf"(p_\w+) not between {_TEXT} and {_TEXT}",
+    "also": rf"if (p_\w+) = interval {_TEXT} then",
     "intervals": rf"check_interval\((p_\w+), interval {_TEXT}, interval {_TEXT}\)",
 }
 
 
-def _meaning(kind: str, match: re.Match[str], constants: Mapping[str, str]) -> dict[str, object]:
+def _meaning(kind: str, match: re.Match[str], constants: Mapping[str, str]) -> dict[str, Any]:
     match kind:
         case "between" | "length":
             return {"least": int(match[2]), "most": int(match[3])}
         case "longest":
             return {"most": int(match[2])}
+        case "also":
+            return {"also": match[2]}
         case "bytes":
             return {"bytes": int(match[2])}
         case "words":

@@ -123,8 +123,7 @@ def _row(name: str, columns: tuple[Column, ...]) -> Schema:
 def _column(column: Column, null: bool) -> Schema:
     schema = of_type(column.type)
     if column.name in HOLDS and column.type == "text":
-        schema = {**schema, "$ref": f"#/$defs/{HOLDS[column.name]}"}
-        return {"anyOf": [schema, {"type": "null"}]} if null else schema
+        schema = {"$ref": f"#/$defs/{HOLDS[column.name]}", "x-sql-type": column.type}
     if column.name in ("payload", "record", "trace") and column.type == "text":
         schema = {**schema, "contentMediaType": "application/json"}
     if column.name in REFERS and column.type in ("json", "jsonb"):

@@ -14,8 +14,8 @@ _PLAIN: dict[str, Schema] = {
     "text": {"type": "string"},
     "uuid": {"type": "string", "format": "uuid"},
     "boolean": {"type": "boolean"},
-    "smallint": {"type": "integer", "minimum": -32_768, "maximum": 32_767},
-    "integer": {"type": "integer", "minimum": -2_147_483_648, "maximum": 2_147_483_647},
+    "smallint": {"type": "integer"},
+    "integer": {"type": "integer"},
     "bigint": {"type": "integer"},  # JavaScript's numbers hold 2^53: its driver gives text
     "double precision": {"type": "number"},
     "numeric": {"type": "number"},
@@ -47,7 +47,10 @@ def optional(schema: Schema) -> Schema:
     if "type" in schema:
         words = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
         return {**schema, "type": [schema["type"], "null"], **words}
-    return {"anyOf": [schema, {"type": "null"}]} if "$ref" in schema else schema
+    if "$ref" not in schema:
+        return schema
+    told = {name: value for name, value in schema.items() if name.startswith("x-")}
+    return {"anyOf": [{"$ref": schema["$ref"]}, {"type": "null"}], **told}
 
 
 def limited(schema: Schema, limits: Limits | None) -> Schema:
@@ -57,9 +60,9 @@ def limited(schema: Schema, limits: Limits | None) -> Schema:
     low, high = ("minLength", "maxLength") if schema.get("type") == "string" else ("minimum", "maximum")
     said = {
         low: limits.least, high: limits.most, "pattern": limits.pattern, "enum": list(limits.words) or None,
-        "x-max-bytes": limits.bytes, "x-between": None if limits.between is None else list(limits.between),
+        "x-max-bytes": limits.bytes, "x-between": list(limits.between), "x-or": limits.also,
     }  # fmt: skip
-    return {**schema, **{name: value for name, value in said.items() if value is not None}}
+    return {**schema, **{name: value for name, value in said.items() if value not in (None, [])}}
 
 
 def default_of(expression: str) -> Schema:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from jobforge_sa.ops import screen
 from jobforge_sa.ops.schemas.document import DIALECT
 from jobforge_sa.ops.schemas.json_types import Schema
 from jobforge_sa.tasks import JobForge, Task
@@ -38,9 +39,11 @@ def payload(task: Task[Any, Any]) -> Schema:
 
 
 def built_in() -> Iterable[JobForge]:
-    """The registry of the built-in connectors, where they and what they need are installed."""
+    """The registry of the built-in connectors, where what they need is installed."""
     try:
         module = importlib.import_module(BUILT_IN)
-    except ImportError:
+        return (module.Connectors().forge,)
+    except ImportError as error:
+        if error.name != BUILT_IN:  # there are some, and their libraries are missing
+            screen.note(f"without the built-in connectors: {error}")
         return ()
-    return (module.Connectors().forge,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from jobforge_sa.ops.schemas.json_types import Schema, limited, of_type, optiona
 from jobforge_sa.types import JobState
 
 _RECORDSET = re.compile(r"json_to_recordset\(\w+\) as \(([^)]*)\)")
-_DEFAULT = re.compile(r"coalesce\(i\.(\w+), '?([^')]*)'?\)")
+_DEFAULT = re.compile(r"coalesce\(i\.(\w+), ('[^']*'|\d+)\)")
 _NUMBER = re.compile(r"'(\w+)' then jobforge\.check_number\(v_value, (\w+), (\w+)\)")
 _CONSTANT = re.compile(r"(\w+) +constant (?:integer|text) := '?([^';]+)")
 _OUTCOMES = re.compile(r"not in\s+\(([^)]*)\) then 'unknown outcome'")
@@ -141,7 +142,7 @@ def _found(pattern: re.Pattern[str], body: str) -> re.Match[str]:
 def _default(text: str | None, kind: str) -> Schema:
     if text is None:
         return {}
-    return {"default": {} if kind == "json" else int(text) if kind == "integer" else text}
+    return {"default": text.strip("'") if kind == "text" else json.loads(text.strip("'"))}
 
 
 def _given(*names: str) -> Schema:
