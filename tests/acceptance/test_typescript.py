@@ -185,6 +185,8 @@ def test_beside_a_python_worker_each_takes_its_types_and_payloads_come_through(
         assert ended(sql, label)["result"]["weight"] == doubled
         assert ended(sql, by_python)["result"] == {"label": f"7/{NAME}", "weight": doubled}
     assert {str(row["weight"]) for row in rows(sql, "shop_labels", "beside")} == {BIG}
+    children = sql.look("select id from jobforge.jobs where parent_id = %s and type = 'carrier.book'", label)
+    assert [ended(sql, child["id"])["cause"] for child in children] == ["handler"]
     ran_by = {job: sql.attempts(job)[0]["worker_id"] for job in (label, receipt, by_python)}
     assert ran_by[label] == ran_by[by_python] != ran_by[receipt]
 
@@ -226,6 +228,14 @@ def test_a_worker_that_is_killed_loses_no_job_and_its_effects_are_there_once(pro
 
     assert [one["outcome"] for one in sql.attempts(job)] == ["lost", "succeeded"]
     assert [row["printed_by"] for row in rows(sql, "shop_labels", "killed")] == [second.process.pid]
+
+
+def test_connections_that_are_cut_do_not_stop_it(sql: Sql, worker: Node) -> None:
+    cut = "select pg_terminate_backend(pid) as cut from pg_stat_activity where application_name = %s and datname = %s"
+    assert len(sql.look(cut, "jobforge worker (node)", sql.database.name)) >= 3
+    for _ in range(2):
+        job = enqueue(sql, print_label, Label(order=1, name="x", weight="1"), "cut")
+        ended(sql, job)
 
 
 def test_a_graceful_stop_gives_back_what_does_not_end_and_takes_leave(program: Path, sql: Sql) -> None:

@@ -1,10 +1,13 @@
 // The types of jobs that this program knows, and what it does for them.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Payloads } from "./contract.js";
-import type { Session } from "./database.js";
+import { call, type Session } from "./database.js";
+import { job } from "./orders.js";
 
 /** What a handler gets beside its payload. */
 export interface Context {
+  /** The job's. */
+  id: string;
   /** In the transaction that completes the job: what is written here is there if and only if the job has succeeded. */
   session: Session;
   tenant: string;
@@ -44,9 +47,11 @@ function handler<T extends keyof Payloads>(
 const printLabel = handler(
   "label.print",
   { order: "number", name: "string", weight: "string" },
-  async (payload, { session, tenant }) => {
+  async (payload, { id, session, tenant }) => {
     const weight = BigInt(payload.weight); // as text in JSON: a number there would lose its last digits
     await session.query(STORE, [payload.order, tenant, weight.toString(), process.pid]);
+    const next = job("carrier.book", { order: payload.order, carrier: "post" }, { parent_id: id });
+    await call(session, "enqueue_jobs", { p_jobs: [next] }); // exists if and only if this job has succeeded
     return { label: `${payload.order}/${payload.name}`, weight: (weight * 2n).toString() };
   },
 );

@@ -69,9 +69,9 @@ export class Run {
     let committing = false;
     try {
       await session.query("begin");
-      await actFor(session, this.job.tenant_id, this.job.tenant_token);
-      const context = { session, tenant: this.job.tenant_id, signal: this.#stop.signal, attempt: this.job.attempt };
-      const result = await handle(context);
+      const { job_id: id, tenant_id: tenant, tenant_token, attempt } = this.job;
+      await actFor(session, tenant, tenant_token);
+      const result = await handle({ id, session, tenant, attempt, signal: this.#stop.signal });
       const [answer] = await call(session, "complete_jobs", { p_results: [this.#item("succeeded", { result })] });
       if (answer?.answer === "refused") throw new Final(answer.reason ?? "the result was refused");
       if (answer?.answer !== "done") return "lost"; // or done before: either way nothing of this transaction counts

@@ -8,6 +8,7 @@ import { call, transaction } from "./database.js";
 import type { Handler } from "./handlers.js";
 import { type Claimed, Run } from "./run.js";
 
+const NAME = "jobforge worker (node)";
 const SECONDS = "extract(epoch from timeout)::float8 as seconds"; // an interval's text depends on its session
 const SUSPECTS_EVERY = 1_000; // ms, while nothing is held
 const MAKES_WAY_EVERY = 10_000; // ms, while something is
@@ -40,8 +41,11 @@ export class Worker {
   #makesWayUntil = 0;
 
   constructor(private readonly options: Options) {
-    // every statement of ours runs at READ COMMITTED, whatever the database's default is
-    const config = { connectionString: options.database, options: "-c default_transaction_isolation=read\\ committed" };
+    const config = {
+      connectionString: options.database,
+      application_name: NAME,
+      options: "-c default_transaction_isolation=read\\ committed", // claims refuse all others
+    };
     this.#pool = new pg.Pool({ ...config, max: options.slots + 2 });
     this.#beats = new pg.Pool({ ...config, max: 1 });
     for (const pool of [this.#pool, this.#beats]) pool.on("error", () => {}); // of idle connections: they are replaced
@@ -160,7 +164,7 @@ export class Worker {
     const signals = await call(this.#beats, "heartbeat_jobs", {
       ...this.#what(),
       p_runs: [...this.#runs.keys()],
-      p_name: `${hostname()}:${process.pid} (node)`,
+      p_name: `${hostname()}:${process.pid}`,
       p_connections: this.options.slots + 4,
     });
     for (const { signal, lease_token } of signals) {
@@ -171,7 +175,7 @@ export class Worker {
 
   /** Hear hints. One may be missing, so the loop polls all the same. */
   async #listen(): Promise<void> {
-    const ears = (this.#ears = new pg.Client({ connectionString: this.options.database }));
+    const ears = (this.#ears = new pg.Client({ connectionString: this.options.database, application_name: NAME }));
     ears.on("error", () => {});
     ears.on("end", () => {
       if (!this.#stopping) setTimeout(() => void this.#listen(), 1000).unref();
