@@ -1,7 +1,7 @@
 """The Python half of the example: it sends receipts, and knows what the Node half prints.
 
-`forge` is what a Python worker runs. `elsewhere` has the tasks whose handlers are Node's: a registry of its own, so that
-Python can enqueue them, with payloads that are checked, and no Python worker ever claims one.
+`forge` is what a Python worker runs. `elsewhere` has the tasks whose handlers are Node's: a registry of its own, so
+that Python can enqueue them, with payloads that are checked, and no Python worker ever claims one.
 """
 
 from __future__ import annotations

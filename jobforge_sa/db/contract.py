@@ -1,4 +1,4 @@
-"""Which revisions of the schema this code works with, and what the catalog cannot say of the contract. Constants only."""
+"""Which revisions of the schema this code works with, and what no catalog says of the contract. Constants only."""
 
 from __future__ import annotations
 

@@ -106,6 +106,11 @@ class Catalog:
         lines = [line.strip() for line in _split(found[1])] if found else []
         return tuple(_column(line) for line in lines if not line.startswith("constraint "))
 
+    def words(self, relation: str, column: str) -> tuple[str, ...]:
+        """The only words that a column of a table holds, by its check."""
+        found = re.search(rf"CHECK \(\({column} = ANY \(ARRAY\[(.*?)\]", self.described[f"table jobforge.{relation}"])
+        return tuple(re.findall(_TEXT, found[1])) if found else ()
+
     def limits(self, function: str) -> Mapping[str, Limits]:
         """What a function refuses, by argument; what it hands on to others of ours under the same name included."""
         found: dict[str, dict[str, Any]] = {}

@@ -138,7 +138,9 @@ def test_the_schemas_and_types_of_the_example_are_those_of_its_tasks(program: Pa
     if UPDATE:
         shutil.copy(program / "src" / "contract.ts", EXAMPLE / "src" / "contract.ts")
 
-    made, committed = ({file.name: file.read_text() for file in one.glob("*.json")} for one in (folder, EXAMPLE / "schemas"))
+    made, committed = (
+        {file.name: file.read_text() for file in one.glob("*.json")} for one in (folder, EXAMPLE / "schemas")
+    )
     assert committed == made, "JOBFORGE_UPDATE_SNAPSHOT=1 writes them down"
     assert (program / "src" / "contract.ts").read_text() == (EXAMPLE / "src" / "contract.ts").read_text()
 
@@ -195,7 +197,9 @@ def test_a_failure_is_retried_when_it_says_by_its_policy_or_never(sql: Sql, work
     book = partial(enqueue, sql, book_carrier, tenant="fails")
     busy, unknown = book(Booking(order=1, carrier="busy")), book(Booking(order=1, carrier="\u0001 pigeons"))
     (misfit,) = sql.fill("fails", 1, type="carrier.book", queue="shop", payload={"order": "one"})
-    late = enqueue(sql, watch_carrier, Watch(order=1, seconds=60), "fails", timeout=dt.timedelta(seconds=0.2), max_attempts=1)
+    late = enqueue(
+        sql, watch_carrier, Watch(order=1, seconds=60), "fails", timeout=dt.timedelta(seconds=0.2), max_attempts=1
+    )
 
     waits = ended(sql, busy, "scheduled")
     assert waits["due_at"] - waits["created_at"] > dt.timedelta(minutes=59)
@@ -253,7 +257,9 @@ def test_a_graceful_stop_gives_back_what_does_not_end_and_takes_leave(program: P
 def test_a_job_that_has_lost_two_workers_is_run_alone(sql: Sql, worker: Node) -> None:
     job = enqueue(sql, print_label, Label(order=1, name="x", weight="1"), "suspects", queue="other")
     for _ in range(2):
-        lost: Callable[[], Any] = partial(sql.claim, worker_id=uuid.UUID(int=9), queues=["other"], types=["label.print"])
+        lost: Callable[[], Any] = partial(
+            sql.claim, worker_id=uuid.UUID(int=9), queues=["other"], types=["label.print"]
+        )
         wait_for(lost, 10, "a claim")
         sql("heartbeat_jobs", worker_id=uuid.UUID(int=9), alive="0")
         sql("rescue_expired_jobs")
@@ -265,9 +271,12 @@ def test_a_job_that_has_lost_two_workers_is_run_alone(sql: Sql, worker: Node) ->
 
 def test_where_tenants_are_signed_the_token_of_the_job_lets_its_handler_complete(sql: Sql, worker: Node) -> None:
     owner = sql.session("postgres")
-    owner.execute("select jobforge.add_tenant_key('k', decode(repeat('ab', 32), 'hex')), jobforge.use_tenancy('signed')")
+    owner.execute(
+        "select jobforge.add_tenant_key('k', decode(repeat('ab', 32), 'hex')), jobforge.use_tenancy('signed')"
+    )
     try:
-        given = {"type": "label.print", "payload": {"order": 1, "name": "x", "weight": "1"}, "queue": "shop"}
+        label = {"order": 1, "name": "x", "weight": "1"}
+        given: dict[str, Any] = {"type": "label.print", "payload": label, "queue": "shop"}
         (row,) = sql("enqueue_job_for", user="jf_admin", tenant_id="signed", **given)
         assert ended(sql, row["id"])["result"]["weight"] == "2"
     finally:

@@ -22,7 +22,7 @@ export type RetryPolicy = {
   delays: number[];
 };
 
-/** What went wrong, as this package writes it and its tools show it. Any other JSON is kept too. */
+/** What went wrong, as this package writes it and its tools show it. Other JSON is kept too. */
 export type JobError = {
   type?: string | undefined;
   message?: string | undefined;
@@ -49,7 +49,7 @@ export type JobItem = {
   on_duplicate?: "keep" | "replace" | "merge" | null | undefined;
 };
 
-/** How a run ended. Numbers in plain digits, at most nine before and behind the point: no exponent. */
+/** How a run ended. Numbers in plain digits, at most nine on each side of the point: no exponent. */
 export type ResultItem = {
   job_id: string;
   lease_token: string;

@@ -1,4 +1,4 @@
-"""The SQL contract as one JSON Schema: a definition for each function's arguments and rows, and what else clients know."""
+"""The SQL contract as one JSON Schema: the arguments and rows of each function, and what else clients know."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def document(catalog: Catalog, revision: str) -> Schema:
         "$schema": DIALECT,
         "$id": f"urn:jobforge:{NAME}:{contract.VERSION}:{revision}",
         "title": "The SQL contract of jobforge",
-        "description": "Rows as row_to_json writes them, arguments by name. Made from the catalog by `jobforge schemas`.",
+        "description": "Arguments by name, rows as row_to_json writes them. Made from the catalog: jobforge schemas.",
         "x-contract": contract.VERSION,
         "x-revision": revision,
         "x-channel": contract.CHANNEL,
@@ -60,8 +60,9 @@ def document(catalog: Catalog, revision: str) -> Schema:
 
 def _relations(functions: Collection[Function]) -> set[str]:
     """The tables and views whose rows are answers or arguments."""
-    taken = {argument.type.removeprefix("jobforge.") for one in functions for argument in one.arguments if "." in argument.type}
-    return taken | {one.relation for one in functions if one.relation is not None}
+    types = {argument.type for one in functions for argument in one.arguments if "." in argument.type}
+    answers = {one.relation for one in functions if one.relation is not None}
+    return answers | {kind.removeprefix("jobforge.") for kind in types}
 
 
 def _about(function: Function) -> Schema:

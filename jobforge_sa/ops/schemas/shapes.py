@@ -16,12 +16,11 @@ _DEFAULT = re.compile(r"coalesce\(i\.(\w+), ('[^']*'|\d+)\)")
 _NUMBER = re.compile(r"'(\w+)' then jobforge\.check_number\(v_value, (\w+), (\w+)\)")
 _CONSTANT = re.compile(r"(\w+) +constant (?:integer|text) := '?([^';]+)")
 _OUTCOMES = re.compile(r"not in\s+\(([^)]*)\) then 'unknown outcome'")
-_ENDS = re.compile(r"outcome = ANY \(ARRAY\[(.*?)\]\)")
 _FEW = re.compile(r"'delays'\) between (\d+) and (\d+)")
 _BYTES = re.compile(r"octet_length\(e\.(\w+)::text\) > (\d+)")
 
 # by the names of arguments and of items' keys: what the JSON in it has to be
-REFERS = {
+REFERS: dict[str, Schema] = {
     "p_jobs": {"type": "array", "items": {"$ref": "#/$defs/job_item"}},
     "p_results": {"type": "array", "items": {"$ref": "#/$defs/result_item"}},
     "p_if_gone": {"$ref": "#/$defs/job_item"},
@@ -43,11 +42,11 @@ def shapes(catalog: Catalog) -> Schema:
         "state": {"description": "Where a job stands.", "enum": [*JobState]},
         "outcome": {
             "description": "How a run ended.",
-            "enum": _words(_ENDS, catalog.described["table jobforge.attempts"]),
+            "enum": list(catalog.words("attempts", "outcome")),
         },
         "retry_policy": _retry_policy(catalog.bodies["check_retry"]),
         "error": {
-            "description": "What went wrong, as this package writes it and its tools show it. Any other JSON is kept too.",
+            "description": "What went wrong, as this package writes it and its tools show it. Other JSON is kept too.",
             "type": "object",
             "properties": {name: {"type": "string"} for name in ("type", "message", "traceback")},
         },
@@ -66,8 +65,8 @@ def _job_item(catalog: Catalog) -> Schema:
         one = limited(one, limits.get(f"p_{name}"))
         found[name] = one if name == "type" else optional(one) | _default(defaults.get(name), kind)
     return {
-        "description": "A job of enqueue_jobs: enqueue_job's arguments without p_. null means the default; unknown names are "
-        "ignored.",
+        "description": "A job of enqueue_jobs: enqueue_job's arguments without p_. null means the default; unknown "
+        "names are ignored.",
         "type": "object",
         "properties": found,
         "required": ["type"],
@@ -93,7 +92,7 @@ def _result_item(body: str) -> Schema:
         for name, _ in _recordset(body)
     }
     return {
-        "description": "How a run ended. Numbers in plain digits, at most nine before and behind the point: no exponent.",
+        "description": "How a run ended. Numbers in plain digits, at most nine on each side of the point: no exponent.",
         "type": "object",
         "properties": found,
         "required": ["job_id", "lease_token", "outcome"],
@@ -148,4 +147,3 @@ def _default(text: str | None, kind: str) -> Schema:
 def _given(*names: str) -> Schema:
     """All of these have a value."""
     return {"required": [*names], "properties": {name: {"not": {"type": "null"}} for name in names}}
-
