@@ -9,9 +9,13 @@ const [contractFolder = join(HERE, "../../docs/schemas"), payloadFolder = join(H
 const read = (file) => JSON.parse(readFileSync(file, "utf8"));
 
 // what the driver `pg` makes of a type in an answer, and what it takes as an argument
-const DRIVER = { "timestamp with time zone": ["Date", "Date | string"], bigint: ["string", "string | number"] };
+const TIME = ["Date", "Date | string"];
+const DRIVER = { "timestamp with time zone": TIME, date: TIME, bigint: ["string", "string | number"], bytea: ["Buffer", "Buffer"] };
 const ROW = 0;
 const ARGUMENT = 1;
+
+// what this program calls: the types of all others would be read by nobody
+const CALLED = ["schema_version", "enqueue_jobs", "claim_jobs", "claim_suspect", "has_suspect", "heartbeat_jobs", "complete_jobs", "upkeep"];
 
 const quoted = (name) => (/^\w+$/.test(name) ? name : JSON.stringify(name));
 const indented = (text) => text.replaceAll("\n", "\n  ");
@@ -54,28 +58,30 @@ function objectOf(schema, side, reference) {
 }
 
 function contract(schema) {
+  const used = new Set();
   const reference = (target) => {
+    used.add(target.split("/")[2]);
     const path = target.replace("#/$defs/", "").split("/");
     return path.length === 1 ? camel(path[0]) : `${camel(path[0])}["${path.at(-1)}"]`;
   };
-  const parts = [];
-  for (const [name, one] of Object.entries(schema.$defs)) {
-    if (name.includes(".")) continue;
-    const side = name.endsWith("_item") ? ARGUMENT : ROW;
-    parts.push(`${one.description ? `/** ${one.description} */\n` : ""}export type ${camel(name)} = ${typeOf(one, side, reference)};`);
-  }
   const entries = [];
   const signatures = [];
-  for (const [name, one] of Object.entries(schema["x-functions"])) {
+  for (const name of CALLED) {
+    const one = schema["x-functions"][name];
     const given = schema.$defs[`${name}.arguments`];
     const types = Object.entries(given.properties).map(([key, value]) => [key, value["x-sql-type"]]);
-    if (one.callers.every((role) => role === "admin") || types.some(([, type]) => type === undefined)) continue;
     const row = schema.$defs[`${name}.row`];
     entries.push(
       `  /** ${one.description} For ${one.callers.join(", ")}. */\n  ${name}: {\n    arguments: ${indented(indented(typeOf(given, ARGUMENT, reference)))};\n` +
         `    row: ${row ? indented(indented(typeOf(row, ROW, reference))) : "never"};\n  };`,
     );
     signatures.push(`  ${name}: {${types.map(([key, type]) => ` ${key}: ${JSON.stringify(type)}`).join(",")} },`);
+  }
+  const parts = [];
+  for (const name of used) { // grows: a definition may refer to others
+    const one = schema.$defs[name];
+    const side = name.endsWith("_item") ? ARGUMENT : ROW;
+    parts.push(`${one.description ? `/** ${one.description} */\n` : ""}export type ${camel(name)} = ${typeOf(one, side, reference)};`);
   }
   return [
     `/** The revision of the schema that this was made from. */\nexport const REVISION = ${JSON.stringify(schema["x-revision"])};`,

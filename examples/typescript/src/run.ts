@@ -122,6 +122,6 @@ export class Run {
 /** An error as it is kept: short, and without what Postgres cannot store, NUL and halves of surrogate pairs. */
 function said(error: unknown): object {
   const plain = (text: string) => text.slice(0, 5000).toWellFormed().replaceAll("\0", "\ufffd");
-  const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
-  return { type: plain(error instanceof Error ? error.constructor.name : name), message: plain(message), traceback: plain(stack ?? "") };
+  const { constructor, message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { type: plain(constructor.name), message: plain(message), traceback: plain(stack ?? "") };
 }

@@ -1,4 +1,4 @@
-// A worker, written from docs/sql-contract.md: "A worker, step by step". One process, as many runs at once as it has slots.
+// A worker, written from docs/sql-contract.md, "A worker, step by step": one process, and as many runs at once as slots.
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
@@ -35,7 +35,8 @@ export class Worker {
   readonly #gone = new AbortController();
   #ears: pg.Client | null = null;
   #stopping = false;
-  #wake: () => void = () => {};
+  #woken = false;
+  #rouse: () => void = () => {};
   #alone = false; // a suspect is here
   #lookAt = 0;
   #makesWayUntil = 0;
@@ -195,14 +196,23 @@ export class Worker {
     }
   }
 
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, this.#stopping ? 0 : ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  /** Sleep so long, or until there is something to do: also what came up while nobody slept. */
+  async #sleep(ms: number): Promise<void> {
+    if (!this.#woken) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        this.#rouse = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#woken = false;
+  }
+
+  #wake(): void {
+    this.#woken = true;
+    this.#rouse();
   }
 
   #complain(what: string, error: unknown): void {

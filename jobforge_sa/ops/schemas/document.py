@@ -14,7 +14,7 @@ from jobforge_sa.db.signatures import Argument, Catalog, Column, Function
 from jobforge_sa.errors import BY_SQLSTATE
 from jobforge_sa.ops import database
 from jobforge_sa.ops.doctor.drift import MADE
-from jobforge_sa.ops.schemas.json_types import Schema, default_of, limited, of_type, optional
+from jobforge_sa.ops.schemas.json_types import JSON, Schema, default_of, limited, of_type, optional
 from jobforge_sa.ops.schemas.shapes import HOLDS, REFERS, shapes
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -84,7 +84,7 @@ def _of_function(catalog: Catalog, function: Function) -> Schema:
         f"{function.name}.arguments": {
             "type": "object",
             "properties": {
-                one.name: _argument(one, limited(_shaped(one), limits.get(one.name)), one.name in null)
+                one.name: _argument(one, limited(_shaped(function, one), limits.get(one.name)), one.name in null)
                 for one in function.arguments
             },
             "required": [one.name for one in function.arguments if one.default is None],
@@ -97,11 +97,13 @@ def _of_function(catalog: Catalog, function: Function) -> Schema:
     return found
 
 
-def _shaped(argument: Argument) -> Schema:
-    name = argument.name if argument.name in REFERS else argument.name.removeprefix("p_")
-    outcome = {"$ref": "#/$defs/result_item/properties/outcome"}
-    shape = outcome if argument.name == "p_outcome" else REFERS.get(name, {})
-    return {**of_type(argument.type), **shape}
+def _shaped(function: Function, argument: Argument) -> Schema:
+    schema = of_type(argument.type)
+    if (function.name, argument.name) == ("complete_job", "p_outcome"):
+        return {"x-sql-type": argument.type, "$ref": "#/$defs/result_item/properties/outcome"}
+    if argument.type in JSON:
+        schema |= REFERS.get(argument.name, REFERS.get(argument.name.removeprefix("p_"), {}))
+    return schema
 
 
 def _argument(argument: Argument, schema: Schema, null: bool) -> Schema:
@@ -109,6 +111,8 @@ def _argument(argument: Argument, schema: Schema, null: bool) -> Schema:
     if argument.default is None:
         return optional(schema) if null else schema
     default = default_of(argument.default)
+    if "pattern" in schema and default.get("default") == "":  # stands for every one, and is judged apart
+        del schema["pattern"]
     return (optional(schema) if default == {"default": None} else schema) | default
 
 
@@ -116,18 +120,18 @@ def _row(name: str, columns: tuple[Column, ...]) -> Schema:
     null = contract.MAY_BE_NULL.get(name)
     return {
         "type": "object",
-        "properties": {one.name: _column(one, one.null if null is None else one.name in null) for one in columns},
+        "properties": {one.name: _column(name, one, one.null if null is None else one.name in null) for one in columns},
         "required": [one.name for one in columns],
     }
 
 
-def _column(column: Column, null: bool) -> Schema:
+def _column(of: str, column: Column, null: bool) -> Schema:
     schema = of_type(column.type)
-    if column.name in HOLDS and column.type == "text":
-        schema = {"$ref": f"#/$defs/{HOLDS[column.name]}", "x-sql-type": column.type}
+    if column.name in HOLDS.get(of, ()):
+        schema = {"$ref": f"#/$defs/{column.name}", "x-sql-type": column.type}
     if column.name in ("payload", "record", "trace") and column.type == "text":
         schema = {**schema, "contentMediaType": "application/json"}
-    if column.name in REFERS and column.type in ("json", "jsonb"):
+    if column.name in REFERS and column.type in JSON:
         schema = {**schema, **REFERS[column.name]}
     return optional(schema) if null else schema
 

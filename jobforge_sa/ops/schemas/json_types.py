@@ -9,6 +9,7 @@ from typing import Any
 from jobforge_sa.db.signatures import Limits
 
 Schema = dict[str, Any]
+JSON = ("json", "jsonb")
 
 _PLAIN: dict[str, Schema] = {
     "text": {"type": "string"},
@@ -20,26 +21,22 @@ _PLAIN: dict[str, Schema] = {
     "double precision": {"type": "number"},
     "numeric": {"type": "number"},
     "timestamp with time zone": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
     "interval": {"type": "string"},
-    "json": {},
-    "jsonb": {},
+    "bytea": {"type": "string", "pattern": r"^\\x([0-9a-f]{2})*$"},
 }
 _SHORT = {"timestamptz": "timestamp with time zone", "int": "integer", "float8": "double precision"}
 _LITERAL = re.compile(r"'((?:[^']|'')*)'::(.+)|(-?\d+|true|false)|NULL::.+")
 
 
 def of_type(kind: str) -> Schema:
-    """The schema of a type, and under `x-sql-type` its name, which tells a client what its driver makes of it.
-
-    Raises:
-        KeyError: no function of the contract has had this type yet.
-    """
+    """The schema of a type, and under `x-sql-type` its name, which tells a client what its driver makes of it."""
     if kind.endswith("[]"):
         return {"type": "array", "items": optional(of_type(kind[:-2])), "x-sql-type": kind}
     if kind.startswith("jobforge."):
         return {"$ref": f"#/$defs/{kind.removeprefix('jobforge.')}"}
     kind = _SHORT.get(kind, kind)
-    return {**_PLAIN[kind], "x-sql-type": kind}
+    return {**_PLAIN.get(kind, {}), "x-sql-type": kind}  # json is anything, and so is what we do not know
 
 
 def optional(schema: Schema) -> Schema:
@@ -58,8 +55,10 @@ def limited(schema: Schema, limits: Limits | None) -> Schema:
     if limits is None:
         return schema
     low, high = ("minLength", "maxLength") if schema.get("type") == "string" else ("minimum", "maximum")
+    posix = "[:" in (limits.pattern or "")  # classes that the regular expressions of JSON Schema do not have
     said = {
-        low: limits.least, high: limits.most, "pattern": limits.pattern, "enum": list(limits.words) or None,
+        low: limits.least, high: limits.most, "x-sql-pattern" if posix else "pattern": limits.pattern,
+        "enum": list(limits.words) or None,
         "x-max-bytes": limits.bytes, "x-between": list(limits.between), "x-or": limits.also,
     }  # fmt: skip
     return {**schema, **{name: value for name, value in said.items() if value not in (None, [])}}
@@ -75,4 +74,6 @@ def default_of(expression: str) -> Schema:
     if found[1] is None:
         return {"default": None}
     text = found[1].replace("''", "'")
-    return {"default": json.loads(text) if found[2] in ("json", "jsonb") else text}
+    if found[2].endswith("[]"):
+        return {"default": []} if text == "{}" else {"x-sql-default": expression}
+    return {"default": json.loads(text) if found[2] in JSON else text}

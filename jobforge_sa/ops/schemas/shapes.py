@@ -19,7 +19,7 @@ _OUTCOMES = re.compile(r"not in\s+\(([^)]*)\) then 'unknown outcome'")
 _FEW = re.compile(r"'delays'\) between (\d+) and (\d+)")
 _BYTES = re.compile(r"octet_length\(e\.(\w+)::text\) > (\d+)")
 
-# by the names of arguments and of items' keys: what the JSON in it has to be
+# by the names of arguments, of columns and of items' keys that are JSON: what it has to be
 REFERS: dict[str, Schema] = {
     "p_jobs": {"type": "array", "items": {"$ref": "#/$defs/job_item"}},
     "p_results": {"type": "array", "items": {"$ref": "#/$defs/result_item"}},
@@ -30,8 +30,16 @@ REFERS: dict[str, Schema] = {
     "error": {"anyOf": [{"$ref": "#/$defs/error"}, {}]},
     "result": {},
 }
-# of a row, where a word or the JSON in a column is one of these
-HOLDS = {"state": "state", "outcome": "outcome", "answer": "answer", "signal": "signal", "tenancy": "tenancy"}
+# columns whose words are the definition of that name: of functions and views
+HOLDS: dict[str, set[str]] = {
+    "all_jobs": {"state"},
+    "all_attempts": {"outcome"},
+    "impact_of_job": {"state", "outcome"},
+    "complete_job": {"answer"},
+    "complete_jobs": {"answer"},
+    "heartbeat_jobs": {"signal"},
+    "schema_version": {"tenancy"},
+}
 
 _NOT_BOTH = ("run_at", "delay"), ("idempotency_key", "unique_key")
 
