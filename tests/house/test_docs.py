@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from jobforge_sa.db import contract
 from jobforge_sa.errors import BY_SQLSTATE
 from tests.fix_postgres import Database
 from tests.house import markdown
@@ -257,3 +258,8 @@ def test_every_sqlstate_is_in_the_table_and_no_other() -> None:
     }
     assert set(re.findall(r"^\| `(JF\d{3})`", markdown.read(CONTRACT), re.MULTILINE)) == raised
     assert BY_SQLSTATE.keys() == raised
+
+
+def test_the_table_of_errors_is_what_the_schemas_tell_clients() -> None:
+    rows = re.findall(r"^\| `(JF\d{3})` \| (.+) \| (.+) \|$", markdown.read(CONTRACT), re.MULTILINE)
+    assert {code: (cause, cure) for code, cause, cure in rows} == contract.REFUSALS
