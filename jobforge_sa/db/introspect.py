@@ -17,10 +17,13 @@ from sqlalchemy import Connection, create_engine
 
 from jobforge_sa.db.migrate import database_url
 
-__all__ = ["describe", "parse", "snapshot"]
+__all__ = ["describe", "parse", "snapshot", "statements", "statements_of"]
 
 _HEADER = "-- Schema jobforge as Postgres reports it, written by jobforge_sa.db.introspect; not to be edited.\n"
 _KINDS = ("role", "schema", "type", "sequence", "table", "view", "function")
+
+# how a statement begins that stands behind another; in the bodies of functions no line does
+_BEGINS = r"(?:alter|grant|comment on|create policy|CREATE (?:UNIQUE )?INDEX|CREATE STATISTICS) "
 
 # The catalog prints names, times and numbers as the session likes them: all of it is pinned while we read.
 _SETTINGS = {
@@ -156,8 +159,14 @@ select o.kind, o.name, concat(
   from objects o join pg_class c on c.oid = o.oid where o.kind = 'table'
 """
 
+# The columns with their types, because clients are told of them and the query does not say: `select *`, `max(x)`.
 _VIEWS = """
 select o.kind, o.name, concat('create ', case relkind when 'm' then 'materialized ' end, 'view ', o.name,
+       (select format(E' (\\n    %s\\n)', string_agg(concat_ws(' ', quote_ident(attname),
+               format_type(atttypid, atttypmod),
+               case when attcollation <> typcollation then 'collate ' || attcollation::regcollation end),
+               E',\\n    ' order by attnum))
+          from pg_attribute join pg_type t on t.oid = atttypid where attrelid = o.oid and attnum > 0),
        ' with (' || nullif(array_to_string(array(select unnest(reloptions) order by 1), ', '), '') || ')',
        E' as\\n', pg_get_viewdef(o.oid))
   from objects o join pg_class c on c.oid = o.oid where o.kind = 'view'
@@ -276,18 +285,28 @@ def snapshot(connection: Connection) -> str:
 
 def describe(connection: Connection) -> dict[str, str]:
     """The same by object, each under its kind and name, such as "table jobforge.jobs"."""
+    return {name: "\n".join(texts) for name, texts in statements(connection).items()}
+
+
+def statements(connection: Connection) -> dict[str, list[str]]:
+    """The same by object and statement."""
     objects: dict[tuple[int, str], list[str]] = {}
     with _pinned(connection):
         for query in _QUERIES:
             for kind, name, text in sorted(_rows(connection, query)):
                 objects.setdefault((_KINDS.index(kind), name), []).append(_plain(kind, text))
-    return {f"{_KINDS[kind]} {name}": "\n".join(lines) for (kind, name), lines in sorted(objects.items())}
+    return {f"{_KINDS[kind]} {name}": texts for (kind, name), texts in sorted(objects.items())}
 
 
 def parse(text: str) -> dict[str, str]:
     """What `describe` gave, from a snapshot of ours. Of others', a name could look like the line between two."""
     parts = re.split(rf"\n-- ((?:{'|'.join(_KINDS)}) \S+)\n", text.removeprefix(_HEADER))
     return {name: body.removesuffix("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def statements_of(text: str) -> list[str]:
+    """The statements of one object, from a snapshot of ours."""
+    return re.split(rf"\n(?={_BEGINS})", text) if text else []
 
 
 def _rows(connection: Connection, query: str) -> Iterator[tuple[str, str, str]]:

@@ -67,7 +67,8 @@ def check(address: Address, target: Target, policy: Egress) -> None:
 
 def _look(target: Target, resolve: Resolve, deadline: Deadline) -> Sequence[str]:
     """Call the resolver in a thread that may be left behind."""
-    if not _room.acquire(timeout=deadline.left()):
+    room = _room
+    if not room.acquire(timeout=deadline.left()):
         raise deadline.over()
     answers: list[Sequence[str] | Exception] = []
     done = threading.Event()
@@ -78,10 +79,14 @@ def _look(target: Target, resolve: Resolve, deadline: Deadline) -> Sequence[str]
         except Exception as error:  # also UnicodeError, of a name that its codec cannot take
             answers.append(error)
         finally:
-            _room.release()
+            room.release()
             done.set()
 
-    threading.Thread(target=run, name="jobforge-lookup", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="jobforge-lookup", daemon=True).start()
+    except RuntimeError as error:  # the system has no thread left
+        room.release()
+        raise Unreachable(f"the name {target.host} cannot be looked up: {error}", sent=False) from error
     if not done.wait(deadline.left()):
         raise deadline.over()
     if isinstance(answer := answers[0], Exception):

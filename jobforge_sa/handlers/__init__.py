@@ -2,7 +2,11 @@
 
 from jobforge_sa.handlers.connectors import Connectors
 from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.http_request import HttpRequest, HttpResponse, SecretHeader
 from jobforge_sa.handlers.report import ReportRequest
 from jobforge_sa.handlers.webhook import Delivered, Webhook
 
-__all__ = ["Connectors", "Delivered", "Ground", "Means", "ReportRequest", "Webhook"]
+__all__ = [
+    "Connectors", "Delivered", "Ground", "HttpRequest", "HttpResponse", "Means", "ReportRequest", "SecretHeader",
+    "Webhook",
+]  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,7 @@ class Webhook(pydantic.BaseModel):
         event_type: What has happened, such as `order.paid`.
         data: The event itself.
         secret_ref: The name of the tenant's secret that signs it (`jobforge secrets set`): a secret of `whsec_...`.
-        event_id: The same for each delivery of the event. Default: a random UUID, made when it is enqueued.
+        event_id: The same for each delivery of the event. Default: the job's id.
         timeout_ms: Milliseconds for the whole of one attempt.
     """
 
@@ -58,7 +57,7 @@ class Webhook(pydantic.BaseModel):
     event_type: str = Field(pattern=r"^[!-~]{1,200}$")
     data: pydantic.JsonValue = Field(default_factory=dict)
     secret_ref: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$")
-    event_id: str = Field(default_factory=lambda: str(uuid.uuid4()), pattern=r"^[A-Za-z0-9_:-]{1,200}$")
+    event_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_:-]{1,200}$")
     timeout_ms: int = Field(default=10_000, ge=1, le=60_000)
 
     @pydantic.field_validator("target_url")
@@ -128,7 +127,12 @@ def deliver(means: Means, ctx: Context, webhook: Webhook) -> Delivered | Retry |
             attempt = _send(means, ctx, webhook, ground)
     except SecretUnavailable as error:  # perhaps somebody brings it: it is tried again
         attempt = Attempt("blocked", error=f"{error.message}; {error.cure}")
-    return _outcome(webhook, attempt, _log(ctx, webhook, attempt, config))
+    return _outcome(event_id(ctx, webhook), attempt, _log(ctx, webhook, attempt, config))
+
+
+def event_id(ctx: Context, webhook: Webhook) -> str:
+    """The event's id: the same in each attempt, whoever enqueued it."""
+    return webhook.event_id or str(ctx.job.id)
 
 
 def _endpoint(ctx: Context, webhook: Webhook) -> Row[Any] | None:
@@ -161,7 +165,7 @@ def _body(ctx: Context, webhook: Webhook) -> bytes:
     """The same bytes for each delivery: the event's time is its enqueue's; when it is sent stands in the headers."""
     event = {
         "event_type": webhook.event_type,
-        "event_id": webhook.event_id,
+        "event_id": event_id(ctx, webhook),
         "timestamp": ctx.job.created_at.astimezone(dt.UTC).isoformat(),
         "data": webhook.data,
     }
@@ -171,7 +175,7 @@ def _body(ctx: Context, webhook: Webhook) -> bytes:
 def _signed(ctx: Context, webhook: Webhook, secret: Secret, ground: Ground, body: bytes) -> dict[str, str]:
     try:
         return webhooks.sign(
-            secret.values, webhook.event_id, ground.now, body, event_type=webhook.event_type, attempt=ctx.job.run
+            secret.values, event_id(ctx, webhook), ground.now, body, event_type=webhook.event_type, attempt=ctx.job.run
         )
     except ConfigurationError as error:
         raise SecretUnavailable(
@@ -211,10 +215,10 @@ def _log(ctx: Context, webhook: Webhook, attempt: Attempt, config: Any) -> Row[A
     """Note the attempt, and hear how the endpoint stands."""
     call, connection = connector_calls.LOG_DELIVERY, ctx.session.connection()
     seconds = config.get("disable_after_seconds")
+    told = {name: getattr(attempt, name) for name in ("outcome", "status", "error", "duration_ms", "preview")}
     values = call.values(
-        None, job_id=ctx.job.id, lease_token=ctx.job.lease_token, url=webhook.target_url, event_id=webhook.event_id,
-        event_type=webhook.event_type, outcome=attempt.outcome, status=attempt.status, error=attempt.error,
-        duration_ms=attempt.duration_ms, preview=attempt.preview, disable_after=config.get("disable_after"),
+        None, **told, job_id=ctx.job.id, lease_token=ctx.job.lease_token, url=webhook.target_url,
+        event_id=event_id(ctx, webhook), event_type=webhook.event_type, disable_after=config.get("disable_after"),
         disable_after_time=None if seconds is None else dt.timedelta(seconds=seconds),
     )  # fmt: skip
     with translated(connection):
@@ -224,12 +228,12 @@ def _log(ctx: Context, webhook: Webhook, attempt: Attempt, config: Any) -> Row[A
     return row
 
 
-def _outcome(webhook: Webhook, attempt: Attempt, endpoint: Row[Any]) -> Delivered | Retry | Discard | Cancel:
+def _outcome(event: str, attempt: Attempt, endpoint: Row[Any]) -> Delivered | Retry | Discard | Cancel:
     said = attempt.error or ""
     match attempt.outcome:
         case "delivered":
             return Delivered(
-                event_id=webhook.event_id, status=attempt.status or 0, duration_ms=attempt.duration_ms or 0,
+                event_id=event, status=attempt.status or 0, duration_ms=attempt.duration_ms or 0,
                 preview=attempt.preview or "",
             )  # fmt: skip
         case "gone":

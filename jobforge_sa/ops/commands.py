@@ -25,6 +25,7 @@ from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.replay.commands import replay
 from jobforge_sa.ops.report_command import report
 from jobforge_sa.ops.retention_commands import prune, retention
+from jobforge_sa.ops.schemas.command import schemas
 from jobforge_sa.ops.smoke.command import smoke
 from jobforge_sa.ops.stats.command import stats
 from jobforge_sa.ops.tenants.commands import tenants
@@ -76,6 +77,7 @@ app.command("workers")(workers)
 app.command()(stats)
 app.command()(report)
 app.command()(top)
+app.command()(schemas)
 app.command()(smoke)
 app.command()(worker)
 app.command()(exporter)

@@ -174,6 +174,17 @@ def test_who_imports_jobs_loads_no_worker_no_alembic_and_no_terminal() -> None:
     assert {module.split(".")[0] for module in modules}.isdisjoint({"alembic", "typer", "rich"})
 
 
+def test_who_only_enqueues_for_the_built_in_handlers_loads_none_of_their_libraries() -> None:
+    modules = loaded(
+        "from jobforge_sa.handlers import *\nc = Connectors()\nc.http_request.dump(HttpRequest(url='https://a.test'))\n"
+    )
+
+    assert "jobforge_sa.handlers.http_request" in modules
+    assert {module.split(".")[0] for module in modules}.isdisjoint(
+        {"httpcore", "cryptography", "jinja2", "boto3", "h11"}
+    )
+
+
 def test_a_web_process_that_has_enqueued_still_has_loaded_no_worker(database: Database) -> None:
     modules = loaded(WEB_PROCESS, JOBFORGE_DATABASE_URL=database.url("jf_app").render_as_string(hide_password=False))
 

@@ -21,12 +21,15 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs, Worker
 from jobforge_sa.connectors import ConnectorSettings, TenantSecrets
+from jobforge_sa.egress.client import Client
 from jobforge_sa.handlers import Connectors
 from jobforge_sa.handlers.http_request import HttpRequest
 from jobforge_sa.secrets import SecretKeys
 from jobforge_sa.types import Delays, JobInfo
 from tests.fix_postgres import Database
-from tests.security.egress_server import HOST, OK, Serving, client, url
+from tests.house import markdown
+from tests.house.source import ROOT
+from tests.security.egress_server import HOST, OK, Authority, Dialer, Names, Serving, client, url
 from tests.support import Sql, wait_for
 
 AT_ONCE = Delays(dt.timedelta(0))
@@ -35,6 +38,7 @@ KEYS = SecretKeys.parse(KEY)
 VALUE = "s3cr3t/of+mine-and-no-other"
 BEARER = {"Authorization": {"secret": "api", "prefix": "Bearer "}}
 NAME = "connector.http.request"
+PAGE = ROOT / "docs" / "connectors.md"
 
 
 class Shop:
@@ -233,12 +237,36 @@ def test_no_transaction_is_open_while_somebody_far_away_thinks(database: Databas
         assert shop.job(job).state == "succeeded"
 
 
+def test_the_program_of_the_page_runs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands there; only that api.example.com is a server on loopback, and its network is allowed."""
+    setup, ask = (block.text for block in markdown.blocks(PAGE) if block.language == "python")
+    authority, names = Authority(), Names("127.0.0.1")
+    with Serving(tls=authority.server("api.example.com")) as server:
+        led = {"resolve": names, "connect": Dialer(port=server.port), "tls": authority.trusting}
+        monkeypatch.setattr(Client.__init__, "__kwdefaults__", led)
+        monkeypatch.setenv("JOBFORGE_SECRET_KEYS", KEY)
+        program: dict[str, Any] = {}
+        exec(setup.replace("timeout=10", "allow_networks=('127.0.0.0/8',)") + ask, program)
+        with database.engine("jf_admin").begin() as c:
+            TenantSecrets(c, KEYS).set("acme", "billing", VALUE, hosts=["api.example.com"])
+        with Session(database.engine("jf_app")) as session, session.begin():
+            job = program["charge"](session, 7).id
+        with Worker(database.engine("jf_one"), program["forge"]) as worker:
+            assert worker.drain(20)
+        with Session(database.engine("jf_app")) as session:
+            result = Jobs(session, tenant="acme").get(job).result
+    assert (result["status"], result["preview"], names.asked) == (200, "ok", ["api.example.com"])
+    assert {f"Authorization: Bearer {VALUE}", "Idempotency-Key: order-7"} <= {*head(server.requests[0])}
+    assert server.requests[0].endswith(b'{"order":7}')
+
+
 # -- runs that nobody heard of ---------------------------------------------------------
 
 WORKER = """
 import datetime as dt, sys
 import sqlalchemy as sa
 from jobforge_sa import Worker
+from jobforge_sa.egress.client import Client
 from jobforge_sa.handlers import Connectors
 from tests.security.egress_server import client
 

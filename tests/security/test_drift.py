@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -53,6 +55,7 @@ FAULTS = [
     ("grant execute on function jobforge.export_tenant to jobforge_worker", "function jobforge.export_tenant", "error", "with grant execute on function jobforge.export_tenant to jobforge_worker"),
     ("revoke execute on function jobforge.claim_jobs from jobforge_worker", "function jobforge.claim_jobs", "error", "without grant execute"),
     ("grant select (tenant_id) on jobforge.leases to jobforge_worker", "table jobforge.leases", "error", "with grant select (tenant_id)"),
+    ("grant select on jobforge.attempts to jobforge_app", "table jobforge.attempts", "error", "with grant select on table"),
     ("alter default privileges for role jobforge_owner grant execute on functions to public", "schema jobforge", "error", "alter default privileges"),
     ("alter role jobforge_app inherit", "role jobforge_app", "error", "inherit"),
     ("alter role jobforge_app set row_security = off", "role jobforge_app", "error", "row_security=off"),
@@ -89,6 +92,12 @@ def after(connection: sa.Connection, sql: str, looker: str = "jf_app") -> list[D
     return found
 
 
+def statements(cure: str) -> str:
+    """The SQL of a cure, which may be what a command feeds to psql."""
+    command, piped, _ = cure.partition(" | psql")
+    return subprocess.check_output(["bash", "-c", command], text=True) if piped else cure
+
+
 @pytest.mark.parametrize("looker", ["jf_app", "jf_worker", "jf_admin", "jf_one", "jf_stranger", "postgres"])
 def test_what_the_revision_made_does_not_differ_whoever_looks(connection: sa.Connection, looker: str) -> None:
     assert after(connection, "set local search_path = jobforge, public", looker) == []
@@ -103,6 +112,23 @@ def test_a_change_by_hand_is_found_and_said(
     assert (difference.where, difference.level) == (where, level)
     assert word in difference.detail
     assert "\n" not in difference.detail
+
+
+@pytest.mark.parametrize("sql", [fault[0] for fault in FAULTS], ids=[fault[0][:60] for fault in FAULTS])
+def test_the_cure_is_a_command_that_can_be_run_twice_and_nothing_differs_behind_it(
+    connection: sa.Connection, sql: str
+) -> None:
+    (difference,) = after(connection, sql, "postgres")
+    for _ in range(1 if "inherit" in sql else 2):
+        connection.exec_driver_sql(statements(difference.cure), execution_options={"no_parameters": True})
+        assert doctor_drift.find(connection, migrate.head() or "") == [], difference.cure
+
+
+def test_what_no_statement_makes_again_says_where_it_is_written(connection: sa.Connection) -> None:
+    found = after(connection, "alter table jobforge.jobs drop column cause cascade", "postgres")
+    (difference,) = (one for one in found if one.objects == ("table jobforge.jobs",))
+    file, _, line = difference.cure.partition(" is written in ")[2].rpartition(":")
+    assert Path(file).read_text(encoding="utf-8").splitlines()[int(line) - 1] == "-- table jobforge.jobs"
 
 
 def test_what_differs_alike_is_one_difference_and_what_does_not_stands_apart(connection: sa.Connection) -> None:

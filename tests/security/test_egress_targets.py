@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Sequence
-from threading import BoundedSemaphore, Event
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 import pytest
@@ -218,6 +218,7 @@ def test_case_110_a_prefix_of_translation_that_is_opened_opens_no_inside() -> No
 )  # fmt: skip
 def test_case_111_userinfo_backslashes_and_fragments(url: str) -> None:
     assert "pw" not in refused(url)
+    assert "credentials" in refused("https://user:pw@hook.test/")
 
 
 @pytest.mark.parametrize(
@@ -366,6 +367,19 @@ def test_case_113_of_lookups_that_hang_there_are_so_many_and_the_next_waits(monk
     assert len(begun) == 2
     end.set()
     assert where("https://hook.test/") == [read(PUBLIC)], "room again"
+
+
+def test_case_113_a_system_without_a_thread_left_loses_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(lookup, "_room", BoundedSemaphore(1))
+    with monkeypatch.context() as short:
+        short.setattr(Thread, "start", none_left)
+        for _ in range(3):
+            with pytest.raises(Unreachable, match="can't start new thread"):
+                where("https://hook.test/")
+    assert where("https://hook.test/") == [read(PUBLIC)]
 
 
 def test_case_114_a_name_is_looked_up_once_and_an_address_never() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from jobforge_sa.db import introspect
+from jobforge_sa.ops.doctor import cure as doctor_cure
 
 MADE = Path(__file__).parent / "made"
 _FEW = 3  # objects that differ alike, and lines that differ, which are told one by one
@@ -35,6 +36,7 @@ class Difference:
     gone: tuple[str, ...]  # lines that the revision made
     new: tuple[str, ...]  # lines that it did not
     whole: bool  # the object itself is gone or new
+    cure: str  # SQL or a command
 
     @property
     def where(self) -> str:
@@ -64,36 +66,42 @@ def find(connection: Connection, revision: str) -> list[Difference] | None:
     file = MADE / f"{revision}.sql"
     if not file.exists():
         return None
-    made, now = _made(file), introspect.describe(connection)
+    made, now = _made(file), introspect.statements(connection)
     alike: dict[Difference, dict[str, Difference]] = {}
     for name in sorted(made.keys() | now.keys()):
-        one = _compared(made.get(name, ""), now.get(name, ""), name)
+        one = _compared(made.get(name, ""), "\n".join(now.get(name, ())), name)
         if one.gone or one.new:
-            alike.setdefault(_nameless(one, name), {})[name] = one
-    return [
-        replace(one if len(group) > 1 else next(iter(group.values())), objects=tuple(group))
-        for one, group in alike.items()
-    ]
+            cured = replace(one, cure=_cure(name, made.get(name, ""), now.get(name, ()), file))
+            alike.setdefault(_nameless(one, name), {})[name] = cured
+    return [_together(one, group) for one, group in alike.items()]
 
 
-def cure(one: Difference, revision: str) -> str:
-    """The command that restores a function; of all else, where it is written what the revision made."""
-    file = MADE / f"{revision}.sql"
-    begins = [f"-- {name}" for name in one.objects]
+def _together(nameless: Difference, group: dict[str, Difference]) -> Difference:
+    """One difference of all that differ alike; a few lines tell of them, and the cures follow each other."""
+    if len(group) == 1:
+        return next(iter(group.values()))
+    return replace(nameless, objects=tuple(group), cure=" ".join(one.cure for one in group.values()))
+
+
+def _cure(name: str, made: str, now: Sequence[str], file: Path) -> str:
+    """The command that makes the object again what it was; or, where there is none, the place where that is written."""
+    before = introspect.statements_of(made)
+    if name.startswith("function ") and made and before[0] not in now:  # over what is there: that takes no right away
+        first, last = _place(name, file)
+        read = f"sed -n '{first},{last}p' {file}"
+        if not now:  # made anew by its owner, whose functions are closed to PUBLIC
+            read = f"{{ echo 'set role jobforge_owner;'; {read}; }}"
+        return f"{read} | psql  # as revision {file.stem} made it"
+    if (found := doctor_cure.statements(name, before, now)) is not None:
+        return "; ".join(found) + ";"
+    return f"restore it as revision {file.stem} made it, which is written in {file}:{_place(name, file)[0]}"
+
+
+def _place(name: str, file: Path) -> tuple[int, int]:
+    """The first and the last line of the object."""
     lines = file.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if line in begins and _is_replaced(one):
-            end = next((end for end in range(number, len(lines)) if lines[end].startswith("-- ")), len(lines))
-            return f"sed -n '{number},{end}p' {file} | psql  # as revision {revision} made it"
-        if line in begins:
-            return f"restore it as revision {revision} made it, which is written in {file}:{number}"
-    return f"drop it, or move it out of the schema; {file} has all that revision {revision} made"
-
-
-def _is_replaced(one: Difference) -> bool:
-    """Whether it is one function, which can be made again over what is there; that takes no right away."""
-    extra = any(line.startswith("grant ") for line in one.new)
-    return len(one.objects) == 1 and one.objects[0].startswith("function ") and not extra
+    begin = lines.index(f"-- {name}") + 1
+    return begin, next((end for end in range(begin, len(lines)) if lines[end].startswith("-- ")), len(lines))
 
 
 def _made(file: Path) -> dict[str, str]:
@@ -108,7 +116,7 @@ def _compared(made: str, now: str, name: str) -> Difference:
         if verb != "equal":
             gone += before[a:b]
             new += after[c:d]
-    return Difference(_level(made, now, (*gone, *new)), (name,), tuple(gone), tuple(new), whole=not (made and now))
+    return Difference(_level(made, now, (*gone, *new)), (name,), tuple(gone), tuple(new), not (made and now), cure="")
 
 
 def _nameless(one: Difference, name: str) -> Difference:

@@ -227,7 +227,7 @@ def _drift(connection: Connection, revision: str | None) -> list[Finding]:
         return [Finding("drift", Level.UNSEEN, "the catalog", _said(error), "")]
     if found is None:
         return [Finding("drift", Level.UNSEEN, "the schema", f"what revision {known} makes is not known here", "")]
-    return [Finding("drift", Level(one.level), one.where, one.detail, doctor_drift.cure(one, known)) for one in found]
+    return [Finding("drift", Level(one.level), one.where, one.detail, one.cure) for one in found]
 
 
 def _old_key(connection: Connection) -> list[Finding]:

@@ -663,7 +663,18 @@ grant select on table jobforge.workers to jobforge_admin;
 comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
 
 -- view jobforge.all_attempts
-create view jobforge.all_attempts with (security_invoker=true) as
+create view jobforge.all_attempts (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    outcome text collate "C",
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    run_ms integer,
+    error json
+) with (security_invoker=true) as
  SELECT job_id,
     run,
     tenant_id,
@@ -682,7 +693,21 @@ grant select on view jobforge.all_attempts to jobforge_app;
 comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
 
 -- view jobforge.all_deliveries
-create view jobforge.all_deliveries with (security_invoker=true) as
+create view jobforge.all_deliveries (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    url text,
+    event_id text,
+    event_type text,
+    outcome text collate "C",
+    status integer,
+    error text,
+    duration_ms integer,
+    preview text,
+    at timestamp with time zone
+) with (security_invoker=true) as
  SELECT job_id,
     run,
     tenant_id,
@@ -704,7 +729,35 @@ grant select on view jobforge.all_deliveries to jobforge_app;
 comment on view jobforge.all_deliveries is 'Every attempt to deliver a webhook, of the tenants that who asks may see.';
 
 -- view jobforge.all_jobs
-create view jobforge.all_jobs with (security_invoker=true) as
+create view jobforge.all_jobs (
+    id uuid,
+    tenant_id text collate "C",
+    queue text collate "C",
+    type text collate "C",
+    priority smallint,
+    payload json,
+    run_at timestamp with time zone,
+    max_attempts integer,
+    timeout interval,
+    retry jsonb,
+    idempotency_key text collate "C",
+    unique_key text collate "C",
+    subject text collate "C",
+    parent_id uuid,
+    cause text collate "C",
+    trace json,
+    created_at timestamp with time zone,
+    state text collate "C",
+    run integer,
+    attempt integer,
+    crashes integer,
+    due_at timestamp with time zone,
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    deadline timestamp with time zone,
+    finished_at timestamp with time zone,
+    result json
+) with (security_invoker=true) as
  SELECT id,
     tenant_id,
     queue,
@@ -953,7 +1006,11 @@ grant select on view jobforge.all_jobs to jobforge_app;
 comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
 
 -- view jobforge.all_results
-create view jobforge.all_results with (security_invoker=true) as
+create view jobforge.all_results (
+    job_id uuid,
+    tenant_id text collate "C",
+    value json
+) with (security_invoker=true) as
  SELECT job_id,
     tenant_id,
     value
