@@ -19,7 +19,9 @@ from jobforge_sa.db import artifact_calls
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, records, screen, times, whole_file
 from jobforge_sa.ops.options import Force, Json, Output, TenantName, Url
-from jobforge_sa.ops.reader import reading
+from jobforge_sa.ops.reader import administering, reading
+
+LARGEST = 104_857_600  # bytes: they are held in memory whole
 
 artifacts = typer.Typer(help="List and fetch what handlers have made, such as reports.", no_args_is_help=True)
 
@@ -78,6 +80,18 @@ def get_artifact(
     with whole_file.written(place, force=force) as stream:
         stream.write(body)
     screen.note(f"{screen.one_line(name)}: {len(body):,} bytes written to {screen.one_line(output)}")
+
+
+@artifacts.command("limit")
+def limit_artifacts(
+    max_bytes: Annotated[int, typer.Argument(metavar="BYTES", min=0, max=LARGEST, help="0: none is kept.")],
+    url: Url = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Let artifacts in the database have at most so many bytes, of all tenants. What is there stays."""
+    with administering(database.engine(url)) as session:
+        call = artifact_calls.LIMIT_ARTIFACTS
+        session.execute(call.statement(None), call.values(None, max_bytes=max_bytes))
+    typer.echo(records.line({"max_bytes": max_bytes}) if as_json else f"artifacts: at most {max_bytes:,} bytes")
 
 
 def _body(found: ArtifactInfo) -> bytes:

@@ -115,6 +115,17 @@ def test_bytes_that_are_not_those_that_were_stored_are_not_given_out(shop: tuple
     refused(inside(database.url("jf_admin"), "artifacts", "get", str(job), "b.bin", status=2), "not those")
 
 
+def test_an_administrator_says_how_large_artifacts_may_be(shop: tuple[Database, uuid.UUID]) -> None:
+    database, _ = shop
+    assert (
+        inside(database.url("jf_admin"), "artifacts", "limit", "2000000").stdout
+        == "artifacts: at most 2,000,000 bytes\n"
+    )
+    said = inside(database.url("jf_app"), "report", "tenant-usage", "--tenant", "acme").stdout
+    assert json.loads(said)["limits"]["max_artifact_bytes"] == 2_000_000
+    refused(inside(database.url("jf_app"), "artifacts", "limit", "1", status=2), "jobforge_admin")
+
+
 def test_a_pipe_gets_the_bytes_alone(shop: tuple[Database, uuid.UUID]) -> None:
     database, _ = shop
     done = jobforge(database.url("jf_admin"), "report", "usage-summary", "--tenant", "acme", "--format", "html")
