@@ -659,7 +659,21 @@ grant select on view jobforge.all_attempts to jobforge_app;
 comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
 
 -- view jobforge.all_deliveries
-create view jobforge.all_deliveries with (security_invoker=true) as
+create view jobforge.all_deliveries (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    url text,
+    event_id text,
+    event_type text,
+    outcome text collate "C",
+    status integer,
+    error text,
+    duration_ms integer,
+    preview text,
+    at timestamp with time zone
+) with (security_invoker=true) as
  SELECT job_id,
     run,
     tenant_id,
