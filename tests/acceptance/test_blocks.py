@@ -1,0 +1,83 @@
+"""Every code block of every page is run: by `blocks.PageRun`, by the test that is named here, or not, with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.blocks import PARSED, RUN, PageRun, forget_modules
+from tests.fix_postgres import Database
+from tests.house import markdown
+from tests.house.markdown import README, Block
+from tests.house.source import ROOT
+
+# pages, or single blocks by their first line, that a test of their own runs
+ELSEWHERE: dict[str, str] = {
+    "docs/runbook.md": "tests/acceptance/test_pages.py",
+    "docs/pictures.md": "tests/acceptance/test_pages.py",
+    "docs/testing.md": "tests/security/test_plugin.py",
+    "README.md: from pydantic import BaseModel": "tests/acceptance/test_readme.py",
+    "README.md: from jobforge_sa import migrations": "tests/acceptance/test_wheel.py",
+    "docs/sql-contract.md: import json": "tests/house/test_docs.py",
+}
+BARE = {"docs/quickstart.md"}  # pages that migrate a database themselves, with a superuser
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def elsewhere(block: Block) -> bool:
+    return block.page in ELSEWHERE or f"{block.page}: {block.first}" in ELSEWHERE
+
+
+def own(page: Path) -> list[Block]:
+    """What is run here of a page."""
+    return [step for step in markdown.steps(page) if not elsewhere(step)]
+
+
+def runs(page: Path) -> bool:
+    return any(step.language in RUN | PARSED.keys() and not step.reason for step in own(page) if not step.hidden)
+
+
+@pytest.fixture
+def a_page_of_its_own(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a page; what it imports and changes in this process is gone afterwards."""
+    path, environment = sys.path[:], dict(os.environ)
+    with contextlib.chdir(tmp_path):
+        yield tmp_path
+    sys.path[:] = path
+    os.environ.clear()
+    os.environ.update(environment)
+    forget_modules(tmp_path)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runs(page)], ids=lambda page: page.name)
+def test_the_code_of_the_page_does_what_it_says(
+    page: Path, request: pytest.FixtureRequest, a_page_of_its_own: Path
+) -> None:
+    name = page.relative_to(ROOT).as_posix()
+    bare = name in BARE
+    database: Database = request.getfixturevalue("bare_database" if bare else "database")
+    PageRun(database, a_page_of_its_own, login="postgres" if bare else "jf_one")(own(page))
+
+
+def test_what_is_not_run_has_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list: pytest -s prints it."""
+    left_out = [block for page in PAGES for block in markdown.blocks(page) if block.reason]
+    with capsys.disabled():
+        for block in left_out:
+            print(f"\n  not run: {block.page}:{block.line} {block.first[:60]!r}: {block.reason}", end="")
+    assert all(len(block.reason) > 10 for block in left_out)
+    assert not [block for block in left_out if elsewhere(block) or block.language not in RUN]
+
+
+def test_no_language_slips_through() -> None:
+    """A block that nobody runs or parses is text, a picture or a log, and says so by its language."""
+    known: set[Any] = RUN | PARSED.keys() | {"text", "mermaid", "elixir", "js"}
+    assert [f"{b.page}:{b.line} {b.language!r}" for p in PAGES for b in markdown.blocks(p) if b.language not in known] == [
+        f"{b.page}:{b.line} ''" for b in markdown.blocks(ROOT / "docs" / "architecture.md") if b.language == ""
+    ]
