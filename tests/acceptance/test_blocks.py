@@ -1,4 +1,7 @@
-"""Every code block of every page is run: by `blocks.PageRun`, by the test that is named here, or not, with a reason."""
+"""Every code block of every page is run: by `blocks.PageRun`, by the test that is named here, or not, with a reason.
+
+JOBFORGE_UPDATE_SNAPSHOT=1 writes down what comes where a page says something else; put … for what differs each time.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.blocks import PARSED, RUN, PageRun, forget_modules
+from tests.acceptance.blocks import PARSED, RUN, PageRun, fits, forget_modules, plain
 from tests.fix_postgres import Database
 from tests.house import markdown
 from tests.house.markdown import README, Block
@@ -27,6 +30,7 @@ ELSEWHERE: dict[str, str] = {
     "docs/sql-contract.md: import json": "tests/house/test_docs.py",
 }
 BARE = {"docs/quickstart.md"}  # pages that migrate a database themselves, with a superuser
+UPDATE = bool(os.environ.get("JOBFORGE_UPDATE_SNAPSHOT"))
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -62,7 +66,21 @@ def test_the_code_of_the_page_does_what_it_says(
     name = page.relative_to(ROOT).as_posix()
     bare = name in BARE
     database: Database = request.getfixturevalue("bare_database" if bare else "database")
-    PageRun(database, a_page_of_its_own, login="postgres" if bare else "jf_one")(own(page))
+    said = PageRun(database, a_page_of_its_own, login="postgres" if bare else "jf_one")(own(page))
+    wrong = {block: now for block, now in said.items() if not fits(block.text, now)}
+    if UPDATE:
+        wrong = {block: now for block, now in wrong.items() if not written_down(page, block, now)}
+    told = [f"{page.name}:{block.line} says\n{block.text}\nand what comes is\n{now}" for block, now in wrong.items()]
+    assert not told, "JOBFORGE_UPDATE_SNAPSHOT=1 writes it down\n" + "\n".join(told)
+
+
+def written_down(page: Path, block: Block, now: str) -> bool:
+    if "…" in block.text:  # for a hand: what is left out, and what differs each time, no machine knows
+        return False
+    head = f"```{block.language}\n"
+    text = markdown.read(page).replace(f"{head}{block.text}```", f"{head}{plain(now)}```", 1)
+    page.write_text(text, encoding="utf-8")
+    return True
 
 
 def test_what_is_not_run_has_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
