@@ -25,6 +25,7 @@ INSIDE = {src: path for path, src in OUTSIDE.items()}
 LINK = re.compile(r"(?P<before>\]\(\s*<?)(?P<target>[^)\s>#:]+)(?P<anchor>#[^)\s>]*)?(?P<after>>?\s*\))")
 # GitHub begins a list right behind a line of text, Python-Markdown does not
 LIST = re.compile(r"^(?![-*] |\d+\. |[\s|<])(.+)\n(?=[-*] |1\. )", re.MULTILINE)
+DRAWN = re.compile(r"^!\[[^\]]*\]\((?:\.\./)*drawn/(?P<name>\w+\.svg)\)$", re.MULTILINE)
 CODE = re.compile(r"^(?P<mark>`{3,}|~{3,}).*?^(?P=mark)[ \t]*$|(?<!`)`[^`\n]+`(?!`)", re.MULTILINE | re.DOTALL)
 
 
@@ -58,7 +59,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.relpath(src, posixpath.dirname(page.file.src_uri) or ".")
         return f"{found['before']}{target}{anchor}{found['after']}"
 
-    return _outside_code(markdown, lambda text: LIST.sub(r"\1\n\n", LINK.sub(turned, text)))
+    return _outside_code(markdown, lambda text: DRAWN.sub(_drawn, LIST.sub(r"\1\n\n", LINK.sub(turned, text))))
 
 
 def _linked(file: File) -> set[str]:
@@ -74,6 +75,12 @@ def _place(src: str) -> str:
 
 def _path(here: str, target: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(here), target))
+
+
+def _drawn(found: re.Match[str]) -> str:
+    """The drawing itself in place of a link to it: so it takes the colours that the reader has chosen for the site."""
+    text = (ROOT / "docs" / "drawn" / found["name"]).read_text(encoding="utf-8")
+    return f'<figure class="drawn">{re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)}</figure>'.replace("\n", "")
 
 
 def _outside_code(text: str, change: Any) -> str:

@@ -33,6 +33,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -64,8 +65,9 @@ class PageRun:
         self._given = {"DATABASE_URL": self._url.render_as_string(hide_password=False)}
         os.environ |= self._given  # the fixture puts it back, and the path
         sys.path.insert(0, str(folder))
-        self._names: dict[str, Any] = {"__name__": "page", "owner": database.engine()}
-        self._names["engine"] = database.engine(login)
+        page = sys.modules["page"] = ModuleType("page")  # classes look up their annotations there
+        self._names = vars(page)
+        self._names |= {"owner": database.engine(), "engine": database.engine(login)}
         self._superuser: psycopg.Connection[Any] | None = None
 
     def __call__(self, steps: list[Block]) -> dict[Block, str]:
@@ -81,7 +83,7 @@ class PageRun:
                 if step.reason:
                     continue
                 answer = self._step(step)
-                if step.language == "python" and following is not None and following.language == "text":
+                if step.language == "python" and following and following.follows and following.language == "text":
                     said[following] = answer
                 elif step.language == "console":
                     said[step] = answer
@@ -114,7 +116,7 @@ class PageRun:
     def _python(self, step: Block) -> str:
         """What it printed; and the last lines of what it raised."""
         source = "\n" * step.line + step.text  # so that a traceback names the line of the page
-        code = compile(source, step.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(source, step.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             try:

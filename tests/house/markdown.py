@@ -36,6 +36,7 @@ class Block:
     title: str = ""  # the file that it is the text of
     reason: str = ""  # why no test runs it
     hidden: bool = False  # a comment for the tests
+    follows: bool = False  # it stands right behind another one: text there is what that prints
 
     @property
     def first(self) -> str:
@@ -75,6 +76,7 @@ def _block(name: str, text: str, found: re.Match[str]) -> Block:
     return Block(
         name, text.count("\n", 0, found.start()) + 1, found["language"], found["text"],
         title=title[1] if title else "", reason=" ".join(reason[1].split()) if reason else "",
+        follows=text[: found.start()].rstrip().endswith("```"),
     )  # fmt: skip
 
 
