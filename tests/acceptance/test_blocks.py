@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +100,9 @@ def test_no_language_slips_through() -> None:
     assert [f"{b.page}:{b.line} {b.language!r}" for p in PAGES for b in markdown.blocks(p) if b.language not in known] == [
         f"{b.page}:{b.line} ''" for b in markdown.blocks(ROOT / "docs" / "architecture.md") if b.language == ""
     ]
+
+
+def test_no_block_is_indented() -> None:
+    """In a list it would be seen by no test, and by the site as text."""
+    found = {page.name: re.findall(r"(?m)^[ \t]+```.*$", markdown.read(page)) for page in PAGES}
+    assert {name: blocks for name, blocks in found.items() if blocks} == {}
