@@ -39,7 +39,6 @@ The tree::
 
 from __future__ import annotations
 
-
 PAGE = "docs/errors.md"  # where each of them has its causes, its cures and an example
 
 

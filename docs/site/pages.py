@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -26,6 +27,8 @@ LINK = re.compile(r"(?P<before>\]\(\s*<?)(?P<target>[^)\s>#:]+)(?P<anchor>#[^)\s
 # GitHub begins a list right behind a line of text, Python-Markdown does not
 LIST = re.compile(r"^(?![-*] |\d+\. |[\s|<])(.+)\n(?=[-*] |1\. )", re.MULTILINE)
 DRAWN = re.compile(r"^!\[[^\]]*\]\((?:\.\./)*drawn/(?P<name>\w+\.svg)\)$", re.MULTILINE)
+TAG = re.compile(r"<(?:script|link|img|iframe|source|video)\b[^>]*>")
+FETCHED = re.compile(r"\b(?:src|href|srcset)=[\"']?(?:https?:)?//(?!127\.0\.0\.1)")
 CODE = re.compile(r"^(?P<mark>`{3,}|~{3,}).*?^(?P=mark)[ \t]*$|(?<!`)`[^`\n]+`(?!`)", re.MULTILINE | re.DOTALL)
 
 
@@ -45,7 +48,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Turn links into the repository into links within the site."""
     here = _place(page.file.src_uri)
 
@@ -60,6 +63,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{found['before']}{target}{anchor}{found['after']}"
 
     return _outside_code(markdown, lambda text: DRAWN.sub(_drawn, LIST.sub(r"\1\n\n", LINK.sub(turned, text))))
+
+
+def on_post_page(output: str, page: Page, **_: Any) -> str:
+    """Refuse a page that fetches something from elsewhere when it is read."""
+    for tag in TAG.findall(output):
+        if FETCHED.search(tag):
+            raise PluginError(f"{page.file.src_uri} fetches from elsewhere: {tag}")
+    return output
 
 
 def _linked(file: File) -> set[str]:
@@ -80,7 +91,8 @@ def _path(here: str, target: str) -> str:
 def _drawn(found: re.Match[str]) -> str:
     """The drawing itself in place of a link to it: so it takes the colours that the reader has chosen for the site."""
     text = (ROOT / "docs" / "drawn" / found["name"]).read_text(encoding="utf-8")
-    return f'<figure class="drawn">{re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)}</figure>'.replace("\n", "")
+    bare = re.sub(r"<style>.*?</style>|\n", "", text, flags=re.DOTALL)
+    return f'<figure class="drawn">{bare}</figure>'
 
 
 def _outside_code(text: str, change: Any) -> str:

@@ -2,7 +2,7 @@
 
 | block | is |
 |---|---|
-| `python` | executed; all of a page share their names. It finds `engine`, a login with all roles, and `owner`, a superuser |
+| `python` | executed; all of a page share names. There are `engine`, a login with all roles, and `owner`, a superuser |
 | `python title="shop/jobs.py"` | written to that file of the page's folder |
 | `text` behind `python` | what that printed, or the last line of what it raised |
 | `console` | commands behind `$`, and what they print |
@@ -149,7 +149,8 @@ class PageRun:
 def fits(written: str, now: str) -> bool:
     """Whether a page says what comes."""
     lines = [re.escape(line).replace("…", ".*") for line in plain(written).splitlines()]
-    return re.fullmatch("\n".join("(?s:.*)" if line == ".*" else line for line in lines), plain(now).rstrip()) is not None
+    pattern = "\n".join("(?s:.*)" if line == ".*" else line for line in lines)
+    return re.fullmatch(pattern, plain(now).rstrip()) is not None
 
 
 def plain(said: str) -> str:

@@ -64,11 +64,13 @@ def steps(page: Path) -> list[Block]:
     """The same, and between them the comments that make ready what a reader has anyway."""
     text, name = read(page), page.relative_to(ROOT).as_posix()
     bare = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
-    hidden = [
-        Block(name, bare.count("\n", 0, found.start()) + 1, found["info"].strip() or "python", found["text"], hidden=True)
-        for found in _SETUP.finditer(bare)
-    ]
+    hidden = [_hidden(name, bare, found) for found in _SETUP.finditer(bare)]
     return sorted([*blocks(page), *hidden], key=lambda block: block.line)
+
+
+def _hidden(name: str, text: str, found: re.Match[str]) -> Block:
+    line = text.count("\n", 0, found.start()) + 1
+    return Block(name, line, found["info"].strip() or "python", found["text"], hidden=True)
 
 
 def _block(name: str, text: str, found: re.Match[str]) -> Block:
