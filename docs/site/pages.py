@@ -22,6 +22,7 @@ OUTSIDE = {
     **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "GOVERNANCE.md")},
     **{f"benchmarks/results/{page.name}": f"benchmarks/{page.name}" for page in ROOT.glob("benchmarks/results/*.md")},
 }
+WIDE = {"comparison.md", "leases.md", "faults.md", "security-cases.md"}  # tables that need the room of the side
 INSIDE = {src: path for path, src in OUTSIDE.items()}
 LINK = re.compile(r"(?P<before>\]\(\s*<?)(?P<target>[^)\s>#:]+)(?P<anchor>#[^)\s>]*)?(?P<after>>?\s*\))")
 # GitHub begins a list right behind a line of text, Python-Markdown does not
@@ -51,6 +52,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Turn links into the repository into links within the site."""
     here = _place(page.file.src_uri)
+    if page.file.src_uri in WIDE:
+        page.meta["hide"] = ["navigation", "toc"]
 
     def turned(found: re.Match[str]) -> str:
         path, anchor = _path(here, found["target"]), found["anchor"] or ""
