@@ -83,7 +83,7 @@ def refusal(address: Address, allowed: Iterable[Network] = (), denied: Iterable[
         return "in a network that is denied"
     inner = _inner(address)
     if inner is not None and (why := refusal(inner, allowed, denied)):
-        return f"a way to {inner}: {why}"
+        return f"a way to an address within it: {why}"
     if _in(address, allowed):
         return None
     return _not_public_v4(address) if isinstance(address, IPv4Address) else _not_public_v6(address)

@@ -6,6 +6,7 @@ it does not answer. So many of them may hang at a time, in all of a process; fur
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from jobforge_sa.egress.target import Target
 from jobforge_sa.errors import Blocked, Unreachable
 
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
+
+log = logging.getLogger("jobforge_sa.egress")
 
 MOST_HANGING = 64
 MOST_ADDRESSES = 64  # of one name; the largest providers give 8 or so
@@ -55,10 +58,11 @@ def check(address: Address, target: Target, policy: Egress) -> None:
     """Judge one address.
 
     Raises:
-        Blocked: it is not allowed.
+        Blocked: it is not allowed. A tenant reads that, so what a name of your inside leads to stands in the log alone.
     """
     if why := refusal(address, policy.allowed, policy.denied):
-        what = f"{target.host}" if target.address else f"{target.host} leads to {address}, which"
+        log.info("%s leads to %s, which is not reached: %s", target.host, address, why)
+        what = target.host if target.address else f"{target.host} leads to an address that"
         raise Blocked(
             f"{what} is not reached from here: {why}",
             cure="name a public host; the operator opens a network: Egress(allow_networks=..., allow_hosts=...)",
