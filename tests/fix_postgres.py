@@ -1,4 +1,4 @@
-"""A database per test, cloned from a migrated template as the plugin does, and an auditor that looks at it afterwards."""
+"""A database per test, made as the plugin makes them for users, and an auditor that looks at it afterwards."""
 
 from __future__ import annotations
 

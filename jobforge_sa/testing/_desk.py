@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, DateTime, Uuid, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -85,7 +86,7 @@ class Desk:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Give the transaction its role and tenant back behind the block."""
-        values = dict(zip(("role", "tenant", "token"), self._connection.execute(_STANDS).one(), strict=True))
+        values: dict[str, Any] = dict(zip(("role", "tenant", "token"), self._connection.execute(_STANDS).one(), strict=True))
         try:
             yield
         except BaseException:
@@ -103,7 +104,7 @@ class Desk:
         values = {"worker_id": str(self._worker_id), "queues": queues, "types": types, "cursors": cursors}
         with self._as_worker():
             row = self._connection.execute(_CLAIM, values).one_or_none()
-        return row and ClaimedJob(*row)
+        return None if row is None else ClaimedJob(*row)
 
     def complete(self, run: Run, ending: Ending) -> tuple[str, str | None]:
         """End a run whose handler has not; the database's answer, and the reason of a refusal."""
@@ -118,7 +119,7 @@ class Desk:
         values = calls.GET_JOB.values(tenant, job_id=job.id)
         with self.kept():
             row = self._connection.execute(calls.GET_JOB.statement(tenant), values).one_or_none()
-        return row and info(row)
+        return None if row is None else info(row)
 
     def places(self, types: Sequence[str]) -> list[Place]:
         """Where jobs of these types wait that can be seen, the oldest first."""

@@ -48,7 +48,7 @@ class Handling(Executor):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(
-            connection.engine, _no_engine, self._ended, lambda job: nullcontext(Span()), completed=lambda run: None
+            connection.engine, _no_engine, self._ended, lambda _: nullcontext(Span()), completed=lambda _: None
         )
         self._connection = connection
         self.ending = RELEASED
@@ -127,7 +127,7 @@ def _no_engine() -> NoReturn:
     raise AssertionError("async handlers' sessions stand on the test's connection")
 
 
-def _refuse_to_end(connection: Connection) -> NoReturn:
+def _refuse_to_end(_: Connection) -> NoReturn:
     raise ConfigurationError(
         "a handler ends the transaction of the test: it has called commit() or rollback() on the connection itself",
         cure="commit by ctx.session.commit(): in a worker, too, the connection belongs to the session",

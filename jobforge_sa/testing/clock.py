@@ -12,9 +12,9 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.orm import Session
 
 from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.testing._given import Given, connection_of
 
 _FUNCTIONS = Path(__file__).with_name("clock.sql")
 _SET = text("select pg_catalog.set_config('jobforge.clock', cast(:clock as pg_catalog.text), true)")
@@ -37,7 +37,7 @@ class Clock:
         session: A `Session` or `Connection`. For an `AsyncSession`: `await session.run_sync(lambda it: Clock(it)...)`.
     """
 
-    def __init__(self, session: Session | Connection) -> None:
+    def __init__(self, session: Given) -> None:
         self._session = session
 
     def now(self) -> dt.datetime:
@@ -73,7 +73,7 @@ class Clock:
 
     @property
     def _connection(self) -> Connection:
-        return self._session.connection() if isinstance(self._session, Session) else self._session
+        return connection_of(self._session)
 
     def _set(self, at: dt.datetime, *, frozen: bool) -> dt.datetime:
         connection = self._connection

@@ -26,7 +26,7 @@ declare
 begin
     return encode(
         int8send((v_us / 1000) << 16 | 28672 | ((v_us % 1000) * 4096 / 1000)) ||  -- 28672: the 7 of version 7
-        int8send((2::bigint << 62) | (v_real & ((1::bigint << 51) - 1)) << 11 | floor(random() * 2048)::bigint),
+        int8send((2::bigint << 62) | ((v_real & ((1::bigint << 51) - 1)) << 11) | floor(random() * 2048)::bigint),
         'hex')::uuid;
 end
 $$;

@@ -23,7 +23,7 @@ AUDIT_TIMEOUT = "60s"
 Migrate = Callable[[sa.Engine], object]
 Logins = Mapping[str, Sequence[str]]  # a login → the roles that it is granted, each with its `with ...`, if any
 
-# what an application's login has of the tables that its own migrations made, and TRUNCATE and TRIGGER are not part of it
+# what an application's login has of the tables that its own migrations made: TRUNCATE and TRIGGER are no part of that
 _SCHEMAS = sa.text(
     "select quote_ident(nspname) from pg_namespace "
     "where nspname !~ '^pg_' and nspname not in ('information_schema', 'jobforge')"
@@ -66,7 +66,9 @@ class Database:
 
     def audit(self) -> list[str]:
         """Ask the auditor, in a snapshot of its own, for jobs that do not stand in exactly one place."""
-        with psycopg.connect(self.dsn(), autocommit=True, row_factory=dict_row) as connection:
+        with psycopg.Connection[dict[str, Any]].connect(
+            self.dsn(), autocommit=True, row_factory=dict_row
+        ) as connection:
             if connection.execute("select where to_regprocedure('jobforge.audit()') is not null").rowcount == 0:
                 return []
             connection.execute(f"set statement_timeout = '{AUDIT_TIMEOUT}'".encode())
@@ -158,7 +160,8 @@ def tester(admin_url: sa.URL) -> Logins:
     from Postgres 16 on the application that is tested has nothing of these two by itself.
     """
     with autocommit(admin_url) as admin:
-        lent = " with inherit false, set true" if (admin.dialect.server_version_info or (0,)) >= (16,) else ""
+        tells = admin.scalar(sa.text("select current_setting('server_version_num')::integer >= 160000"))
+    lent = " with inherit false, set true" if tells else ""
     return {TESTER: ["jobforge_app", *(role + lent for role in ("jobforge_worker", "jobforge_admin"))]}
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db.jsontext import decode
@@ -24,6 +23,7 @@ from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.tenant import Tenant, name_of, named
 from jobforge_sa.testing._desk import Desk, Place, Waiting
+from jobforge_sa.testing._given import Given, connection_of, session_of
 from jobforge_sa.testing._handling import Handling
 from jobforge_sa.testing.clock import Clock
 from jobforge_sa.types import JobInfo, JobState
@@ -51,8 +51,6 @@ class Ran:
 
     Attributes:
         outcome: How it ended: succeeded, failed, timed_out, snoozed, released or canceled; "lost": it did not count.
-        state: Where the job stood behind it; None: the job is gone.
-        result: What the handler returned, as it was stored.
         error: What is on record of a failure: its type, message and traceback.
         exception: What the handler raised, if that was no outcome.
         job: The job behind its run; None: it is gone.
@@ -64,11 +62,19 @@ class Ran:
     payload: Any
     attempt: int
     outcome: str
-    state: JobState | None
-    result: Any = field(repr=False)
     error: dict[str, str] | None = field(repr=False)
     exception: BaseException | None
     job: JobInfo | None = field(repr=False)
+
+    @property
+    def state(self) -> JobState | None:
+        """Where the job stood behind it; None: the job is gone."""
+        return None if self.job is None else self.job.state
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, as it was stored."""
+        return None if self.job is None else self.job.result
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class Drained:
 
 
 def drain(
-    session: Session | scoped_session[Any] | Connection,
+    session: Given,
     forge: JobForge,
     *,
     tenant: Tenant | None = None,
@@ -131,19 +137,18 @@ def drain(
         ConfigurationError: a handler ended the transaction; the clock cannot be set; the connection is in AUTOCOMMIT.
     """
     __tracebackhide__ = True
-    if isinstance(session, scoped_session):
-        session = session()
-    if isinstance(session, Session):
-        session.flush()
-    connection = session.connection() if isinstance(session, Session) else session
+    its = session_of(session)
+    if its is not None:
+        its.flush()
+    connection = connection_of(session)
     if autocommits(connection):
         raise ConfigurationError("drain needs a transaction, and this is in AUTOCOMMIT", cure="give another connection")
     one = Drain(connection, forge, tenant, queues, scheduled, recursive, raise_errors, max_jobs)
     try:
         return one.run()
     finally:
-        if isinstance(session, Session) and session.expire_on_commit:
-            session.expire_all()
+        if its is not None and its.expire_on_commit:
+            its.expire_all()
 
 
 async def async_drain(session: AsyncSession | AsyncConnection, forge: JobForge, **options: Any) -> Drained:
@@ -271,13 +276,9 @@ class Drain:
                 ending = refused(reason or "")
                 answer, _ = self._desk.complete(run, ending)
             outcome = ending.outcome if answer == "done" else "lost"
-        now = self._desk.get(run.job)
-        self._ran.append(
-            Ran(
-                run.job.id, run.job.type, run.job.tenant_id, decode(run.job.payload), run.job.attempt, outcome,
-                now and now.state, now and now.result, ending.error, error, now,
-            )  # fmt: skip
-        )
+        job, payload = run.job, decode(run.job.payload)
+        now = self._desk.get(job)
+        self._ran.append(Ran(job.id, job.type, job.tenant_id, payload, job.attempt, outcome, ending.error, error, now))
 
     def _give_back(self) -> None:
         for run in self._aside:

@@ -50,7 +50,7 @@ The login is the one that your application has in production: no superuser, and 
 @pytest.fixture(scope="session")
 def jobforge_migrate() -> Callable[[Engine], object]:
     """Override it: a function that makes your tables, by your own migrations, with the superuser's engine."""
-    return lambda engine: None
+    return lambda _engine: None
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +101,9 @@ def jobforge_connection(jobforge_engine: Engine | AsyncEngine) -> Iterator[Conne
     """The connection of `jobforge_session`, for sessions that your application makes itself: its bind in a test."""
     from jobforge_sa.testing._sessions import Sessions
 
-    with Sessions(jobforge_engine).engine.connect() as connection, connection.begin() as transaction:
+    with Sessions(jobforge_engine).engine.connect() as connection:
+        connection.begin()
         yield connection
-        transaction.rollback()
 
 
 @pytest.fixture
