@@ -86,7 +86,9 @@ class Desk:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Give the transaction its role and tenant back behind the block."""
-        values: dict[str, Any] = dict(zip(("role", "tenant", "token"), self._connection.execute(_STANDS).one(), strict=True))
+        values: dict[str, Any] = dict(
+            zip(("role", "tenant", "token"), self._connection.execute(_STANDS).one(), strict=True)
+        )
         try:
             yield
         except BaseException:

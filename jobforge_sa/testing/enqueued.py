@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from sqlalchemy import text
+
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.enqueue.tenant import bound_tenant
-from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.errors import ConfigurationError, TenantRequired
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import Tenant
 from jobforge_sa.testing._desk import Desk
@@ -20,6 +22,7 @@ from jobforge_sa.types import JobInfo, JobState
 
 __all__ = ["assert_enqueued", "refute_enqueued"]
 
+_TENANT = text("select jobforge.current_tenant()")
 PAGE = 1_000
 SHOWN = 3  # jobs in a message
 WIDTH = 200  # characters of a payload in a message
@@ -162,6 +165,8 @@ def _jobs(session: Given, task: Task[Any, Any] | str | None, tenant: Tenant | No
     if tenant is None and isinstance(task, Task):
         tenant = task.forge.tenant
     connection = connection_of(session)
+    if tenant is None and connection.scalar(_TENANT) is None:
+        raise TenantRequired("whose jobs? Without a tenant none are seen, and this would prove nothing")
     found: list[JobInfo] = []
     with Desk(connection).kept():
         jobs = Jobs(connection, tenant=tenant)

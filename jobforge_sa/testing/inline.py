@@ -26,8 +26,8 @@ _ENQUEUES = {
 def inline(session: Given, forge: JobForge, **options: Any) -> Iterator[list[Ran]]:
     """Run the jobs of a session or connection as soon as they are enqueued, for a block.
 
-    `enqueue` and `enqueue_many` return when their jobs have run, and raise what the handlers raise; of those of
-    `Jobs.add` the flush does. Each is a `drain`, by whose `options` it goes: what handlers enqueue runs behind them,
+    `enqueue` and `enqueue_many` return when their jobs have run, and raise what the handlers raise. For jobs of `Jobs.add`
+    the flush does, and as after any flush that raises the session waits for its `rollback()`. Each is a `drain`, by whose `options` it goes: what handlers enqueue runs behind them,
     what is due later waits.
 
     The application meets an order that it never meets in production, where a job runs when its transaction has

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
+from types import EllipsisType
 from typing import Any
 
 import pydantic
@@ -62,10 +63,7 @@ def words(pattern: Any) -> str:
             return "[" + ", ".join(map(words, pattern)) + "]"
         case _ if _is_function(pattern):
             return f"what {getattr(pattern, '__qualname__', pattern)} takes"
-    return repr(pattern)
-
-
-EllipsisType = type(...)
+    return repr(pydantic_core.to_jsonable_python(pattern))
 
 
 def _differ(pattern: Any, value: Any, path: str) -> Iterator[Difference]:
@@ -84,6 +82,8 @@ def _differ(pattern: Any, value: Any, path: str) -> Iterator[Difference]:
             for place, one in enumerate(pattern):
                 yield from _at(one, value[place], f"{path}[{place}]")
             return
+        case Mapping() | list() | tuple():
+            same = False
         case _ if _is_function(pattern):
             yield from _asked(pattern, value, path)
             return

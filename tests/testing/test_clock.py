@@ -100,7 +100,7 @@ def test_in_a_frozen_clock_first_in_is_first_out_also_in_bulk(session: Session, 
 
 def test_a_moment_needs_a_zone(jobs: JobsUnderTest) -> None:
     with pytest.raises(ConfigurationError, match="no time zone"):
-        jobs.clock.set(dt.datetime(2031, 3, 3))  # noqa: DTZ001
+        jobs.clock.set(dt.datetime(2031, 3, 3))
 
 
 def test_a_database_that_was_not_made_for_tests_keeps_its_time(database: Database) -> None:

@@ -74,7 +74,9 @@ def test_jobs_and_what_they_enqueue_run_and_nobody_else_sees_anything(
     assert seen_by_others(jobforge_shared) == 0
 
 
-def test_no_notification_is_sent(session: Session, order: Order, jobs: JobsUnderTest, jobforge_shared: Database) -> None:
+def test_no_notification_is_sent(
+    session: Session, order: Order, jobs: JobsUnderTest, jobforge_shared: Database
+) -> None:
     with psycopg.connect(jobforge_shared.dsn(), autocommit=True) as listener:
         listener.execute("listen jobforge")
         Jobs(session).enqueue(shop.ship, Ship(order_id=order.id))
