@@ -86,9 +86,8 @@ class Desk:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Give the transaction its role and tenant back behind the block."""
-        values: dict[str, Any] = dict(
-            zip(("role", "tenant", "token"), self._connection.execute(_STANDS).one(), strict=True)
-        )
+        stands = self._connection.execute(_STANDS).one()
+        values: dict[str, Any] = dict(zip(("role", "tenant", "token"), stands, strict=True))
         try:
             yield
         except BaseException:

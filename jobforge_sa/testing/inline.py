@@ -26,9 +26,9 @@ _ENQUEUES = {
 def inline(session: Given, forge: JobForge, **options: Any) -> Iterator[list[Ran]]:
     """Run the jobs of a session or connection as soon as they are enqueued, for a block.
 
-    `enqueue` and `enqueue_many` return when their jobs have run, and raise what the handlers raise. For jobs of `Jobs.add`
-    the flush does, and as after any flush that raises the session waits for its `rollback()`. Each is a `drain`, by whose `options` it goes: what handlers enqueue runs behind them,
-    what is due later waits.
+    `enqueue` and `enqueue_many` return when their jobs have run, and raise what the handlers raise. For `Jobs.add` the
+    flush does, and the session waits for its `rollback()`, as after any flush that raises. Each is a `drain`, by whose
+    `options` it goes: what handlers enqueue runs behind them, what is due later waits.
 
     The application meets an order that it never meets in production, where a job runs when its transaction has
     committed: what it writes behind the enqueue is not there yet. Test with `drain` what depends on that.

@@ -111,19 +111,19 @@ async def many(ctx: AsyncContext, payload: dict[str, Any]) -> list[int]:
 
 
 def test_an_async_handler_has_its_session_on_a_connection_that_blocks(jobs: JobsUnderTest) -> None:
-    Jobs(jobs.session).enqueue(many, {})  # type: ignore[arg-type]
+    Jobs(jobs.session).enqueue(many, {})
     assert drain(jobs.session, streaming).ran[0].result == [1, 2, 3]
     assert where.get() == "the test"
 
 
 def test_one_that_streams_reads_what_to_do(jobs: JobsUnderTest) -> None:
-    Jobs(jobs.session).enqueue(stream, {})  # type: ignore[arg-type]
+    Jobs(jobs.session).enqueue(stream, {})
     with pytest.raises(ConfigurationError, match="await async_drain"):
         drain(jobs.session, streaming)
 
 
 def test_in_a_running_loop_a_plain_drain_says_what_to_await(jobs: JobsUnderTest) -> None:
-    Jobs(jobs.session).enqueue(many, {})  # type: ignore[arg-type]
+    Jobs(jobs.session).enqueue(many, {})
 
     async def main() -> None:
         drain(jobs.session, streaming)

@@ -105,9 +105,10 @@ def test_a_moment_needs_a_zone(jobs: JobsUnderTest) -> None:
 
 def test_a_database_that_was_not_made_for_tests_keeps_its_time(database: Database) -> None:
     with database.engine("jf_one").connect() as connection:
-        for attempt in (lambda: Clock(connection).move(HOUR), lambda: Clock(connection).freeze()):
-            with pytest.raises(ConfigurationError, match=r"make_settable\(engine\)"):
-                attempt()
+        with pytest.raises(ConfigurationError, match=r"make_settable\(engine\)"):
+            Clock(connection).move(HOUR)
+        with pytest.raises(ConfigurationError, match=r"make_settable\(engine\)"):
+            Clock(connection).freeze()
         assert abs(connection.scalar(NOW) - real()) < dt.timedelta(seconds=30)
 
 

@@ -71,6 +71,7 @@ class Line:
 
 
 VALUE: dict[str, Any] = {"n": 1, "yes": True, "none": None, "s": "fragile", "l": [{"sku": "A"}, 2], "d": {"x": 1.5}}
+VALUE["p"] = "1.5"  # as pydantic stores a Decimal
 SOME_ID = uuid.UUID(int=7)
 
 
@@ -78,14 +79,12 @@ SOME_ID = uuid.UUID(int=7)
     "pattern",
     [
         ..., {}, dict, {"n": 1}, {"n": int, "yes": bool}, {"yes": True, "none": None}, {"s": re.compile("^frag")},
-        {"l": [{"sku": ...}, 2]}, {"l": ({"sku": "A"}, int)}, {"d": {"x": lambda x: x > 1}}, {"d": {"x": Decimal("1.5")}},
-        {"l": [Line("A"), 2]}, lambda payload: len(payload) == 6,
+        {"l": [{"sku": ...}, 2]}, {"l": ({"sku": "A"}, int)}, {"d": {"x": lambda x: x > 1}}, {"p": Decimal("1.5")},
+        {"l": [Line("A"), 2]}, lambda payload: len(payload) == 7,
     ],
-    ids=str,
 )  # fmt: skip
 def test_these_match(pattern: Any) -> None:
-    value = VALUE | {"d": {"x": "1.5"}} if "Decimal" in str(pattern) else VALUE
-    assert differences(pattern, value) == []
+    assert differences(pattern, VALUE) == []
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,6 @@ def test_these_match(pattern: Any) -> None:
         ({"s": SOME_ID}, {"s": "x"}, [f"s is 'x', wanted '{SOME_ID}'"]),
         ({"s": MONDAY}, {"s": None}, ["s is None, wanted '2031-03-03T09:00:00Z'"]),
     ],
-    ids=lambda it: "" if it is VALUE else str(it)[:40],
 )
 def test_these_do_not_and_say_where(pattern: Any, value: Any, lines: list[str]) -> None:
     found = [str(one) for one in differences(pattern, value)]
