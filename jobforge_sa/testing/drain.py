@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -266,7 +267,7 @@ class Drain:
         if self._raise or not isinstance(error, Exception | SystemExit):  # the operator's, and pytest's own
             how = "drain(..., raise_errors=False) goes on behind it"
             error.add_note(f"raised by the handler of {job.type}, job {job.id}, attempt {job.attempt}; {how}")
-            raise error
+            raise error.with_traceback(_of_handler(error.__traceback__))
 
     def _record(self, run: Run, ending: Ending, error: BaseException | None) -> None:
         outcome = ending.outcome
@@ -283,6 +284,14 @@ class Drain:
     def _give_back(self) -> None:
         for run in self._aside:
             self._desk.complete(run, RELEASED)
+
+
+def _of_handler(trace: TracebackType | None) -> TracebackType | None:
+    """What of a traceback is the application's: our own way to it says nothing to the user."""
+    found = trace
+    while found is not None and str(found.tb_frame.f_globals.get("__name__")).startswith("jobforge_sa."):
+        found = found.tb_next
+    return found or trace
 
 
 def before(tenant: str) -> str:

@@ -146,7 +146,7 @@ def python_blocks() -> list[Block]:
 
 
 def run_blocks() -> list[Block]:
-    """The blocks that tests run: here, in test_readme.py, in test_wheel.py and in test_plugin.py."""
+    """The blocks that tests run: here, in test_readme.py, in test_wheel.py, test_plugin.py and test_page.py."""
     testing = [block for block in markdown.blocks(TESTING) if block.language == "python"]
     return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *testing]
 

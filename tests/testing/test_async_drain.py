@@ -31,17 +31,17 @@ def play(database: Database, story: Story, driver: str = "psycopg") -> None:
         url = database.url(TESTER).set(drivername=f"postgresql+{driver}")
         if driver == "asyncpg":  # it wants the socket's folder elsewhere
             url = url.set(query={}, host=None)
-        engine = create_async_engine(url, connect_args=places(database) if driver == "asyncpg" else {})
+        places = places_of(database) if driver == "asyncpg" else {}
+        engine = create_async_engine(url, connect_args=places, poolclass=sa.NullPool)
         async with engine.connect() as connection, AsyncSession(connection) as session:
             bind_tenant(session, "a")
             await story(session)
             await connection.rollback()
-        await engine.dispose()
 
     asyncio.run(main())
 
 
-def places(database: Database) -> dict[str, Any]:
+def places_of(database: Database) -> dict[str, Any]:
     url = database.url(TESTER)
     given = {name: url.query[name] for name in ("host", "port") if name in url.query}
     return {"host": given.get("host", url.host), "port": int(str(given.get("port", url.port or 5432)))}

@@ -114,13 +114,12 @@ def test_a_connection_will_do(jobforge_connection: sa.Connection) -> None:
 
 def test_an_async_sessions_jobs_run_at_their_enqueue(jobforge_shared: Database) -> None:
     async def main() -> None:
-        engine = create_async_engine(jobforge_shared.url(TESTER))
+        engine = create_async_engine(jobforge_shared.url(TESTER), poolclass=sa.NullPool)
         async with engine.connect() as connection, AsyncSession(connection) as session:
             bind_tenant(session, "a")
             await session.connection()
             with inline(session.sync_session, shop.forge) as ran:
                 await AsyncJobs(session).enqueue(shop.note, {"n": 1})
             assert [one.result for one in ran] == [1]
-        await engine.dispose()
 
     asyncio.run(main())
