@@ -73,6 +73,8 @@ class Handling(Executor):
             event.remove(self._connection, "commit", _refuse_to_end)
             event.remove(self._connection, "rollback", _refuse_to_end)
         if root is None or not root.is_active:
+            # SQLAlchemy takes it for ended, and would give it back to the pool as it stands: open, for the next test
+            self._connection.invalidate()
             raise _ended_the_test(run) from self.error
 
     def open(self, run: Run) -> SavepointSession:

@@ -251,6 +251,18 @@ def test_a_handler_that_ends_the_tests_transaction_is_told_so(
     assert seen_by_others(jobforge_shared) == 0
 
 
+def test_of_a_transaction_that_a_handler_ended_nothing_comes_to_the_next_test(jobforge_shared: Database) -> None:
+    engine = jobforge_shared.engine(TESTER, pool_size=1, max_overflow=0)
+    for _ in range(2):
+        with engine.connect() as connection:
+            enqueue(connection, "a")
+            assert connection.scalar(sa.text("select count(*) from jobforge.all_jobs")) == 1
+            Jobs(connection, tenant="a").enqueue(shop.ends, {})
+            with pytest.raises(ConfigurationError, match="has ended the transaction"):
+                drain(connection, shop.forge)
+    assert seen_by_others(jobforge_shared) == 0
+
+
 # -- in whose transaction --------------------------------------------------------------
 
 
