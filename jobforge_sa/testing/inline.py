@@ -71,7 +71,7 @@ class _Hook:
                 self._run_due()
 
     def _run_due(self) -> None:
-        if not self._due or self._runs:
+        if not self._due:
             return
         self._due, self._runs = False, True
         try:

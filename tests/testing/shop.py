@@ -134,6 +134,11 @@ def tell(ctx: Context, payload: dict[str, Any]) -> int:
     return int(payload["n"])
 
 
+@forge.task("stop")
+def stop(ctx: Context, payload: dict[str, Any]) -> None:
+    raise {"exit": SystemExit, "interrupt": KeyboardInterrupt}[payload["by"]]
+
+
 @forge.task("note")
 def note(ctx: Context, payload: dict[str, Any]) -> Any:
     return payload.get("n")

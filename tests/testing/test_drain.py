@@ -223,16 +223,30 @@ def test_a_statement_that_fails_breaks_no_more_than_its_job(session: Session, jo
     assert isinstance(drained.ran[0].exception, DataError)
 
 
-def test_constraints_that_wait_for_the_commit_fail_the_job_and_wait_again(
-    session: Session, order: Order, jobs: JobsUnderTest
-) -> None:
+def test_constraints_that_wait_for_the_commit_fail_the_job(session: Session, order: Order, jobs: JobsUnderTest) -> None:
     session.add(Order(tenant_id="a"))
     Jobs(session).enqueue(shop.number, Ship(order_id=order.id))
     with pytest.raises(IntegrityError, match="orders_number_key"):
         jobs.drain()
 
     assert order.number is None
-    session.execute(sa.update(Order).values(number=2))  # they wait as before: for the end of this transaction
+
+
+def test_constraints_wait_behind_a_job_as_before(session: Session, order: Order, jobs: JobsUnderTest) -> None:
+    session.add(Order(tenant_id="a"))
+    Jobs(session).enqueue(shop.ship, Ship(order_id=order.id))
+    jobs.drain()
+    session.execute(sa.update(Order).values(number=2))  # for the end of this transaction
+    with pytest.raises(IntegrityError, match="orders_number_key"):
+        session.execute(sa.text("set constraints all immediate"))
+
+
+def test_only_what_is_for_pytest_goes_through_where_errors_do_not(session: Session, jobs: JobsUnderTest) -> None:
+    Jobs(session).enqueue(shop.stop, {"by": "exit"})
+    assert [type(one.exception) for one in jobs.drain(raise_errors=False)] == [SystemExit]
+    Jobs(session).enqueue(shop.stop, {"by": "interrupt"})
+    with pytest.raises(KeyboardInterrupt):
+        jobs.drain(raise_errors=False)
 
 
 def test_a_payload_that_fits_no_longer_is_dead(session: Session, jobs: JobsUnderTest) -> None:
