@@ -24,7 +24,7 @@ SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
-.PHONY: help env demo test oldest properties chaos faults check bench format clean
+.PHONY: help env demo test oldest properties chaos faults check bench release format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
@@ -98,6 +98,9 @@ faults: $(STAMP) ## the fault cases, the long ones too; servers that fail over, 
 
 bench: $(STAMP) ## measure, and compare with the peers
 	@$(PY) -m benchmarks
+
+release: $(STAMP) ## build a wheel and an archive, and try them on every Python that is here; uploads nothing
+	@$(PY) -m tests.release
 
 chaos: $(STAMP) ## break workers, server and wire for ten minutes, then count what is left
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -20,11 +20,20 @@ The tree::
     ├── InvalidResult                  the result is not what the task returns any more
     ├── JobNotFound                    no such job, or another tenant's
     ├── WrongState              JF008  the job's state does not allow that
+    ├── SecretUnavailable              a secret that a handler needs is not there, or does not open, at the moment
     ├── RowHasJobs                     a row that is deleted has jobs, and its class refuses that
     ├── SchemaMismatch                 the database's schema and this code do not fit
     ├── AccessDenied            42501  the role lacks a right; names the GRANT
     ├── RowSecurityOff                 the login is bound by no policy, and strict_rls asks for it
     ├── ServerUnavailable              no connection
+    ├── Blocked                        a request that must not leave: by its URL, its address, its headers
+    ├── Unreachable                    no answer came; `sent` says whether the other side may have seen the request
+    │   ├── RequestTimedOut            ... within the time that was given
+    │   └── BadAnswer                  ... that could be read
+    ├── WebhookRejected                what came is no webhook of the sender's
+    │   ├── SignatureWrong             ... no secret of the receiver's made its signature
+    │   ├── TimestampWrong             ... it is too old, or of the future
+    │   └── WebhookReplayed            ... it came before
     └── ReadOnly                       the mapped classes are for reading
 
     UserWarning
@@ -141,6 +150,10 @@ class WrongState(JobForgeError):
     """The job's state does not allow what was asked."""
 
 
+class SecretUnavailable(JobForgeError, LookupError):
+    """A secret that a built-in handler needs is not there, or cannot be opened, at the moment."""
+
+
 class RowHasJobs(JobForgeError):
     """A row that is to be deleted has jobs that have not ended, and its class refuses that."""
 
@@ -170,6 +183,53 @@ class RowSecurityOff(JobForgeError):
 
 class ServerUnavailable(JobForgeError, ConnectionError):
     """The database cannot be reached."""
+
+
+class Blocked(JobForgeError, ValueError):
+    """A request that must not leave, and never will: by its URL, the address behind its name, a header. Final."""
+
+
+class Unreachable(JobForgeError, ConnectionError):
+    """A request got no answer: its name leads nowhere, nobody listens, TLS fails, the connection broke.
+
+    Attributes:
+        sent: Whether a byte of the request may have left. False: the other side has seen nothing of it.
+    """
+
+    def __init__(self, message: str, *, sent: bool, cure: str | None = None) -> None:
+        super().__init__(message, cure=cure)
+        self.sent = sent
+
+
+class RequestTimedOut(Unreachable, TimeoutError):
+    """A request had no whole answer within its time."""
+
+
+class BadAnswer(Unreachable):
+    """What came for a request is no answer: no HTTP, broken off, or a flood."""
+
+
+class WebhookRejected(JobForgeError, ValueError):
+    """What came is no webhook of the sender's: a header is missing or cannot be read. Answer 400, do nothing of it."""
+
+
+class SignatureWrong(WebhookRejected):
+    """None of the receiver's secrets made the signature: forged, changed on its way, or signed with another secret."""
+
+    cure = (
+        "verify the body as the bytes that came, before anything parses them; and hold the sender's secret, "
+        "both of them while it is changed"
+    )
+
+
+class TimestampWrong(WebhookRejected):
+    """The webhook is too old, or of the future: kept and sent again, or one of the two clocks is wrong."""
+
+    cure = "set the receiver's clock (NTP); a tolerance above five minutes lets old webhooks in again"
+
+
+class WebhookReplayed(WebhookRejected):
+    """The webhook came before, byte for byte as signed. Answer 200: whoever sent it has nothing to repeat."""
 
 
 class ReadOnly(JobForgeError, TypeError):

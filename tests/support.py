@@ -120,7 +120,8 @@ class Sql:
         self.session("postgres").execute(
             "truncate jobforge.jobs, jobforge.idempotency_keys, jobforge.ready, jobforge.scheduled, jobforge.leases, "
             "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes, jobforge.tenants, "
-            "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.results"
+            "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.results, jobforge.connectors, "
+            "jobforge.connector_secrets, jobforge.webhook_endpoints, jobforge.webhook_deliveries"
         )
         self.session("postgres").execute("update jobforge.settings set tenancy = 'plain'")
         self.session("postgres").execute("update jobforge.pruning set behind = default, began_at = '-infinity'")

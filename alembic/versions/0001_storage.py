@@ -32,6 +32,10 @@ TABLES = (
     "results",
     "retention",
     "pruning",
+    "connectors",
+    "connector_secrets",
+    "webhook_endpoints",
+    "webhook_deliveries",
 )
 
 
@@ -44,11 +48,13 @@ def upgrade() -> None:
     op.run_sql("views/all_jobs", 1)
     op.run_sql("views/all_attempts", 1)
     op.run_sql("views/all_results", 1)
+    op.run_sql("views/all_deliveries", 1)
     op.run_sql("types/ended_run", 1)
 
 
 def downgrade() -> None:
     op.drop_relation("type", "ended_run")
+    op.drop_relation("view", "all_deliveries")
     op.drop_relation("view", "all_results")
     op.drop_relation("view", "all_attempts")
     op.drop_relation("view", "all_jobs")

@@ -89,6 +89,7 @@ FUNCTIONS = (
     "list_tenants",
     "count_tenant",
     "export_tenant",
+    "purge_rest",
     "purge_tenant",
     "list_queues",
     "list_workers",
@@ -99,6 +100,18 @@ FUNCTIONS = (
     "why_ended",
     "why_job",
     "audit",
+    "check_connector",
+    "set_connector",
+    "drop_connector",
+    "list_connectors",
+    "set_secret",
+    "drop_secret",
+    "list_secrets",
+    "connector_of_run",
+    "list_webhooks",
+    "disable_webhook",
+    "enable_webhook",
+    "log_delivery",
 )
 
 

@@ -96,7 +96,8 @@ _JOB = (
     column("finished_at", DateTime(timezone=True)),
     column("result", Text()),
 )
-_JSON = frozenset({"payload", "trace", "result", "detail"})  # fetched as text, decoded by the caller
+# fetched as text, decoded by the caller
+_JSON = frozenset({"payload", "trace", "result", "detail", "config", "secrets"})
 
 
 class Call:

@@ -159,8 +159,14 @@ select o.kind, o.name, concat(
   from objects o join pg_class c on c.oid = o.oid where o.kind = 'table'
 """
 
+# The columns with their types, because clients are told of them and the query does not say: `select *`, `max(x)`.
 _VIEWS = """
 select o.kind, o.name, concat('create ', case relkind when 'm' then 'materialized ' end, 'view ', o.name,
+       (select format(E' (\\n    %s\\n)', string_agg(concat_ws(' ', quote_ident(attname),
+               format_type(atttypid, atttypmod),
+               case when attcollation <> typcollation then 'collate ' || attcollation::regcollation end),
+               E',\\n    ' order by attnum))
+          from pg_attribute join pg_type t on t.oid = atttypid where attrelid = o.oid and attnum > 0),
        ' with (' || nullif(array_to_string(array(select unnest(reloptions) order by 1), ', '), '') || ')',
        E' as\\n', pg_get_viewdef(o.oid))
   from objects o join pg_class c on c.oid = o.oid where o.kind = 'view'

@@ -2,7 +2,8 @@
 
 from jobforge_sa.models.attempt import Attempt
 from jobforge_sa.models.base import Base
+from jobforge_sa.models.delivery import Delivery
 from jobforge_sa.models.job import Job
 from jobforge_sa.models.result import Result
 
-__all__ = ["Attempt", "Base", "Job", "Result"]
+__all__ = ["Attempt", "Base", "Delivery", "Job", "Result"]

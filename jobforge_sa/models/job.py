@@ -15,6 +15,7 @@ from jobforge_sa.models.json import SafeJSON
 
 if TYPE_CHECKING:
     from jobforge_sa.models.attempt import Attempt
+    from jobforge_sa.models.delivery import Delivery
     from jobforge_sa.models.result import Result
 
 
@@ -55,6 +56,13 @@ class Job(Base):
         "Attempt",
         primaryjoin="Job.id == foreign(Attempt.job_id)",
         order_by="Attempt.run",
+        viewonly=True,
+        back_populates="job",
+    )
+    deliveries: Mapped[list[Delivery]] = relationship(
+        "Delivery",
+        primaryjoin="Job.id == foreign(Delivery.job_id)",
+        order_by="Delivery.run",
         viewonly=True,
         back_populates="job",
     )

@@ -11,6 +11,9 @@ import typer
 from jobforge_sa.db import host_revision
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, migration, records, screen
+from jobforge_sa.ops.connectors.commands import connectors
+from jobforge_sa.ops.connectors.secret_commands import secrets
+from jobforge_sa.ops.connectors.webhook_commands import webhooks
 from jobforge_sa.ops.doctor import page as doctor_page
 from jobforge_sa.ops.doctor import report as doctor
 from jobforge_sa.ops.impact.commands import impact
@@ -20,6 +23,7 @@ from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues, workers
 from jobforge_sa.ops.replay.commands import replay
 from jobforge_sa.ops.retention_commands import prune, retention
+from jobforge_sa.ops.schemas.command import schemas
 from jobforge_sa.ops.smoke.command import smoke
 from jobforge_sa.ops.stats.command import stats
 from jobforge_sa.ops.tenants.commands import tenants
@@ -58,6 +62,9 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(tenants, name="tenants")
 app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")
+app.add_typer(connectors, name="connectors")
+app.add_typer(secrets, name="secrets")
+app.add_typer(webhooks, name="webhooks")
 app.add_typer(replay, name="replay")
 app.add_typer(impact, name="impact")
 app.command()(prune)
@@ -66,6 +73,7 @@ app.command("queues")(queues)
 app.command("workers")(workers)
 app.command()(stats)
 app.command()(top)
+app.command()(schemas)
 app.command()(smoke)
 app.command()(worker)
 app.command()(exporter)

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, DateTime, Engine, func, select
+from sqlalchemy import Connection, DateTime, Engine, Select, func, select
 from sqlalchemy.orm import Session
 
 from jobforge_sa.db import calls, role
+from jobforge_sa.db import tenant as settings
 from jobforge_sa.enqueue import fit
 from jobforge_sa.enqueue.answers import translated
 from jobforge_sa.enqueue.jobs import Jobs
@@ -66,6 +67,15 @@ class Reader:
         with translated(connection):
             fit.look(connection, strict=False, tenant=self._named)
             return connection.execute(call.statement(self._named), call.values(self._named, **values)).all()
+
+    def mapped(self, query: Select[Any]) -> Sequence[Any]:
+        """Rows of a mapped class, under the tenant, which a policy wants set before it shows any."""
+        connection = self.session.connection()
+        with translated(connection):
+            fit.look(connection, strict=False, tenant=self._named)
+            if self._named is not None:
+                connection.execute(settings.set_tenant(self._named), settings.binds(self._named))
+            return self.session.scalars(query).all()
 
     def attempts(self, job_id: uuid.UUID) -> Sequence[Attempt]:
         """The ended runs of a job, in their order."""

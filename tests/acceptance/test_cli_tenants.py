@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs, Tenants
+from jobforge_sa.connectors import ConnectorSettings, TenantSecrets, Webhooks
 from jobforge_sa.ops.tenants import purge as tenant_purge
 from tests.acceptance import cli_app
 from tests.acceptance.cli import ROOT, enqueue, environment, inside, refused
@@ -161,8 +162,9 @@ def test_count_tells_what_is_kept_in_words_and_as_json(database: Database) -> No
     assert [line.split() for line in said[2:5]] == [["jobs", "3"], ["queued", "3"], ["scheduled", "0"]]
     (line,) = inside(database.url("jf_admin"), "tenants", "count", "acme", "--json").stdout.splitlines()
     assert json.loads(line)["counts"] == {
-        "attempts": 0, "cancel_requests": 0, "idempotency_keys": 0, "jobs": 3, "leases": 0, "outcomes": 0, "ready": 3,
-        "results": 0, "scheduled": 0, "tenants": 0, "unique_keys": 0, "waits": 0,
+        "attempts": 0, "cancel_requests": 0, "connector_secrets": 0, "connectors": 0, "idempotency_keys": 0, "jobs": 3,
+        "leases": 0, "outcomes": 0, "ready": 3, "results": 0, "scheduled": 0, "tenants": 0, "unique_keys": 0,
+        "waits": 0, "webhook_deliveries": 0, "webhook_endpoints": 0,
     }  # fmt: skip
 
 
@@ -219,7 +221,10 @@ def test_an_export_has_the_tenant_first_then_all_its_jobs_oldest_first(database:
 
     head, *jobs = [json.loads(line) for line in piped.stdout.splitlines()]
     tenant = head["tenant"]
-    assert list(tenant) == ["tenant_id", "exported_at", "revision", "paused_at", "max_waiting", "counts"]
+    assert list(tenant) == [
+        "tenant_id", "exported_at", "revision", "paused_at", "max_waiting", "counts", "connectors", "secrets",
+        "webhooks",
+    ]  # fmt: skip
     assert (tenant["tenant_id"], tenant["max_waiting"], tenant["counts"]["jobs"]) == ("acme", 7, 5)
     assert [one["job"]["id"] for one in jobs] == [str(one) for one in made]
     assert (piped.stderr, filed.stdout) == ("", "")
@@ -227,6 +232,22 @@ def test_an_export_has_the_tenant_first_then_all_its_jobs_oldest_first(database:
     assert out.read_text().splitlines()[1:] == piped.stdout.splitlines()[1:]
     assert out.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_export_has_what_is_said_of_the_tenants_connectors_and_no_secret(database: Database) -> None:
+    with database.engine("jf_admin").begin() as c:
+        for tenant in ("acme", "other"):
+            ConnectorSettings(c).set(tenant, {"timeout": 3})
+            TenantSecrets(c).refer(tenant, "hooks", "kv/s3cr3t")
+    for tenant in ("acme", "other"):
+        with database.engine("jf_app").begin() as c:
+            Webhooks(c, tenant=tenant).disable(f"https://{tenant}.example.com/", "moved")
+    exported = inside(database.url("jf_admin"), "tenants", "export", "acme").stdout
+    tenant = json.loads(exported)["tenant"]
+    assert [one["config"] for one in tenant["connectors"]] == [{"timeout": 3}]
+    assert [(one["name"], one["kind"]) for one in tenant["secrets"]] == [("hooks", "reference")]
+    assert [one["url"] for one in tenant["webhooks"]] == ["https://acme.example.com/"]
+    assert "s3cr3t" not in exported
 
 
 def test_an_export_overwrites_only_if_told_and_only_a_file(database: Database, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ class Block:
 def pages() -> list[Path]:
     """Every page of ours."""
     folders = [ROOT / name for name in ("docs", "examples", "benchmarks", "tests", "alembic", ".github")]
-    return sorted([*ROOT.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
+    found = (page for folder in folders for page in folder.rglob("*.md") if "node_modules" not in page.parts)
+    return sorted([*ROOT.glob("*.md"), *found])
 
 
 def read(page: Path) -> str:

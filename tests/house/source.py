@@ -16,7 +16,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def python_files(*folders: str) -> list[Path]:
-    return sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
+    found = (file for folder in folders for file in (ROOT / folder).rglob("*.py"))
+    return sorted(file for file in found if "node_modules" not in file.parts)
 
 
 def sql_functions() -> dict[str, Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from jobforge_sa.db import contract
 from jobforge_sa.errors import BY_SQLSTATE
 from tests.fix_postgres import Database
 from tests.house import markdown
@@ -20,6 +21,8 @@ from tests.house.source import ROOT, callers, functions, sql_functions
 
 CONTRACT = ROOT / "docs" / "sql-contract.md"
 TESTING = ROOT / "docs" / "testing.md"
+CONNECTORS = ROOT / "docs" / "connectors.md"
+WEBHOOKS = ROOT / "docs" / "webhooks.md"
 PAGES = markdown.pages()
 
 # Python blocks that no test runs: page and first line, with the reason. They must still be Python.
@@ -60,6 +63,14 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "docs/settings.md",
         "from jobforge_sa.settings import Settings",
     ): "tests/unit/test_settings.py does it",
+    (
+        "docs/webhooks.md",
+        "connectors = Connectors()  # from jobforge_sa.handlers import Connectors, Webhook",
+    ): "examples/webhook.py has these lines",
+    (
+        "docs/webhooks.md",
+        "connectors = Connectors(resolver=Vault())  # resolve(tenant_id, reference) -> str, for each run that needs it",
+    ): "tests/integration/test_webhook.py does it",
     ("docs/security.md", "key = TenantKey.from_environment()"): "examples/tenants.py has these lines",
     (
         "docs/security.md",
@@ -146,9 +157,12 @@ def python_blocks() -> list[Block]:
 
 
 def run_blocks() -> list[Block]:
-    """The blocks that tests run: here, in test_readme.py, in test_wheel.py, test_plugin.py and test_page.py."""
-    testing = [block for block in markdown.blocks(TESTING) if block.language == "python"]
-    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *testing]
+    """The blocks that tests run: here, in test_readme, _wheel, _plugin, _page, _webhook_receivers, _http_request."""
+    whole = [block for page in (TESTING, CONNECTORS) for block in markdown.blocks(page) if block.language == "python"]
+    receivers = [
+        block for block in markdown.blocks(WEBHOOKS) if "import verify" in block.text or "verify\n" in block.text
+    ]
+    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *whole, *receivers]
 
 
 def contract_program() -> Block:
@@ -244,3 +258,8 @@ def test_every_sqlstate_is_in_the_table_and_no_other() -> None:
     }
     assert set(re.findall(r"^\| `(JF\d{3})`", markdown.read(CONTRACT), re.MULTILINE)) == raised
     assert BY_SQLSTATE.keys() == raised
+
+
+def test_the_table_of_errors_is_what_the_schemas_tell_clients() -> None:
+    rows = re.findall(r"^\| `(JF\d{3})` \| (.+) \| (.+) \|$", markdown.read(CONTRACT), re.MULTILINE)
+    assert {code: (cause, cure) for code, cause, cure in rows} == contract.REFUSALS

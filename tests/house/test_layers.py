@@ -18,6 +18,8 @@ LAYERS = (
     "errors",
     "redaction",
     "types",
+    "webhooks",
+    "egress",
     "impact",
     "tenant",
     "trace",
@@ -25,7 +27,6 @@ LAYERS = (
     "joblog",
     "tracing",
     "tasks",
-    "handlers",
     "db",
     "migrations",
     "models",
@@ -35,6 +36,10 @@ LAYERS = (
     "retention",
     "queues",
     "settings",
+    "secrets",
+    "connectors",
+    "artifacts",
+    "handlers",
     "worker",
     "metrics",
     "results",
@@ -57,12 +62,15 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("db/ddl.py", "db/host_revision.py", "db/migrate.py", "migrations.py"),
     "typer": ("ops/",),
     "rich": ("ops/",),
-    "threading": ("worker/", "results/", "ops/", "testing/"),  # an enqueue never starts a thread
+    # an enqueue never starts a thread; webhooks.py has a lock, egress/ a thread for each lookup that may hang
+    "threading": ("worker/", "results/", "ops/", "testing/", "webhooks.py", "egress/"),
     "concurrent": ("worker/", "ops/", "testing/"),
     "pytest": ("testing/plugin.py",),  # what the fixtures give works without it
     "opentelemetry": ("tracing.py",),  # it is not loaded there, but found
+    "httpcore": ("egress/",),  # the one way out
     "prometheus_client": ("metrics.py", "ops/"),
     "pydantic_settings": ("settings.py",),
+    "cryptography": ("secrets/keys.py",),  # 60 ms to import: where a secret is sealed or opened
     "psycopg": ("worker/", "results/", "ops/", "testing/"),  # an application enqueues with the driver that it has
 }
 
@@ -161,6 +169,17 @@ def test_who_imports_jobs_loads_no_worker_no_alembic_and_no_terminal() -> None:
     roots = {".".join(module.split(".")[:2]) for module in modules}
     assert roots.isdisjoint({"jobforge_sa.worker", "jobforge_sa.ops", "jobforge_sa.testing", "jobforge_sa.models"})
     assert {module.split(".")[0] for module in modules}.isdisjoint({"alembic", "typer", "rich"})
+
+
+def test_who_only_enqueues_for_the_built_in_handlers_loads_none_of_their_libraries() -> None:
+    modules = loaded(
+        "from jobforge_sa.handlers import *\nc = Connectors()\nc.http_request.dump(HttpRequest(url='https://a.test'))\n"
+    )
+
+    assert "jobforge_sa.handlers.http_request" in modules
+    assert {module.split(".")[0] for module in modules}.isdisjoint(
+        {"httpcore", "cryptography", "jinja2", "boto3", "h11"}
+    )
 
 
 def test_a_web_process_that_has_enqueued_still_has_loaded_no_worker(database: Database) -> None:

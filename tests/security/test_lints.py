@@ -161,6 +161,7 @@ GRANTS = [
     Mutant("readable_secret", "attempts", "grant select on jobforge.attempts to jobforge_app"),
     Mutant("readable_secret", "worker", "grant select on jobforge.leases to jobforge_worker"),
     Mutant("readable_secret", "key", "drop table if exists jobforge.tenant_keys cascade;" + table("kid text, inner_pad bytea", "tenant_keys") + "grant select (kid) on jobforge.tenant_keys to jobforge_admin"),
+    Mutant("readable_secret", "connector", "drop table if exists jobforge.connector_secrets cascade;" + table("name text, value text", "connector_secrets") + "grant select (name) on jobforge.connector_secrets to jobforge_admin"),
     Mutant("readable_secret", "view", """
         set local role jobforge_owner;
         create view jobforge.extra with (security_invoker = true) as select token as lease_token from jobforge.leases;

@@ -40,7 +40,7 @@ _BACK = tuple(
         (r"(grant .+|comment on .+|alter (?:table|view|function|schema|type) .+)", r"\1"),
         (rf"(create policy ({_NAME}) on ({_PATH}) .+)", r"drop policy if exists \2 on \3; \1"),
         (r"CREATE ((?:UNIQUE )?INDEX) (.+)", r"create \1 if not exists \2"),
-        (r"create (view .+)", r"create or replace \1"),
+        (rf"create (view {_PATH}) \(\n.+?\n\)( .+)", r"create or replace \1\2"),
         (rf"alter default privileges for role ({_NAME}) on functions to nobody but the owner",
          r"alter default privileges for role \1 revoke execute on functions from public"),
         (rf"alter default privileges for role ({_NAME}) on types to nobody but the owner",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from jobforge_sa.connectors import ConnectorSettings, TenantSecrets, Webhooks
 from jobforge_sa.db import calls
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, progress, records, whole_file
@@ -71,8 +74,16 @@ def _head(session: Session, tenants: Tenants, count: TenantCount) -> str:
         "paused_at": status.paused_at if status else None,
         "max_waiting": status.max_waiting if status else None,
         "counts": dict(sorted(count.rows.items())),
+        "connectors": [dataclasses.asdict(one) for one in ConnectorSettings(session).list(count.tenant_id)],
+        "secrets": [dataclasses.asdict(one) for one in TenantSecrets(session).list(count.tenant_id)],  # without values
+        "webhooks": _endpoints(session, tenants, count.tenant_id),
     }
     return records.line({"tenant": said})
+
+
+def _endpoints(session: Session, tenants: Tenants, tenant: str) -> list[dict[str, Any]]:
+    tenants.act_for(tenant)  # for the rest of the transaction, which exports this tenant and no other
+    return [dataclasses.asdict(one) for one in Webhooks(session, tenant=tenant).list()]
 
 
 def _console(place: Path | None) -> Console:

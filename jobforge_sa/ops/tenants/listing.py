@@ -27,6 +27,10 @@ KEPT = {
     "idempotency_keys": "idempotency keys",
     "unique_keys": "unique keys",
     "waits": "awaited ends",
+    "webhook_deliveries": "webhook deliveries",
+    "webhook_endpoints": "failing endpoints",
+    "connectors": "connectors",
+    "connector_secrets": "secrets",
     "tenants": "pause and quota",
 }
 

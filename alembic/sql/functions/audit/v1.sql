@@ -35,6 +35,9 @@ as $$
      where o.state <> 'canceled'
        and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
     union all
+    select d.job_id, 'has a delivery of another tenant or none of its own' from jobforge.webhook_deliveries d
+      left join jobforge.jobs j on j.id = d.job_id where j.tenant_id is distinct from d.tenant_id
+    union all
     select r.job_id, 'has a result without having succeeded' from jobforge.results r
      where not exists (select from jobforge.outcomes o
                         where o.job_id = r.job_id and o.tenant_id = r.tenant_id and o.state = 'succeeded')

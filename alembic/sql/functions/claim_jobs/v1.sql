@@ -42,7 +42,7 @@ set plan_cache_mode = force_generic_plan  -- a claim of 10 spent a third of its 
 as $$
 #variable_conflict use_column
 declare
-    v_now     timestamptz := jobforge.now();
+    v_now     timestamptz;
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
     v_suspect boolean := coalesce(p_suspect, false);
@@ -61,6 +61,7 @@ begin
     for i in 1 .. 10 loop  -- other queues' jobs may stand before ours
         exit when jobforge.promote_due(1000) < 1000;
     end loop;
+    v_now := jobforge.now();  -- behind what was due: no run begins before its job was to run
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));

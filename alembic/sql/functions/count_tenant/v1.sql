@@ -17,6 +17,10 @@ begin
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
         union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
+        union all select 'connectors', count(*) from jobforge.connectors c where c.tenant_id = p_tenant_id
+        union all select 'connector_secrets', count(*) from jobforge.connector_secrets s where s.tenant_id = p_tenant_id
+        union all select 'webhook_endpoints', count(*) from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id
+        union all select 'webhook_deliveries', count(*) from jobforge.webhook_deliveries d where d.tenant_id = p_tenant_id
         union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
 end
 $$;

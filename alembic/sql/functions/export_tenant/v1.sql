@@ -1,5 +1,5 @@
 -- Everything that is kept of a tenant's jobs, oldest first, in pages: one JSON object for each job, with its state, its
--- result and its attempts; lease tokens are in none. A job of more than 1,000 attempts goes on in further objects, for
+-- result, its attempts and its deliveries of webhooks; lease tokens are in none. A job of more than 1,000 attempts goes on in further objects, for
 -- one text may have 1 GB at most. Pass the last job_id of a page as the next p_cursor.
 create or replace function jobforge.export_tenant(
     p_tenant_id text, p_cursor uuid default null, p_limit integer default 1000
@@ -17,7 +17,9 @@ begin
                case when coalesce(runs.part, 0) = 0 then json_build_object(
                         'job', a, 'attempts', coalesce(runs.attempts, '[]'),
                         'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
-                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id))
+                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id),
+                        'deliveries', (select coalesce(json_agg(d order by d.run), '[]') from jobforge.webhook_deliveries d
+                                        where d.job_id = a.id and d.tenant_id = p_tenant_id))
                     else json_build_object('job_id', a.id, 'attempts', runs.attempts)
                end::text
           from (select j.id from jobforge.jobs j

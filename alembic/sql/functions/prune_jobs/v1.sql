@@ -61,6 +61,7 @@ begin
                   where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
     delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (v_gone);
     delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
         select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
     delete from jobforge.outcomes o where o.job_id = any (v_gone);

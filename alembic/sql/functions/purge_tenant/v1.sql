@@ -1,5 +1,5 @@
 -- Deletes up to p_limit jobs of a tenant, oldest first, with all that belongs to them. Answers how many it met; call it
--- until that is 0: then the tenant's keys, its pause and its quota are gone as well. A running job loses its lease: its
+-- until that is 0: then what is kept of the tenant beside its jobs is gone as well: keys, pause, quota, connectors, secrets. A running job loses its lease: its
 -- worker is told, and what its handler wrote is rolled back. A job may be on its way from one table to the next while
 -- we look; it goes only when a later look finds it nowhere, and what moved behind our back is left for the next call.
 create or replace function jobforge.purge_tenant(p_tenant_id text, p_limit integer default 1000) returns integer
@@ -19,12 +19,7 @@ begin
     perform jobforge.check_limit(p_limit);
     v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
     if v_jobs = '{}' then
-        -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
-        delete from jobforge.idempotency_keys k
-         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-        delete from jobforge.unique_keys k
-         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-        delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+        perform jobforge.purge_rest(p_tenant_id);
         return 0;
     end if;
 
@@ -61,6 +56,7 @@ begin
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
     delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;

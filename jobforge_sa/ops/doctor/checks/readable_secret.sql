@@ -1,8 +1,8 @@
--- A lease's token is the right to end that run, and a tenant key the right to be any tenant. Who reads one completes
--- other people's jobs, or signs a tenant of his choice.
+-- A lease's token is the right to end that run, a tenant key the right to be any tenant, and a connector's secret some
+-- other system's. Who reads one completes other people's jobs, signs a tenant of his choice, or calls in its name.
 with readable as (
     select c.oid, c.relname, r.oid as reader, r.rolname, a.attnum, a.attname,
-           a.attname ~ '(^|_)(token|secret)s?$' or c.relname = 'tenant_keys' as secret,
+           a.attname ~ '(^|_)(token|secret)s?$' or c.relname in ('tenant_keys', 'connector_secrets') as secret,
            exists (select from aclexplode(a.attacl) h where h.grantee = r.oid and h.privilege_type = 'SELECT') as by_name
       from pg_class c
       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

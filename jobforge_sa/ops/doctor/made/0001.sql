@@ -111,6 +111,54 @@ grant select on table jobforge.cancel_requests to jobforge_admin;
 grant select on table jobforge.cancel_requests to jobforge_app;
 comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
+-- table jobforge.connector_secrets
+create table jobforge.connector_secrets (
+    tenant_id text collate "C" not null statistics 0,
+    name text collate "C" not null statistics 0,
+    kind text collate "C" not null,
+    value text not null statistics 0,
+    hosts text[] not null statistics 0,
+    previous_kind text collate "C",
+    previous_value text statistics 0,
+    previous_until timestamp with time zone,
+    updated_at timestamp with time zone not null,
+    constraint connector_secrets_kind_check CHECK ((kind = ANY (ARRAY['sealed'::text, 'reference'::text]))),
+    constraint connector_secrets_pkey PRIMARY KEY (tenant_id, name),
+    constraint connector_secrets_previous_kind_check CHECK ((previous_kind = ANY (ARRAY['sealed'::text, 'reference'::text])))
+);
+alter table jobforge.connector_secrets owner to jobforge_owner;
+alter table jobforge.connector_secrets enable row level security;
+alter table jobforge.connector_secrets force row level security;
+create policy connector_secrets_owner on jobforge.connector_secrets as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connector_secrets_wall on jobforge.connector_secrets as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+comment on table jobforge.connector_secrets is 'Secrets of tenants, sealed or by reference. Readable by nobody.';
+
+-- table jobforge.connectors
+create table jobforge.connectors (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    config json not null,
+    updated_at timestamp with time zone not null,
+    constraint connectors_pkey PRIMARY KEY (tenant_id, type)
+);
+alter table jobforge.connectors owner to jobforge_owner;
+alter table jobforge.connectors enable row level security;
+alter table jobforge.connectors force row level security;
+create policy connectors_admin on jobforge.connectors as permissive for select to jobforge_admin
+    using (true);
+create policy connectors_owner on jobforge.connectors as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connectors_wall on jobforge.connectors as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.connectors to jobforge_admin;
+comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,
@@ -490,6 +538,70 @@ grant select on table jobforge.waits to jobforge_admin;
 grant select on table jobforge.waits to jobforge_app;
 comment on table jobforge.waits is 'Jobs whose end somebody waits for.';
 
+-- table jobforge.webhook_deliveries
+create table jobforge.webhook_deliveries (
+    job_id uuid not null,
+    run integer not null,
+    tenant_id text collate "C" not null statistics 0,
+    attempt integer not null,
+    url text not null statistics 0,
+    event_id text not null statistics 0,
+    event_type text not null statistics 0,
+    outcome text collate "C" not null,
+    status integer,
+    error text statistics 0,
+    duration_ms integer,
+    preview text statistics 0,
+    at timestamp with time zone not null,
+    constraint webhook_deliveries_outcome_check CHECK ((outcome = ANY (ARRAY['delivered'::text, 'failed'::text, 'gone'::text, 'blocked'::text, 'skipped'::text]))),
+    constraint webhook_deliveries_pkey PRIMARY KEY (job_id, run)
+);
+CREATE INDEX webhook_deliveries_tenant ON jobforge.webhook_deliveries USING btree (tenant_id, job_id, run);
+alter table jobforge.webhook_deliveries owner to jobforge_owner;
+alter table jobforge.webhook_deliveries enable row level security;
+alter table jobforge.webhook_deliveries force row level security;
+create policy webhook_deliveries_admin on jobforge.webhook_deliveries as permissive for select to jobforge_admin
+    using (true);
+create policy webhook_deliveries_owner on jobforge.webhook_deliveries as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy webhook_deliveries_tenant on jobforge.webhook_deliveries as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy webhook_deliveries_wall on jobforge.webhook_deliveries as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.webhook_deliveries to jobforge_admin;
+grant select on table jobforge.webhook_deliveries to jobforge_app;
+comment on table jobforge.webhook_deliveries is 'One row for each attempt to deliver a webhook, and what became of it.';
+
+-- table jobforge.webhook_endpoints
+create table jobforge.webhook_endpoints (
+    tenant_id text collate "C" not null statistics 0,
+    url_sha256 bytea not null,
+    url text not null statistics 0,
+    failures integer not null,
+    first_failed_at timestamp with time zone,
+    disabled_at timestamp with time zone,
+    reason text statistics 0,
+    constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, url_sha256)
+);
+alter table jobforge.webhook_endpoints owner to jobforge_owner;
+alter table jobforge.webhook_endpoints enable row level security;
+alter table jobforge.webhook_endpoints force row level security;
+create policy webhook_endpoints_admin on jobforge.webhook_endpoints as permissive for select to jobforge_admin
+    using (true);
+create policy webhook_endpoints_owner on jobforge.webhook_endpoints as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy webhook_endpoints_tenant on jobforge.webhook_endpoints as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy webhook_endpoints_wall on jobforge.webhook_endpoints as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.webhook_endpoints to jobforge_admin;
+grant select on table jobforge.webhook_endpoints to jobforge_app;
+comment on table jobforge.webhook_endpoints is 'Where webhooks fail, or are not sent any more.';
+
 -- table jobforge.workers
 create table jobforge.workers (
     worker_id uuid not null,
@@ -517,7 +629,18 @@ grant select on table jobforge.workers to jobforge_admin;
 comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
 
 -- view jobforge.all_attempts
-create view jobforge.all_attempts with (security_invoker=true) as
+create view jobforge.all_attempts (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    outcome text collate "C",
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    run_ms integer,
+    error json
+) with (security_invoker=true) as
  SELECT job_id,
     run,
     tenant_id,
@@ -535,8 +658,72 @@ grant select on view jobforge.all_attempts to jobforge_admin;
 grant select on view jobforge.all_attempts to jobforge_app;
 comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
 
+-- view jobforge.all_deliveries
+create view jobforge.all_deliveries (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    url text,
+    event_id text,
+    event_type text,
+    outcome text collate "C",
+    status integer,
+    error text,
+    duration_ms integer,
+    preview text,
+    at timestamp with time zone
+) with (security_invoker=true) as
+ SELECT job_id,
+    run,
+    tenant_id,
+    attempt,
+    url,
+    event_id,
+    event_type,
+    outcome,
+    status,
+    error,
+    duration_ms,
+    preview,
+    at
+   FROM jobforge.webhook_deliveries
+  WHERE (( SELECT row_security_active('jobforge.webhook_deliveries'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_deliveries owner to jobforge_owner;
+grant select on view jobforge.all_deliveries to jobforge_admin;
+grant select on view jobforge.all_deliveries to jobforge_app;
+comment on view jobforge.all_deliveries is 'Every attempt to deliver a webhook, of the tenants that who asks may see.';
+
 -- view jobforge.all_jobs
-create view jobforge.all_jobs with (security_invoker=true) as
+create view jobforge.all_jobs (
+    id uuid,
+    tenant_id text collate "C",
+    queue text collate "C",
+    type text collate "C",
+    priority smallint,
+    payload json,
+    run_at timestamp with time zone,
+    max_attempts integer,
+    timeout interval,
+    retry jsonb,
+    idempotency_key text collate "C",
+    unique_key text collate "C",
+    subject text collate "C",
+    parent_id uuid,
+    cause text collate "C",
+    trace json,
+    created_at timestamp with time zone,
+    state text collate "C",
+    run integer,
+    attempt integer,
+    crashes integer,
+    due_at timestamp with time zone,
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    deadline timestamp with time zone,
+    finished_at timestamp with time zone,
+    result json
+) with (security_invoker=true) as
  SELECT id,
     tenant_id,
     queue,
@@ -785,7 +972,11 @@ grant select on view jobforge.all_jobs to jobforge_app;
 comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
 
 -- view jobforge.all_results
-create view jobforge.all_results with (security_invoker=true) as
+create view jobforge.all_results (
+    job_id uuid,
+    tenant_id text collate "C",
+    value json
+) with (security_invoker=true) as
  SELECT job_id,
     tenant_id,
     value

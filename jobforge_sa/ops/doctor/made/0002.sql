@@ -111,6 +111,54 @@ grant select on table jobforge.cancel_requests to jobforge_admin;
 grant select on table jobforge.cancel_requests to jobforge_app;
 comment on table jobforge.cancel_requests is 'Running jobs that shall stop.';
 
+-- table jobforge.connector_secrets
+create table jobforge.connector_secrets (
+    tenant_id text collate "C" not null statistics 0,
+    name text collate "C" not null statistics 0,
+    kind text collate "C" not null,
+    value text not null statistics 0,
+    hosts text[] not null statistics 0,
+    previous_kind text collate "C",
+    previous_value text statistics 0,
+    previous_until timestamp with time zone,
+    updated_at timestamp with time zone not null,
+    constraint connector_secrets_kind_check CHECK ((kind = ANY (ARRAY['sealed'::text, 'reference'::text]))),
+    constraint connector_secrets_pkey PRIMARY KEY (tenant_id, name),
+    constraint connector_secrets_previous_kind_check CHECK ((previous_kind = ANY (ARRAY['sealed'::text, 'reference'::text])))
+);
+alter table jobforge.connector_secrets owner to jobforge_owner;
+alter table jobforge.connector_secrets enable row level security;
+alter table jobforge.connector_secrets force row level security;
+create policy connector_secrets_owner on jobforge.connector_secrets as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connector_secrets_wall on jobforge.connector_secrets as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+comment on table jobforge.connector_secrets is 'Secrets of tenants, sealed or by reference. Readable by nobody.';
+
+-- table jobforge.connectors
+create table jobforge.connectors (
+    tenant_id text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    config json not null,
+    updated_at timestamp with time zone not null,
+    constraint connectors_pkey PRIMARY KEY (tenant_id, type)
+);
+alter table jobforge.connectors owner to jobforge_owner;
+alter table jobforge.connectors enable row level security;
+alter table jobforge.connectors force row level security;
+create policy connectors_admin on jobforge.connectors as permissive for select to jobforge_admin
+    using (true);
+create policy connectors_owner on jobforge.connectors as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy connectors_wall on jobforge.connectors as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.connectors to jobforge_admin;
+comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,
@@ -490,6 +538,70 @@ grant select on table jobforge.waits to jobforge_admin;
 grant select on table jobforge.waits to jobforge_app;
 comment on table jobforge.waits is 'Jobs whose end somebody waits for.';
 
+-- table jobforge.webhook_deliveries
+create table jobforge.webhook_deliveries (
+    job_id uuid not null,
+    run integer not null,
+    tenant_id text collate "C" not null statistics 0,
+    attempt integer not null,
+    url text not null statistics 0,
+    event_id text not null statistics 0,
+    event_type text not null statistics 0,
+    outcome text collate "C" not null,
+    status integer,
+    error text statistics 0,
+    duration_ms integer,
+    preview text statistics 0,
+    at timestamp with time zone not null,
+    constraint webhook_deliveries_outcome_check CHECK ((outcome = ANY (ARRAY['delivered'::text, 'failed'::text, 'gone'::text, 'blocked'::text, 'skipped'::text]))),
+    constraint webhook_deliveries_pkey PRIMARY KEY (job_id, run)
+);
+CREATE INDEX webhook_deliveries_tenant ON jobforge.webhook_deliveries USING btree (tenant_id, job_id, run);
+alter table jobforge.webhook_deliveries owner to jobforge_owner;
+alter table jobforge.webhook_deliveries enable row level security;
+alter table jobforge.webhook_deliveries force row level security;
+create policy webhook_deliveries_admin on jobforge.webhook_deliveries as permissive for select to jobforge_admin
+    using (true);
+create policy webhook_deliveries_owner on jobforge.webhook_deliveries as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy webhook_deliveries_tenant on jobforge.webhook_deliveries as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy webhook_deliveries_wall on jobforge.webhook_deliveries as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.webhook_deliveries to jobforge_admin;
+grant select on table jobforge.webhook_deliveries to jobforge_app;
+comment on table jobforge.webhook_deliveries is 'One row for each attempt to deliver a webhook, and what became of it.';
+
+-- table jobforge.webhook_endpoints
+create table jobforge.webhook_endpoints (
+    tenant_id text collate "C" not null statistics 0,
+    url_sha256 bytea not null,
+    url text not null statistics 0,
+    failures integer not null,
+    first_failed_at timestamp with time zone,
+    disabled_at timestamp with time zone,
+    reason text statistics 0,
+    constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, url_sha256)
+);
+alter table jobforge.webhook_endpoints owner to jobforge_owner;
+alter table jobforge.webhook_endpoints enable row level security;
+alter table jobforge.webhook_endpoints force row level security;
+create policy webhook_endpoints_admin on jobforge.webhook_endpoints as permissive for select to jobforge_admin
+    using (true);
+create policy webhook_endpoints_owner on jobforge.webhook_endpoints as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy webhook_endpoints_tenant on jobforge.webhook_endpoints as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy webhook_endpoints_wall on jobforge.webhook_endpoints as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.webhook_endpoints to jobforge_admin;
+grant select on table jobforge.webhook_endpoints to jobforge_app;
+comment on table jobforge.webhook_endpoints is 'Where webhooks fail, or are not sent any more.';
+
 -- table jobforge.workers
 create table jobforge.workers (
     worker_id uuid not null,
@@ -517,7 +629,18 @@ grant select on table jobforge.workers to jobforge_admin;
 comment on table jobforge.workers is 'Who lives until when. A lease lives while its worker does.';
 
 -- view jobforge.all_attempts
-create view jobforge.all_attempts with (security_invoker=true) as
+create view jobforge.all_attempts (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    outcome text collate "C",
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    run_ms integer,
+    error json
+) with (security_invoker=true) as
  SELECT job_id,
     run,
     tenant_id,
@@ -535,8 +658,72 @@ grant select on view jobforge.all_attempts to jobforge_admin;
 grant select on view jobforge.all_attempts to jobforge_app;
 comment on view jobforge.all_attempts is 'Every run that has ended, of the tenants that who asks may see.';
 
+-- view jobforge.all_deliveries
+create view jobforge.all_deliveries (
+    job_id uuid,
+    run integer,
+    tenant_id text collate "C",
+    attempt integer,
+    url text,
+    event_id text,
+    event_type text,
+    outcome text collate "C",
+    status integer,
+    error text,
+    duration_ms integer,
+    preview text,
+    at timestamp with time zone
+) with (security_invoker=true) as
+ SELECT job_id,
+    run,
+    tenant_id,
+    attempt,
+    url,
+    event_id,
+    event_type,
+    outcome,
+    status,
+    error,
+    duration_ms,
+    preview,
+    at
+   FROM jobforge.webhook_deliveries
+  WHERE (( SELECT row_security_active('jobforge.webhook_deliveries'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+alter view jobforge.all_deliveries owner to jobforge_owner;
+grant select on view jobforge.all_deliveries to jobforge_admin;
+grant select on view jobforge.all_deliveries to jobforge_app;
+comment on view jobforge.all_deliveries is 'Every attempt to deliver a webhook, of the tenants that who asks may see.';
+
 -- view jobforge.all_jobs
-create view jobforge.all_jobs with (security_invoker=true) as
+create view jobforge.all_jobs (
+    id uuid,
+    tenant_id text collate "C",
+    queue text collate "C",
+    type text collate "C",
+    priority smallint,
+    payload json,
+    run_at timestamp with time zone,
+    max_attempts integer,
+    timeout interval,
+    retry jsonb,
+    idempotency_key text collate "C",
+    unique_key text collate "C",
+    subject text collate "C",
+    parent_id uuid,
+    cause text collate "C",
+    trace json,
+    created_at timestamp with time zone,
+    state text collate "C",
+    run integer,
+    attempt integer,
+    crashes integer,
+    due_at timestamp with time zone,
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    deadline timestamp with time zone,
+    finished_at timestamp with time zone,
+    result json
+) with (security_invoker=true) as
  SELECT id,
     tenant_id,
     queue,
@@ -785,7 +972,11 @@ grant select on view jobforge.all_jobs to jobforge_app;
 comment on view jobforge.all_jobs is 'Every job with its state, of the tenants that who asks may see.';
 
 -- view jobforge.all_results
-create view jobforge.all_results with (security_invoker=true) as
+create view jobforge.all_results (
+    job_id uuid,
+    tenant_id text collate "C",
+    value json
+) with (security_invoker=true) as
  SELECT job_id,
     tenant_id,
     value
@@ -886,6 +1077,9 @@ AS $function$
     select o.job_id, 'ended as ' || o.state || ' without that run on record' from jobforge.outcomes o
      where o.state <> 'canceled'
        and not exists (select from jobforge.attempts a where a.job_id = o.job_id and a.run = o.run)
+    union all
+    select d.job_id, 'has a delivery of another tenant or none of its own' from jobforge.webhook_deliveries d
+      left join jobforge.jobs j on j.id = d.job_id where j.tenant_id is distinct from d.tenant_id
     union all
     select r.job_id, 'has a result without having succeeded' from jobforge.results r
      where not exists (select from jobforge.outcomes o
@@ -1085,6 +1279,54 @@ $function$
 ;
 alter function jobforge.check_claim owner to jobforge_owner;
 comment on function jobforge.check_claim is 'Raises JF003 or JF005 for a claim that could not work.';
+
+-- function jobforge.check_connector
+CREATE OR REPLACE FUNCTION jobforge.check_connector(p_type text, p_config json)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_kinds constant jsonb := '{"enabled": "boolean", "schemes": "array", "ports": "array", "methods": "array",
+        "allow_hosts": "array", "deny_hosts": "array", "deny_networks": "array", "timeout": "number",
+        "max_bytes": "number",
+        "max_request_bytes": "number", "disable_after": "number", "disable_after_seconds": "number"}';
+    v_key   text;
+    v_value jsonb;
+begin
+    if p_type <> '' and (length(p_type) > 100 or p_type !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$') then
+        raise exception 'jobforge: no connector has the type %', quote_literal(left(p_type, 50))
+            using errcode = 'JF003', hint = 'Leave the type out for every connector; or connector.http.request, for one.';
+    end if;
+    if json_typeof(p_config) is distinct from 'object' or octet_length(p_config::text) > 65536 then
+        raise exception 'jobforge: a configuration is a JSON object of at most 65536 bytes'
+            using errcode = 'JF003', hint = 'Such as {"allow_hosts": ["api.example.com"], "timeout": 10}.';
+    end if;
+    for v_key, v_value in select e.key, e.value from jsonb_each(p_config::jsonb) e loop
+        if v_kinds ->> v_key is null then
+            raise exception 'jobforge: a connector has no setting %', quote_literal(left(v_key, 50))
+                using errcode = 'JF003', hint = case v_key when 'allow_networks' then
+                    'Networks that are not public are named by the operator''s program only: Egress(allow_networks=...).'
+                    else 'Settings: ' || (select string_agg(k, ', ' order by k) from jsonb_object_keys(v_kinds) k) || '.' end;
+        end if;
+        if jsonb_typeof(v_value) <> v_kinds ->> v_key
+           or jsonb_typeof(v_value) = 'array' and exists (
+              select from jsonb_array_elements(v_value) i
+               where jsonb_typeof(i) <> case v_key when 'ports' then 'number' else 'string' end)
+           or jsonb_typeof(v_value) = 'number' and not (v_value #>> '{}')::numeric between 0.001 and 1e9 then
+            raise exception 'jobforge: the setting % is not what it should be', v_key
+                using errcode = 'JF003',
+                      hint = 'It is ' || case when v_key = 'ports' then 'an array of numbers'
+                          else case v_kinds ->> v_key when 'array' then 'an array of texts' when 'boolean' then 'true or false'
+                               else 'a number above 0' end end || '.';
+        end if;
+    end loop;
+end
+$function$
+;
+alter function jobforge.check_connector owner to jobforge_owner;
+comment on function jobforge.check_connector is 'Raises JF003 for a configuration that could not work.';
 
 -- function jobforge.check_interval
 CREATE OR REPLACE FUNCTION jobforge.check_interval(p_value interval, p_low interval, p_high interval)
@@ -1314,7 +1556,7 @@ CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[]
 AS $function$
 #variable_conflict use_column
 declare
-    v_now     timestamptz := jobforge.now();
+    v_now     timestamptz;
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_paused  boolean := exists (select from jobforge.tenants t where t.paused_at is not null);
     v_suspect boolean := coalesce(p_suspect, false);
@@ -1333,6 +1575,7 @@ begin
     for i in 1 .. 10 loop  -- other queues' jobs may stand before ours
         exit when jobforge.promote_due(1000) < 1000;
     end loop;
+    v_now := jobforge.now();  -- behind what was due: no run begins before its job was to run
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_left := least(v_limit, coalesce(p_queue_limits[i], v_limit));
@@ -1500,6 +1743,54 @@ grant execute on function jobforge.complete_jobs to jobforge_app;
 grant execute on function jobforge.complete_jobs to jobforge_worker;
 comment on function jobforge.complete_jobs is 'End runs by their lease tokens; an answer for each.';
 
+-- function jobforge.connector_of_run
+CREATE OR REPLACE FUNCTION jobforge.connector_of_run(p_job_id uuid, p_lease_token uuid, p_type text, p_secrets text[] DEFAULT '{}'::text[])
+ RETURNS TABLE(config json, secrets json, at timestamp with time zone, unsure boolean)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now    timestamptz := jobforge.now();
+    v_tenant text;
+begin
+    if cardinality(p_secrets) > 20 then
+        raise exception 'jobforge: a run may have 20 secrets at most'
+            using errcode = 'JF003', hint = 'Name those that this run sends.';
+    end if;
+    select l.tenant_id into v_tenant
+      from jobforge.leases l join jobforge.workers w on w.worker_id = l.worker_id
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       and l.deadline > v_now and w.alive_until > v_now;
+    if not found then
+        return;
+    end if;
+    return query
+        select (coalesce((select c.config::jsonb from jobforge.connectors c
+                           where c.tenant_id = v_tenant and c.type = ''), '{}')
+                || coalesce((select c.config::jsonb from jobforge.connectors c
+                              where c.tenant_id = v_tenant and c.type = nullif(p_type, '')), '{}'))::json,
+               coalesce((select json_object_agg(s.name, json_build_object(
+                             'kind', s.kind, 'value', s.value, 'hosts', s.hosts,
+                             'previous', case when s.previous_until > v_now then
+                                 json_build_object('kind', s.previous_kind, 'value', s.previous_value) end))
+                           from jobforge.connector_secrets s
+                          where s.tenant_id = v_tenant and s.name = any (p_secrets)), '{}'),
+               v_now,
+               -- what such a run did nobody has heard: one that was released or canceled before it began did nothing
+               exists (select from jobforge.attempts a
+                        where a.job_id = p_job_id
+                          and (a.outcome in ('lost', 'timed_out')
+                               or a.outcome in ('released', 'canceled') and a.run_ms is not null));
+end
+$function$
+;
+alter function jobforge.connector_of_run owner to jobforge_owner;
+grant execute on function jobforge.connector_of_run to jobforge_app;
+grant execute on function jobforge.connector_of_run to jobforge_worker;
+comment on function jobforge.connector_of_run is 'The configuration and secrets of a live run''s tenant, by its token.';
+
 -- function jobforge.count_ready
 CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
  RETURNS integer
@@ -1542,6 +1833,10 @@ begin
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
         union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
+        union all select 'connectors', count(*) from jobforge.connectors c where c.tenant_id = p_tenant_id
+        union all select 'connector_secrets', count(*) from jobforge.connector_secrets s where s.tenant_id = p_tenant_id
+        union all select 'webhook_endpoints', count(*) from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id
+        union all select 'webhook_deliveries', count(*) from jobforge.webhook_deliveries d where d.tenant_id = p_tenant_id
         union all select 'tenants', count(*) from jobforge.tenants t where t.tenant_id = p_tenant_id;
 end
 $function$
@@ -1593,6 +1888,51 @@ grant execute on function jobforge.current_tenant to jobforge_app;
 grant execute on function jobforge.current_tenant to jobforge_worker;
 comment on function jobforge.current_tenant is 'The tenant of this transaction, or NULL.';
 
+-- function jobforge.disable_webhook
+CREATE OR REPLACE FUNCTION jobforge.disable_webhook(p_url text, p_reason text DEFAULT NULL::text)
+ RETURNS TABLE(tenant_id text, url text, failures integer, first_failed_at timestamp with time zone, disabled_at timestamp with time zone, reason text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(null);
+begin
+    if p_url is null or length(p_url) not between 1 and 2048 then
+        raise exception 'jobforge: the URL of an endpoint has 1 to 2048 characters'
+            using errcode = 'JF003', hint = 'Name it as the webhooks do: the whole URL.';
+    end if;
+    return query
+        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, disabled_at, reason)
+        values (v_tenant, sha256(convert_to(p_url, 'UTF8')), p_url, 0, jobforge.now(),
+                left(coalesce(p_reason, 'somebody disabled it'), 1000))
+        on conflict (tenant_id, url_sha256) do update
+           set disabled_at = coalesce(e.disabled_at, excluded.disabled_at),
+               reason = case when e.disabled_at is null then excluded.reason else e.reason end
+        returning e.tenant_id, e.url, e.failures, e.first_failed_at, e.disabled_at, e.reason;
+end
+$function$
+;
+alter function jobforge.disable_webhook owner to jobforge_owner;
+grant execute on function jobforge.disable_webhook to jobforge_admin;
+grant execute on function jobforge.disable_webhook to jobforge_app;
+comment on function jobforge.disable_webhook is 'Send nothing more to an endpoint of this tenant''s.';
+
+-- function jobforge.drop_connector
+CREATE OR REPLACE FUNCTION jobforge.drop_connector(p_tenant_id text, p_type text DEFAULT ''::text)
+ RETURNS SETOF jobforge.connectors
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from jobforge.connectors c where c.tenant_id = p_tenant_id and c.type = coalesce(p_type, '') returning *
+$function$
+;
+alter function jobforge.drop_connector owner to jobforge_owner;
+grant execute on function jobforge.drop_connector to jobforge_admin;
+comment on function jobforge.drop_connector is 'Forget what was said of a tenant''s connector.';
+
 -- function jobforge.drop_retention
 CREATE OR REPLACE FUNCTION jobforge.drop_retention(p_kind text, p_type text)
  RETURNS SETOF jobforge.retention
@@ -1606,6 +1946,44 @@ $function$
 alter function jobforge.drop_retention owner to jobforge_owner;
 grant execute on function jobforge.drop_retention to jobforge_admin;
 comment on function jobforge.drop_retention is 'Keep a type as long as all others again.';
+
+-- function jobforge.drop_secret
+CREATE OR REPLACE FUNCTION jobforge.drop_secret(p_tenant_id text, p_name text)
+ RETURNS TABLE(tenant_id text, name text, kind text, hosts text[], previous_until timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from jobforge.connector_secrets s where s.tenant_id = p_tenant_id and s.name = p_name
+    returning s.tenant_id, s.name, s.kind, s.hosts, s.previous_until, s.updated_at
+$function$
+;
+alter function jobforge.drop_secret owner to jobforge_owner;
+grant execute on function jobforge.drop_secret to jobforge_admin;
+comment on function jobforge.drop_secret is 'Forget a secret of a tenant''s.';
+
+-- function jobforge.enable_webhook
+CREATE OR REPLACE FUNCTION jobforge.enable_webhook(p_url text)
+ RETURNS TABLE(tenant_id text, url text, failures integer, first_failed_at timestamp with time zone, disabled_at timestamp with time zone, reason text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(null);
+begin
+    return query
+        delete from jobforge.webhook_endpoints e
+         where e.tenant_id = v_tenant and e.url_sha256 = sha256(convert_to(p_url, 'UTF8'))
+        returning e.tenant_id, e.url, e.failures, e.first_failed_at, e.disabled_at, e.reason;
+end
+$function$
+;
+alter function jobforge.enable_webhook owner to jobforge_owner;
+grant execute on function jobforge.enable_webhook to jobforge_admin;
+grant execute on function jobforge.enable_webhook to jobforge_app;
+comment on function jobforge.enable_webhook is 'Let webhooks go to an endpoint of this tenant''s again.';
 
 -- function jobforge.end_walk
 CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
@@ -1872,7 +2250,9 @@ begin
                case when coalesce(runs.part, 0) = 0 then json_build_object(
                         'job', a, 'attempts', coalesce(runs.attempts, '[]'),
                         'cancel_requested_at', (select c.requested_at from jobforge.cancel_requests c
-                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id))
+                                                 where c.job_id = a.id and c.tenant_id = p_tenant_id),
+                        'deliveries', (select coalesce(json_agg(d order by d.run), '[]') from jobforge.webhook_deliveries d
+                                        where d.job_id = a.id and d.tenant_id = p_tenant_id))
                     else json_build_object('job_id', a.id, 'attempts', runs.attempts)
                end::text
           from (select j.id from jobforge.jobs j
@@ -2309,6 +2689,20 @@ alter function jobforge.limit_tenant owner to jobforge_owner;
 grant execute on function jobforge.limit_tenant to jobforge_admin;
 comment on function jobforge.limit_tenant is 'Give a tenant a quota of waiting jobs, or none.';
 
+-- function jobforge.list_connectors
+CREATE OR REPLACE FUNCTION jobforge.list_connectors(p_tenant_id text DEFAULT NULL::text)
+ RETURNS SETOF jobforge.connectors
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select * from jobforge.connectors c where p_tenant_id is null or c.tenant_id = p_tenant_id order by c.tenant_id, c.type
+$function$
+;
+alter function jobforge.list_connectors owner to jobforge_owner;
+grant execute on function jobforge.list_connectors to jobforge_admin;
+comment on function jobforge.list_connectors is 'What was said of the connectors of a tenant, or of all.';
+
 -- function jobforge.list_jobs
 CREATE OR REPLACE FUNCTION jobforge.list_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_limit integer DEFAULT 50, p_cursor uuid DEFAULT NULL::uuid)
  RETURNS SETOF jobforge.all_jobs
@@ -2438,6 +2832,23 @@ alter function jobforge.list_retention owner to jobforge_owner;
 grant execute on function jobforge.list_retention to jobforge_admin;
 comment on function jobforge.list_retention is 'How long ended jobs, results and idempotency keys are kept.';
 
+-- function jobforge.list_secrets
+CREATE OR REPLACE FUNCTION jobforge.list_secrets(p_tenant_id text DEFAULT NULL::text)
+ RETURNS TABLE(tenant_id text, name text, kind text, hosts text[], previous_until timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select s.tenant_id, s.name, s.kind, s.hosts, case when s.previous_until > jobforge.now() then s.previous_until end,
+           s.updated_at
+      from jobforge.connector_secrets s
+     where p_tenant_id is null or s.tenant_id = p_tenant_id order by s.tenant_id, s.name
+$function$
+;
+alter function jobforge.list_secrets owner to jobforge_owner;
+grant execute on function jobforge.list_secrets to jobforge_admin;
+comment on function jobforge.list_secrets is 'The secrets of a tenant, or of all, without their values.';
+
 -- function jobforge.list_tenants
 CREATE OR REPLACE FUNCTION jobforge.list_tenants()
  RETURNS TABLE(tenant_id text, queued bigint, scheduled bigint, running bigint, paused_at timestamp with time zone, max_waiting integer)
@@ -2468,6 +2879,35 @@ alter function jobforge.list_tenants owner to jobforge_owner;
 grant execute on function jobforge.list_tenants to jobforge_admin;
 comment on function jobforge.list_tenants is 'The tenants that wait, run, are paused or have a quota.';
 
+-- function jobforge.list_webhooks
+CREATE OR REPLACE FUNCTION jobforge.list_webhooks(p_url text DEFAULT NULL::text, p_limit integer DEFAULT 1000)
+ RETURNS TABLE(tenant_id text, url text, failures integer, first_failed_at timestamp with time zone, disabled_at timestamp with time zone, reason text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.current_tenant();
+begin
+    if p_limit not between 1 and 10000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000'
+            using errcode = 'JF003', hint = 'Ask for one endpoint: p_url.';
+    end if;
+    return query
+        select e.tenant_id, e.url, e.failures, e.first_failed_at, e.disabled_at, e.reason
+          from jobforge.webhook_endpoints e
+         where (v_tenant is null or e.tenant_id = v_tenant)
+           and (p_url is null or e.url_sha256 = sha256(convert_to(p_url, 'UTF8')))
+         order by e.disabled_at is null, e.tenant_id, e.url limit coalesce(p_limit, 1000);
+end
+$function$
+;
+alter function jobforge.list_webhooks owner to jobforge_owner;
+grant execute on function jobforge.list_webhooks to jobforge_admin;
+grant execute on function jobforge.list_webhooks to jobforge_app;
+comment on function jobforge.list_webhooks is 'The endpoints that fail, or are disabled.';
+
 -- function jobforge.list_workers
 CREATE OR REPLACE FUNCTION jobforge.list_workers()
  RETURNS TABLE(worker_id uuid, name text, started_at timestamp with time zone, alive_until timestamp with time zone, queues text[], types text[], running bigint)
@@ -2485,6 +2925,67 @@ $function$
 alter function jobforge.list_workers owner to jobforge_owner;
 grant execute on function jobforge.list_workers to jobforge_admin;
 comment on function jobforge.list_workers is 'The workers that live, or were lost without taking leave.';
+
+-- function jobforge.log_delivery
+CREATE OR REPLACE FUNCTION jobforge.log_delivery(p_job_id uuid, p_lease_token uuid, p_url text, p_event_id text, p_event_type text, p_outcome text, p_status integer DEFAULT NULL::integer, p_error text DEFAULT NULL::text, p_duration_ms integer DEFAULT NULL::integer, p_preview text DEFAULT NULL::text, p_disable_after integer DEFAULT 20, p_disable_after_time interval DEFAULT '01:00:00'::interval)
+ RETURNS TABLE(failures integer, disabled_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now  timestamptz := jobforge.now();
+    v_run  record;
+    v_key  bytea := sha256(convert_to(p_url, 'UTF8'));
+begin
+    if p_outcome is null or p_outcome not in ('delivered', 'failed', 'gone', 'blocked', 'skipped') then
+        raise exception 'jobforge: no delivery ends as %', coalesce(quote_literal(left(p_outcome, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Outcomes: delivered, failed, gone, blocked, skipped.';
+    end if;
+    if p_url is null or length(p_url) not between 1 and 2048 or p_event_id is null or length(p_event_id) not between 1 and 200
+       or p_event_type is null or length(p_event_type) > 200 then
+        raise exception 'jobforge: a delivery has a URL of 1 to 2048 characters, an event id of 1 to 200, a type of up to 200'
+            using errcode = 'JF003', hint = 'They are those of the job''s payload.';
+    end if;
+    select l.tenant_id, l.run, l.attempt into v_run from jobforge.leases l
+     where l.job_id = p_job_id and l.token = p_lease_token
+       and l.tenant_id = coalesce(jobforge.current_tenant(), l.tenant_id)
+       for share;
+    if not found then
+        return;
+    end if;
+    insert into jobforge.webhook_deliveries (job_id, run, tenant_id, attempt, url, event_id, event_type, outcome, status,
+                                             error, duration_ms, preview, at)
+    values (p_job_id, v_run.run, v_run.tenant_id, v_run.attempt, p_url, p_event_id, p_event_type, p_outcome, p_status,
+            left(p_error, 1000), p_duration_ms, left(p_preview, 2000), v_now);
+    if p_outcome = 'delivered' then  -- one that somebody has disabled meanwhile stays so
+        delete from jobforge.webhook_endpoints e
+         where e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key and e.disabled_at is null;
+    elsif p_outcome in ('failed', 'gone') then
+        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, first_failed_at)
+        values (v_run.tenant_id, v_key, p_url, 1, v_now)
+        on conflict (tenant_id, url_sha256) do update
+           set failures = least(e.failures, 1000000000) + 1, first_failed_at = coalesce(e.first_failed_at, v_now);
+        update jobforge.webhook_endpoints e
+           set disabled_at = v_now,
+               reason = case p_outcome when 'gone' then 'it answered 410 Gone'
+                        else format('%s deliveries in a row have failed since %s', e.failures,
+                                    jobforge.moment_text(e.first_failed_at)) end
+         where e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key and e.disabled_at is null
+           and (p_outcome = 'gone' or e.failures >= coalesce(p_disable_after, 20)
+                                      and e.first_failed_at <= v_now - coalesce(p_disable_after_time, interval '1 hour'));
+    end if;
+    return query
+        select coalesce(e.failures, 0), e.disabled_at from (values (1)) one
+          left join jobforge.webhook_endpoints e on e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key;
+end
+$function$
+;
+alter function jobforge.log_delivery owner to jobforge_owner;
+grant execute on function jobforge.log_delivery to jobforge_app;
+grant execute on function jobforge.log_delivery to jobforge_worker;
+comment on function jobforge.log_delivery is 'Note an attempt to deliver a webhook, by the lease token of its run.';
 
 -- function jobforge.moment_text
 CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
@@ -2751,6 +3252,7 @@ begin
                   where g not in (select t.job_id from theirs t) or g in (select f.job_id from free f)) into v_gone;
     delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (v_gone);
     delete from jobforge.cancel_requests d where d.ctid = any (array(  -- one that is held: settle_cancels finds it
         select c.ctid from jobforge.cancel_requests c where c.job_id = any (v_gone) for update skip locked));
     delete from jobforge.outcomes o where o.job_id = any (v_gone);
@@ -2865,6 +3367,28 @@ $function$
 alter function jobforge.prune_results owner to jobforge_owner;
 comment on function jobforge.prune_results is 'Delete results that were kept for long enough.';
 
+-- function jobforge.purge_rest
+CREATE OR REPLACE FUNCTION jobforge.purge_rest(p_tenant_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
+    delete from jobforge.idempotency_keys k
+     where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+    delete from jobforge.unique_keys k
+     where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
+    delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+    delete from jobforge.connectors c where c.tenant_id = p_tenant_id;
+    delete from jobforge.connector_secrets s where s.tenant_id = p_tenant_id;
+    delete from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id;  -- who logs a delivery has a job's lease
+end
+$function$
+;
+alter function jobforge.purge_rest owner to jobforge_owner;
+comment on function jobforge.purge_rest is 'Delete what is kept of a tenant beside its jobs.';
+
 -- function jobforge.purge_tenant
 CREATE OR REPLACE FUNCTION jobforge.purge_tenant(p_tenant_id text, p_limit integer DEFAULT 1000)
  RETURNS integer
@@ -2885,12 +3409,7 @@ begin
     perform jobforge.check_limit(p_limit);
     v_jobs := array(select j.id from jobforge.jobs j where j.tenant_id = p_tenant_id order by j.id limit p_limit);
     if v_jobs = '{}' then
-        -- those of jobs that were pruned; one that came this moment has its job beside it, and keeps its key
-        delete from jobforge.idempotency_keys k
-         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-        delete from jobforge.unique_keys k
-         where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-        delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+        perform jobforge.purge_rest(p_tenant_id);
         return 0;
     end if;
 
@@ -2927,6 +3446,7 @@ begin
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
     delete from jobforge.results r where r.job_id = any (v_gone);
     delete from jobforge.attempts a where a.job_id = any (v_gone);
+    delete from jobforge.webhook_deliveries d where d.job_id = any (v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.idempotency_key;
@@ -3337,6 +3857,28 @@ grant execute on function jobforge.schema_version to jobforge_app;
 grant execute on function jobforge.schema_version to jobforge_worker;
 comment on function jobforge.schema_version is 'This schema''s revision, and the oldest code it serves.';
 
+-- function jobforge.set_connector
+CREATE OR REPLACE FUNCTION jobforge.set_connector(p_tenant_id text, p_config json, p_type text DEFAULT ''::text)
+ RETURNS SETOF jobforge.connectors
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    perform jobforge.check_connector(coalesce(p_type, ''), p_config);
+    return query
+        insert into jobforge.connectors (tenant_id, type, config, updated_at)
+        values (p_tenant_id, coalesce(p_type, ''), p_config, jobforge.now())
+        on conflict (tenant_id, type) do update set config = excluded.config, updated_at = excluded.updated_at
+        returning *;
+end
+$function$
+;
+alter function jobforge.set_connector owner to jobforge_owner;
+grant execute on function jobforge.set_connector to jobforge_admin;
+comment on function jobforge.set_connector is 'Say what the built-in handlers may do for a tenant.';
+
 -- function jobforge.set_retention
 CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text)
  RETURNS SETOF jobforge.retention
@@ -3367,6 +3909,56 @@ $function$
 alter function jobforge.set_retention owner to jobforge_owner;
 grant execute on function jobforge.set_retention to jobforge_admin;
 comment on function jobforge.set_retention is 'Say how long a kind is kept, of every type or of one.';
+
+-- function jobforge.set_secret
+CREATE OR REPLACE FUNCTION jobforge.set_secret(p_tenant_id text, p_name text, p_kind text, p_value text, p_hosts text[] DEFAULT NULL::text[], p_overlap interval DEFAULT NULL::interval)
+ RETURNS TABLE(tenant_id text, name text, kind text, hosts text[], previous_until timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_now   timestamptz := jobforge.now();
+    v_until timestamptz;
+begin
+    perform jobforge.check_tenant(p_tenant_id);
+    if p_name is null or length(p_name) > 100 or p_name !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$' then
+        raise exception 'jobforge: % is no name for a secret', coalesce(quote_literal(left(p_name, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Use 1 to 100 of A-Z a-z 0-9 _ . : - and do not begin with . : -';
+    end if;
+    if p_kind is null or p_kind not in ('sealed', 'reference') then
+        raise exception 'jobforge: a secret is sealed or a reference, not %', coalesce(quote_literal(left(p_kind, 50)), 'NULL')
+            using errcode = 'JF003', hint = 'Secrets are sealed before they come here: jobforge secrets set.';
+    end if;
+    if p_value is null or octet_length(p_value) not between 1 and 65536 then  -- it may be a secret: it is not shown
+        raise exception 'jobforge: the value of a secret has 1 to 65536 bytes'
+            using errcode = 'JF003', hint = 'Keep larger ones where a reference leads.';
+    end if;
+    if cardinality(p_hosts) > 100 or exists (select from unnest(p_hosts) h where coalesce(length(h), 0) not between 1 and 255) then
+        raise exception 'jobforge: a secret may go to 100 hosts at most, of 1 to 255 characters each'
+            using errcode = 'JF003', hint = 'Name hosts such as api.example.com, or *.example.com.';
+    end if;
+    if not jobforge.check_interval(p_overlap, interval '0', interval '365 days') then
+        raise exception 'jobforge: p_overlap must be between 0 and 365 days'
+            using errcode = 'JF003', hint = 'NULL: the one before is gone at once.';
+    end if;
+    v_until := v_now + nullif(p_overlap, interval '0');
+    return query
+        insert into jobforge.connector_secrets as s (tenant_id, name, kind, value, hosts, updated_at)
+        values (p_tenant_id, p_name, p_kind, p_value, coalesce(p_hosts, '{}'), v_now)
+        on conflict (tenant_id, name) do update
+           set kind = excluded.kind, value = excluded.value, hosts = coalesce(p_hosts, s.hosts), updated_at = v_now,
+               previous_kind = case when v_until is not null then s.kind end,
+               previous_value = case when v_until is not null then s.value end,
+               previous_until = v_until
+        returning s.tenant_id, s.name, s.kind, s.hosts, s.previous_until, s.updated_at;
+end
+$function$
+;
+alter function jobforge.set_secret owner to jobforge_owner;
+grant execute on function jobforge.set_secret to jobforge_admin;
+comment on function jobforge.set_secret is 'Keep a secret of a tenant''s, sealed or as a reference.';
 
 -- function jobforge.settle
 CREATE OR REPLACE FUNCTION jobforge.settle(p_ended jobforge.ended_run[])
