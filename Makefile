@@ -24,7 +24,7 @@ SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
-.PHONY: help env demo test oldest properties chaos faults check bench release format clean
+.PHONY: help env demo test oldest properties chaos faults check docs bench release format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
@@ -86,11 +86,15 @@ test: $(STAMP) ## run the suite on the newest Postgres found, and on the oldest
 properties: $(STAMP) ## let hypothesis look for a sequence that breaks the protocol of leases; minutes
 	@JOBFORGE_PROPERTIES=$${JOBFORGE_PROPERTIES:-1000} $(PY) -m pytest tests/properties -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
-check: $(STAMP) ## lint and check types
+check: $(STAMP) docs ## lint, check types, build the site
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(PY)
+
+# NO_MKDOCS_2_WARNING: the theme's advertisement, which is no warning of ours. Seconds; its code is run by the suite
+docs: $(STAMP) ## build the site into build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The suite leaves out what takes longer than ten seconds each.
 faults: $(STAMP) ## the fault cases, the long ones too; servers that fail over, fill up, go away

@@ -48,9 +48,26 @@ The tree::
 
 from __future__ import annotations
 
+PAGE = "docs/errors.md"  # where each of them has its causes, its cures and an example
+
+
+def page_of(kind: type[BaseException]) -> str:
+    """Where a class of this module, or one that an application derives from it, is explained."""
+    known = next(base for base in kind.__mro__ if base.__module__ == __name__)
+    return f"{PAGE}#{known.__name__.lower()}"
+
+
+def _told(kind: type[BaseException], message: str, cure: str) -> str:
+    return "\n  ".join([message, *([f"cure: {cure}"] if cure else []), f"more: {page_of(kind)}"])
+
 
 class JobForgeError(Exception):
-    """Something that jobforge_sa refuses or cannot do. `message` says what, `cure` what to do about it."""
+    """Something that jobforge_sa refuses or cannot do. As text: what it is, the cure, and where more stands.
+
+    Attributes:
+        message: What is wrong.
+        cure: What to do about it, where one thing is known to help.
+    """
 
     cure: str = ""
 
@@ -58,7 +75,7 @@ class JobForgeError(Exception):
         if cure is not None:
             self.cure = cure
         self.message = message
-        super().__init__(f"{message}\n  cure: {self.cure}" if self.cure else message)
+        super().__init__(_told(type(self), message, self.cure))
 
 
 class ConfigurationError(JobForgeError, ValueError):
@@ -241,18 +258,23 @@ class JobsDroppedWarning(UserWarning):
 
     def __init__(self, names: list[str]) -> None:
         shown = ", ".join(sorted(set(names))[:5])
-        super().__init__(
-            f"a session was closed before its jobs were flushed, and they are gone: {len(names)} ({shown})\n"
-            "  cure: commit, or flush, before the session is closed; or roll back, to say that it is meant"
-        )
+        said = f"a session was closed before its jobs were flushed, and they are gone: {len(names)} ({shown})"
+        cure = "commit, or flush, before the session is closed; or roll back, to say that it is meant"
+        super().__init__(_told(type(self), said, cure))
 
 
 class SecurityWarning(UserWarning):
     """The set-up is weaker than it looks."""
 
+    def __init__(self, message: str, cure: str) -> None:
+        super().__init__(_told(type(self), message, cure))
+
 
 class RowSecurityOffWarning(SecurityWarning):
     """The login is bound by no policy. An error with `strict_rls=True`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, RowSecurityOff.cure)
 
 
 class TokensUncheckedWarning(SecurityWarning):
@@ -260,8 +282,8 @@ class TokensUncheckedWarning(SecurityWarning):
 
     def __init__(self) -> None:
         super().__init__(
-            "this database does not check the tokens of tenants: its tenancy is plain\n"
-            "  cure: once all applications sign, an owner runs: jobforge tenancy signed"
+            "this database does not check the tokens of tenants: its tenancy is plain",
+            "once all applications sign, an owner runs: jobforge tenancy signed",
         )
 
 
@@ -271,8 +293,8 @@ class TokensVisibleWarning(SecurityWarning):
     def __init__(self) -> None:
         super().__init__(
             "psycopg2 writes values into the text of statements, and sessions of one login see each other's in "
-            "pg_stat_activity: a tenant's token can be read there by SQL that another one injects\n"
-            "  cure: connect with psycopg or asyncpg, which send values apart: postgresql+psycopg://"
+            "pg_stat_activity: a tenant's token can be read there by SQL that another one injects",
+            "connect with psycopg or asyncpg, which send values apart: postgresql+psycopg://",
         )
 
 
@@ -282,8 +304,8 @@ class PoolNotSealedWarning(SecurityWarning):
     def __init__(self) -> None:
         super().__init__(
             "tenants are signed, and this engine's connections go from one to the next as they are: SQL that was "
-            "injected for one can wait there, and read the next tenant's token\n"
-            "  cure: jobforge_sa.seal(engine), right behind create_engine"
+            "injected for one can wait there, and read the next tenant's token",
+            "jobforge_sa.seal(engine), right behind create_engine",
         )
 
 
@@ -293,8 +315,8 @@ class PreparedBehindPoolerWarning(SecurityWarning):
     def __init__(self) -> None:
         super().__init__(
             "a pooler stands between this engine and Postgres, and psycopg prepares statements: in transaction mode "
-            "another client's statement may run in place of one of this application's, its tenant set by that\n"
-            "  cure: create_engine(url, connect_args={'prepare_threshold': None})"
+            "another client's statement may run in place of one of this application's, its tenant set by that",
+            "create_engine(url, connect_args={'prepare_threshold': None})",
         )
 
 

@@ -58,7 +58,7 @@ def _first_look(connection: Connection, strict: bool, tenant: Named | None) -> N
     weakness = None if bound else RowSecurityOff(f'no row level security binds the login "{login}"')
     _unbound[connection.engine] = weakness
     if weakness is not None and not strict:
-        warnings.warn(RowSecurityOffWarning(str(weakness)), stacklevel=6)
+        warnings.warn(RowSecurityOffWarning(weakness.message), stacklevel=6)
     if isinstance(tenant, SignedTenant) and tenancy != "signed":
         warnings.warn(TokensUncheckedWarning(), stacklevel=6)
     if isinstance(tenant, SignedTenant) and connection.dialect.driver == "psycopg2":

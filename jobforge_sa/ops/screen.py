@@ -85,8 +85,7 @@ def note(text: str) -> None:
 def refuse(error: JobForgeError) -> None:
     """Say on stderr what is wrong, and its cure."""
     stderr = _stderr()
-    message = safe(str(error).removesuffix(f"\n  cure: {error.cure}"))
-    stderr.print(Text("error: ", "bold red").append(message, "not bold default"))
+    stderr.print(Text("error: ", "bold red").append(safe(error.message), "not bold default"))
     if error.cure:
         stderr.print(Text("cure: ", "bold green").append(safe(error.cure), "not bold default"))
 

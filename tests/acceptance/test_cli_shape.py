@@ -53,6 +53,27 @@ def test_the_page_has_every_command() -> None:
     assert said == COMMANDS.keys() | {"retention", "tenancy"}
 
 
+INLINE = re.compile(r"(?<!`)`jobforge ([a-z][^`\n]*)`(?!`)")
+
+
+def unknown_words(line: str) -> list[str]:
+    """The commands and options of a line that are none."""
+    group: Any = typer.main.get_command(app)
+    words = line.split()
+    while words and hasattr(group, "commands") and words[0] in group.commands:
+        group = group.commands[words.pop(0)]
+    if words and hasattr(group, "commands") and words[0].islower():
+        return words[:1]
+    known = {name for option in group.params for name in (*option.opts, *option.secondary_opts)} | {"--help", "-h"}
+    return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+
+
+def test_every_command_that_a_page_names_is_there_with_its_options() -> None:
+    named = {(page.name, line) for page in markdown.pages() for line in INLINE.findall(markdown.read(page))}
+    assert len(named) > 100
+    assert {f"{page}: {line}": words for page, line in named if (words := unknown_words(line))} == {}
+
+
 STATUS = re.compile(r"^\| (\d+) \| .+ \| \[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\) \|$", re.MULTILINE)
 
 

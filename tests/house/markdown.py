@@ -12,8 +12,13 @@ from tests.house.source import ROOT
 README = ROOT / "README.md"
 
 _FENCE = re.compile(
-    r"^(?P<mark>`{3,}|~{3,})(?P<language>[\w+-]*)[^\n]*\n(?P<text>.*?)^(?P=mark)[ \t]*$", re.MULTILINE | re.DOTALL
+    r"^(?P<mark>`{3,}|~{3,})(?P<language>[\w+-]*)(?P<info>[^\n]*)\n(?P<text>.*?)^(?P=mark)[ \t]*$",
+    re.MULTILINE | re.DOTALL,
 )
+_TITLE = re.compile(r'title="([^"]+)"')
+# what a reader does not see: why the block behind it is not run, or what stands ready before it
+_NOT_RUN = re.compile(r"<!-- not run: ((?:(?!-->).)+?) -->\s*\Z", re.DOTALL)
+_SETUP = re.compile(r"^<!-- setup(?P<info>[^\n]*)\n(?P<text>(?:(?!-->).)*?)^-->$", re.MULTILINE | re.DOTALL)
 _TARGET = re.compile(
     r"\]\(\s*<?(?P<inline>[^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|^\[[^\]]+\]:\s+(?P<named>\S+)", re.MULTILINE
 )
@@ -28,6 +33,10 @@ class Block:
     line: int
     language: str
     text: str
+    title: str = ""  # the file that it is the text of
+    reason: str = ""  # why no test runs it
+    hidden: bool = False  # a comment for the tests
+    follows: bool = False  # it stands right behind another one: text there is what that prints
 
     @property
     def first(self) -> str:
@@ -47,13 +56,31 @@ def read(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    text = read(page)
-    return [
-        Block(
-            page.relative_to(ROOT).as_posix(), text.count("\n", 0, found.start()) + 1, found["language"], found["text"]
-        )
-        for found in _FENCE.finditer(text)
-    ]
+    """The fenced blocks of a page, in their order."""
+    text, name = read(page), page.relative_to(ROOT).as_posix()
+    return [_block(name, text, found) for found in _FENCE.finditer(text)]
+
+
+def steps(page: Path) -> list[Block]:
+    """The same, and between them the comments that make ready what a reader has anyway."""
+    text, name = read(page), page.relative_to(ROOT).as_posix()
+    bare = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
+    hidden = [_hidden(name, bare, found) for found in _SETUP.finditer(bare)]
+    return sorted([*blocks(page), *hidden], key=lambda block: block.line)
+
+
+def _hidden(name: str, text: str, found: re.Match[str]) -> Block:
+    line = text.count("\n", 0, found.start()) + 1
+    return Block(name, line, found["info"].strip() or "python", found["text"], hidden=True)
+
+
+def _block(name: str, text: str, found: re.Match[str]) -> Block:
+    title, reason = _TITLE.search(found["info"]), _NOT_RUN.search(text, 0, found.start())
+    return Block(
+        name, text.count("\n", 0, found.start()) + 1, found["language"], found["text"],
+        title=title[1] if title else "", reason=" ".join(reason[1].split()) if reason else "",
+        follows=text[: found.start()].rstrip().endswith("```"),
+    )  # fmt: skip
 
 
 def block(page: Path, first: str) -> Block:
@@ -81,7 +108,7 @@ def links(page: Path) -> Iterator[tuple[int, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub makes of the headings."""
+    """The anchors that GitHub and the site make of the headings."""
     seen: dict[str, int] = {}
     for heading in _HEADING.findall(_FENCE.sub("", read(page))):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)

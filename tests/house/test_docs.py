@@ -20,65 +20,7 @@ from tests.house.markdown import README, Block
 from tests.house.source import ROOT, callers, functions, sql_functions
 
 CONTRACT = ROOT / "docs" / "sql-contract.md"
-TESTING = ROOT / "docs" / "testing.md"
-CONNECTORS = ROOT / "docs" / "connectors.md"
-WEBHOOKS = ROOT / "docs" / "webhooks.md"
 PAGES = markdown.pages()
-
-# Python blocks that no test runs: page and first line, with the reason. They must still be Python.
-NOT_RUN: dict[tuple[str, str], str] = {
-    (
-        "docs/handlers.md",
-        "ctx.complete(result)  # in async def: await ctx.complete(result)",
-    ): "tests/integration/test_worker_completes.py does it",
-    (
-        "docs/results.md",
-        "answer = Results(engine).wait(quote, job, timeout=10)  # in asyncio: await AsyncResults(...).wait(...)",
-    ): "examples/results.py has this line",
-    (
-        "docs/uniqueness.md",
-        '@forge.task(unique_key=lambda change: f"customer:{change.customer}", merge=join_changes)',
-    ): "examples/unique.py has such tasks",
-    (
-        "docs/processes.md",
-        '@forge.task("report", process=True, timeout=dt.timedelta(minutes=10))',
-    ): "tests/integration/process_app.py has such tasks",
-    (
-        "docs/processes.md",
-        "worker = Worker(engine, forge, process_engine=shop.db.make_engine)",
-    ): "tests/integration/test_process_setup.py does it",
-    (
-        "docs/security.md",
-        "forge = JobForge(strict_rls=True)  # no login that policies do not bind",
-    ): ("tests/security/test_weak_setups.py does it"),
-    (
-        "docs/observability.md",
-        "handler.addFilter(JobFields())  # from jobforge_sa.joblog import JobFields",
-    ): "tests/integration/test_tracing.py does it",
-    (
-        "docs/observability.md",
-        "registry.register(worker_metrics(worker))  # from jobforge_sa.metrics import worker_metrics",
-    ): "tests/acceptance/test_monitoring.py does it",
-    (
-        "docs/settings.md",
-        "from jobforge_sa.settings import Settings",
-    ): "tests/unit/test_settings.py does it",
-    (
-        "docs/webhooks.md",
-        "connectors = Connectors()  # from jobforge_sa.handlers import Connectors, Webhook",
-    ): "examples/webhook.py has these lines",
-    (
-        "docs/webhooks.md",
-        "connectors = Connectors(resolver=Vault())  # resolve(tenant_id, reference) -> str, for each run that needs it",
-    ): "tests/integration/test_webhook.py does it",
-    ("docs/security.md", "key = TenantKey.from_environment()"): "examples/tenants.py has these lines",
-    (
-        "docs/security.md",
-        "from jobforge_sa.errors import QuotaExceeded  # all errors are there, each with `message` and `cure`",
-    ): "tests/integration/test_tenants.py catches it",
-}
-
-REVISION = "from jobforge_sa import migrations"  # the README's revision, by its first line
 
 TEST = re.compile(r"tests/[\w/.-]+?\.py(?:(?:::\w+)+|#L\d+(?:-L\d+)?)?")
 TEST_NAMED = re.compile(r"\[`?(?P<name>test_\w+)`?\]\((?P<file>tests/[\w/.-]+\.py)")
@@ -156,23 +98,8 @@ def python_blocks() -> list[Block]:
     return [block for page in read for block in markdown.blocks(page) if block.language in {"python", "py"}]
 
 
-def run_blocks() -> list[Block]:
-    """The blocks that tests run: here, in test_readme, _wheel, _plugin, _page, _webhook_receivers, _http_request."""
-    whole = [block for page in (TESTING, CONNECTORS) for block in markdown.blocks(page) if block.language == "python"]
-    receivers = [
-        block for block in markdown.blocks(WEBHOOKS) if "import verify" in block.text or "verify\n" in block.text
-    ]
-    return [contract_program(), markdown.program(README)[0], markdown.block(README, REVISION), *whole, *receivers]
-
-
 def contract_program() -> Block:
     return next(block for block in markdown.blocks(CONTRACT) if block.language == "python")
-
-
-def test_every_python_block_is_run_or_has_its_reason() -> None:
-    loose = [block for block in python_blocks() if block not in run_blocks()]
-    assert [f"{b.page}:{b.line} {b.first}" for b in loose if (b.page, b.first) not in NOT_RUN] == []
-    assert NOT_RUN.keys() <= {(block.page, block.first) for block in loose}
 
 
 @pytest.mark.parametrize("block", python_blocks(), ids=lambda block: f"{block.page}:{block.line}")
