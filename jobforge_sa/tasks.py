@@ -124,10 +124,14 @@ class Task(Generic[P, R]):
         """
         return self._adapter.validate_json(text)
 
-    def payload_schema(self) -> dict[str, Any] | None:
-        """The JSON schema of what the task takes; None where there is none, as for types of the application's own."""
+    def payload_schema(self, *, stored: bool = False) -> dict[str, Any] | None:
+        """The JSON schema of what the task takes; None where there is none, as for types of the application's own.
+
+        Args:
+            stored: Of what `dump` makes of it instead: a field may have another alias there.
+        """
         try:
-            return self._adapter.json_schema()
+            return self._adapter.json_schema(mode="serialization" if stored else "validation")
         except pydantic.errors.PydanticUserError:
             return None
 

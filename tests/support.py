@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from psycopg.rows import dict_row
 from psycopg.types.json import Json
 
-from tests.fix_postgres import Database, _fresh, _name
+from jobforge_sa.testing.database import Database, fresh
 
 T = TypeVar("T")
 
@@ -284,7 +284,7 @@ class Clock:
 @contextmanager
 def one_database(admin_url: sa.URL, template: str) -> Iterator[Database]:
     """A migrated database for a whole module: for tests that leave nothing, or keep apart by tenant and queue."""
-    with _fresh(admin_url, template, _name("test")) as database:
+    with fresh(admin_url, template) as database:
         yield database
         database.dispose()
         assert database.audit() == []

@@ -86,13 +86,13 @@ class Executor:
         try:
             return self._turns(run)
         except BaseException as error:  # SystemExit out of a handler ends the job, not the worker
-            return failed(run, error)
+            return self.failed(run, error)
 
     def _turns(self, run: Run) -> Ending:
         """Run the handler; again, where Postgres says that its transaction should be repeated."""
         for turn in range(MAX_TURNS):
             complete = partial(self._complete, run)
-            ctx = Context(run.job, run.signals, lambda: sessions.open_session(self._engine, run), complete)
+            ctx = Context(run.job, run.signals, lambda: self.open(run), complete)
             single = turn >= SINGLE and self._single.acquire(timeout=SINGLE_WAIT)
             try:
                 return self._handle(ctx, run)
@@ -140,13 +140,13 @@ class Executor:
         except asyncio.CancelledError as error:
             # where we did not ask for it, it leaked out of something that the handler waited for: an attempt that is
             # charged, for one that is given back would run again at once, for ever
-            return told(run) if run.signals.any else failed(run, error)
+            return told(run) if run.signals.any else self.failed(run, error)
         except BaseException as error:
-            return failed(run, error)
+            return self.failed(run, error)
 
     async def _turns_async(self, run: Run) -> Ending:
         for turn in range(MAX_TURNS):
-            ctx = AsyncContext(run.job, run.signals, lambda: self._open_async(run), partial(self._complete, run))
+            ctx = AsyncContext(run.job, run.signals, lambda: self.open_async(run), partial(self._complete, run))
             single = turn >= SINGLE and await _acquired(self._single_async)
             try:
                 return await self._handle_async(ctx, run)
@@ -192,10 +192,19 @@ class Executor:
         sessions.complete(session, ending.item(run))
         self._completed(run)
 
-    def _open_async(self, run: Run) -> AsyncSession:
+    def open(self, run: Run) -> sessions.HandlerSession:
+        """A session for a run of a plain handler."""
+        return sessions.open_session(self._engine, run)
+
+    def open_async(self, run: Run) -> AsyncSession:
+        """A session for a run of an async handler."""
         from sqlalchemy.ext.asyncio import AsyncSession
 
         return AsyncSession(self._async_engine(), sync_session_class=sessions.HandlerSession, info=sessions.info(run))
+
+    def failed(self, run: Run, error: BaseException) -> Ending:
+        """The end of a run out of which an error came; it is logged."""
+        return failed(run, error)
 
 
 def _behind(run: Run, what: object) -> Ending:

@@ -23,10 +23,12 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from jobforge_sa import AsyncJobs, Context, HasJobs, JobForge, Jobs, Row, Worker, bind_tenant
+from jobforge_sa import AsyncJobs, Context, HasJobs, JobForge, Jobs, Row, bind_tenant
 from jobforge_sa.enqueue.subject import name_of
 from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, RowHasJobs, TenantRequired
 from jobforge_sa.models import Job
+from jobforge_sa.testing.drain import drain
+from jobforge_sa.testing.enqueued import assert_enqueued
 from tests.support import Sql, one_database
 
 
@@ -421,40 +423,34 @@ def test_a_row_may_leave_its_jobs_behind(session: Session, sql: Sql) -> None:
 # --- a row as an argument ----------------------------------------------------------------------------------
 
 
-def run(sql: Sql, engine: sa.Engine, *given: Ship | Pack) -> list[tuple[str, Any]]:
+def run(sql: Sql, *given: Ship | Pack) -> list[tuple[str | None, Any]]:
     """How jobs with these payloads end, with what error or result."""
-    with Session(engine) as session, session.begin():
+    with Session(sql.database.engine("jf_one")) as session, session.begin():
         new = [ship.new(payload) if isinstance(payload, Ship) else pack.new(payload) for payload in given]
         Jobs(session, tenant="a").enqueue_many(new)
-    with Worker(sql.database.engine("jf_one"), forge, session_engine=engine) as worker:
-        assert worker.drain(timeout=20)
-    rows = sql.look(
-        "select j.state, a.error, j.result from jobforge.all_jobs j join jobforge.all_attempts a on a.job_id = j.id "
-        "order by j.id", user="jf_admin",
-    )  # fmt: skip
-    return [(row["state"], row["result"] if row["error"] is None else row["error"]["type"]) for row in rows]
+        drained = drain(session, forge, raise_errors=False)
+    return [(one.state, one.result if one.error is None else one.error["type"]) for one in drained]
 
 
-def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Session, engine: sa.Engine, sql: Sql) -> None:
+def test_a_row_is_stored_as_its_key_and_version_and_loaded_again(session: Session, sql: Sql) -> None:
     session.add(order := Order())
     session.add(line := Line(owner="ann", number=uuid.uuid4()))
     session.commit()
-    assert run(sql, engine, Ship(order=Row.of(order)), Pack(line=Row.of(line))) == [
+    assert run(sql, Ship(order=Row.of(order)), Pack(line=Row.of(line))) == [
         ("succeeded", None),
         ("succeeded", "ann"),
     ]
     session.refresh(order)
     assert order.name == "shipped"
-    stored = sql.look("select payload from jobforge.jobs order by id", user="jf_admin")
-    assert stored[0]["payload"]["order"] == {"table": "orders", "key": [order.id], "version": 1}
-    assert stored[1]["payload"]["line"] == {"table": "shop.lines", "key": ["ann", str(line.number)]}
+    assert_enqueued(session, ship, {"order": {"table": "orders", "key": [order.id], "version": 1}}, count=1)
+    assert_enqueued(session, pack, {"line": {"table": "shop.lines", "key": ["ann", line.number]}}, count=1)
 
 
-def test_a_row_of_a_subclass_is_one_of_its_class(session: Session, engine: sa.Engine, sql: Sql) -> None:
+def test_a_row_of_a_subclass_is_one_of_its_class(session: Session, sql: Sql) -> None:
     session.add(express := Express())
     session.commit()
     assert Ship(order=Row.of(express)) == Ship.model_validate({"order": express})
-    assert run(sql, engine, Ship(order=Row.of(express))) == [("succeeded", None)]
+    assert run(sql, Ship(order=Row.of(express))) == [("succeeded", None)]
 
 
 def test_versions_that_json_has_no_type_for_are_stored_and_compared(session: Session) -> None:
@@ -465,7 +461,7 @@ def test_versions_that_json_has_no_type_for_are_stored_and_compared(session: Ses
     assert stored.ticket.load(session, stale="fail") is ticket
 
 
-def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, engine: sa.Engine, sql: Sql) -> None:
+def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, sql: Sql) -> None:
     session.add_all([order := Order(), gone := Order()])
     session.commit()
     old, away = Row.of(order), Row.of(gone)
@@ -473,7 +469,7 @@ def test_missing_and_stale_rows_end_as_the_handler_says(session: Session, engine
     order.name = "changed"
     session.commit()
     ended = run(
-        sql, engine,
+        sql,
         Ship(order=away), Ship(order=away, missing="fail"),
         Ship(order=old, stale="discard"), Ship(order=old, stale="fail"), Ship(order=old),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa import AsyncJobs, Context, JobForge, Jobs
 from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, WrongState
+from jobforge_sa.testing.enqueued import assert_enqueued
 from tests.support import Sql, one_database
 
 
@@ -109,7 +110,7 @@ def test_payloads_of_waiting_jobs_are_merged_by_the_tasks_own_function(session: 
     first = jobs.enqueue(merging, Index(user=1, fields={"a"}))
     second = jobs.enqueue(merging, Index(user=1, fields={"b"}))
     assert (second.id, second.created) == (first.id, False)
-    assert sorted(jobs.get(first.id).payload["fields"]) == ["a", "b"]
+    assert_enqueued(session, merging, lambda payload: sorted(payload["fields"]) == ["a", "b"], count=1)
     session.commit()
     sql.claim(types=["merging"], queues=["index"])
     assert jobs.enqueue(merging, Index(user=1, fields={"c"})).created
@@ -123,8 +124,8 @@ def test_sixteen_that_merge_at_once_lose_none_of_their_payloads(engine: sa.Engin
 
     names = [f"f{n:02}" for n in range(16)]
     sql.together([lambda name=name: one(name) for name in names])  # type: ignore[misc]
-    (run,) = sql.claim(types=["merging"], queues=["index"])
-    assert sorted(Index.model_validate_json(run["payload"]).fields) == names
+    with Session(engine) as session:
+        assert_enqueued(session, merging, lambda payload: sorted(payload["fields"]) == names, count=1)
 
 
 def test_in_bulk_and_in_the_unit_of_work_keys_count_as_one_by_one(session: Session) -> None:

@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from jobforge_sa.db import migrate
 from jobforge_sa.tenant import TenantKey
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
-from tests.fix_postgres import ADMIN, Database, _autocommit, _make_logins
+from tests.fix_postgres import ADMIN, Database, make_logins
 from tests.support import Connection, Row, Sql, one_database
 
 # by the catalog, for a stranger may not even name the table
@@ -154,8 +154,7 @@ def cluster(**settings: str) -> Iterator[Attack]:
         attack = Attack(Database(url, ADMIN))
         with attack:
             attack.migrate()
-            with _autocommit(url) as admin:
-                _make_logins(admin, url.password)
+            make_logins(attack.database.engine(poolclass=sa.NullPool))
             yield attack
     finally:
         server.stop()

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 import pytest
 import sqlalchemy as sa
 
+import jobforge_sa.testing.database
 import jobforge_sa.testing.isolation  # noqa: F401 - inner runs forget what they import, in parts
 from jobforge_sa.tenant import TenantKey
 from tests.fix_postgres import Database
@@ -73,7 +74,9 @@ def run(database: Database, *statements: str) -> None:
 
 
 def python_of_the_page() -> list[str]:
-    return [block.text for block in markdown.blocks(TESTING) if block.language == "python"]
+    """What the page has of isolation; the rest is run by tests/testing/test_page.py."""
+    blocks = [block.text for block in markdown.blocks(TESTING) if block.language == "python"]
+    return blocks[next(place for place, text in enumerate(blocks) if "TEST_DATABASE_URL" in text) :]
 
 
 def left(database: Database) -> int:
@@ -149,7 +152,7 @@ def test_each_of_them_fails_for_one_that_is_not(suite: pytest.Pytester, database
     result = suite.runpytest("--tb=short")
 
     result.assert_outcomes(failed=3)
-    said = next(block.text for block in markdown.blocks(TESTING) if block.language == "text")
+    said = next(block.text for block in markdown.blocks(TESTING) if block.text.startswith("Order is not isolated"))
     wanted = [line.replace("id=1", "id=*").replace("[", "[[]") for line in said.splitlines()]
     result.stdout.fnmatch_lines([f"E  *{line.strip()}" for line in wanted])
     result.stdout.fnmatch_lines(["*the select is not isolated: of a new row of tenant 'tenant-a', tenant 'tenant-b'*"])
@@ -182,12 +185,17 @@ def test_a_superuser_is_told_that_it_proves_nothing(
     result.stdout.fnmatch_lines(["E*this would prove nothing: the login * is a superuser, and no policy binds it"] * 3)
 
 
-def test_who_has_given_no_engine_reads_what_to_write(pytester: pytest.Pytester) -> None:
+def test_who_has_given_no_engine_and_has_no_server_reads_what_to_do(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOBFORGE_TEST_DATABASE_URL", raising=False)
+    monkeypatch.setenv("JOBFORGE_PG_BINDIR", "/nowhere")
     pytester.makepyfile("def test_orders(isolation): ...")
     result = pytester.runpytest()
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*Write into conftest.py*", "*def jobforge_engine():*"])
+    result.stdout.fnmatch_lines(["JOBFORGE_PG_BINDIR=/nowhere holds no working*", "*write into conftest.py*"])
+    result.stdout.fnmatch_lines(["*def jobforge_engine():*"])
     assert not [line for line in result.outlines if "Traceback" in line or "plugin.py" in line]
 
 
