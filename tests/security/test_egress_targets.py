@@ -87,7 +87,7 @@ def test_case_104_loopback_by_number_and_by_name(url: str) -> None:
     refused(url, ["127.0.0.1"])
 
 
-@pytest.mark.parametrize("host", ["metadata", "postgres", "kubernetes.default.svc.local", "metadata.google.internal",
+@pytest.mark.parametrize("host", ["metadata", "postgresql", "kubernetes.default.svc.local", "metadata.google.internal",
                                   "router.home.arpa", "wiki.local", "vault.internal"])  # fmt: skip
 def test_case_104_a_name_that_means_an_inside_is_not_even_looked_up(host: str) -> None:
     resolver = Resolver([PUBLIC])
