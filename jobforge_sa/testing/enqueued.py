@@ -15,8 +15,8 @@ from jobforge_sa.enqueue.tenant import bound_tenant
 from jobforge_sa.errors import ConfigurationError, TenantRequired
 from jobforge_sa.tasks import Task
 from jobforge_sa.tenant import Tenant
-from jobforge_sa.testing._desk import Desk
 from jobforge_sa.testing._given import Given, connection_of, session_of
+from jobforge_sa.testing.drain.desk import Desk
 from jobforge_sa.testing.pattern import Difference, differences, words
 from jobforge_sa.types import JobInfo, JobState
 

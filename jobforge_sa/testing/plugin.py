@@ -99,7 +99,7 @@ def jobforge_session(jobforge_connection: Connection) -> Iterator[Session]:
 @pytest.fixture
 def jobforge_connection(jobforge_engine: Engine | AsyncEngine) -> Iterator[Connection]:
     """The connection of `jobforge_session`, for sessions that your application makes itself: its bind in a test."""
-    from jobforge_sa.testing._sessions import Sessions
+    from jobforge_sa.testing.isolation.sessions import Sessions
 
     with Sessions(jobforge_engine).engine.connect() as connection:
         connection.begin()

@@ -14,9 +14,9 @@ from sqlalchemy.sql import visitors
 from jobforge_sa.db import tenant as settings
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.tenant import Tenant, name_of
-from jobforge_sa.testing._relation import locked
-from jobforge_sa.testing._sessions import Sessions
-from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
+from jobforge_sa.testing.isolation.relation import locked
+from jobforge_sa.testing.isolation.sessions import Sessions
+from jobforge_sa.testing.isolation.verdict import NotIsolated, ProvesNothing, counted
 
 Rows = Counter[str]  # by what they say, for not every value can be hashed
 Statement: TypeAlias = "Select[Any] | CompoundSelect[Any] | TextClause"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import FromClause, bindparam, text
 from sqlalchemy.orm import Session
 
-from jobforge_sa.testing._rule import is_bound
+from jobforge_sa.testing.isolation.rule import is_bound
 
 _RELATIONS = text(
     "select c.oid, c.oid::regclass::text as name, regexp_replace(c.relname, '\\W', '_', 'g') as short, "

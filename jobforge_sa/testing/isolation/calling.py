@@ -17,7 +17,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.errors import AccessDenied, ConfigurationError, JobNotFound, TenantError
-from jobforge_sa.testing._relation import locked, named
+from jobforge_sa.testing.isolation.relation import locked, named
 
 REFUSALS = (AccessDenied, JobNotFound, TenantError, NoResultFound, PermissionError)
 _STATES = {"42501", "P0001", "P0002"}  # no right, or a policy; `raise exception`; `select into strict` without a row

@@ -85,7 +85,7 @@ class Handling(Executor):
         """The session of an async handler: on the same connection, whether that waits or blocks."""
         from sqlalchemy.ext.asyncio import AsyncSession
 
-        from jobforge_sa.testing._blocking import BlockingAsyncSession
+        from jobforge_sa.testing.drain.blocking import BlockingAsyncSession
 
         kind = AsyncSession if self._connection.dialect.is_async else BlockingAsyncSession
         made: Any = lambda **_: self.open(run)  # noqa: E731 - the class of a session, to AsyncSession

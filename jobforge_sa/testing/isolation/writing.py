@@ -14,9 +14,9 @@ from jobforge_sa.db import tenant as settings
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.tenant import Tenant, named
 from jobforge_sa.tenant import name_of as tenant_id
-from jobforge_sa.testing._reading import who
-from jobforge_sa.testing._sessions import Sessions, inject
-from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, counted
+from jobforge_sa.testing.isolation.reading import who
+from jobforge_sa.testing.isolation.sessions import Sessions, inject
+from jobforge_sa.testing.isolation.verdict import NotIsolated, ProvesNothing, counted
 
 Values = dict[str, Any]  # a row, by the names of its columns
 

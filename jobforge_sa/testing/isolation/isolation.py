@@ -23,14 +23,14 @@ from sqlalchemy.orm import Session, object_session
 from jobforge_sa.db.failures import sqlstate
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tenant import SignedTenant, Tenant, name_of
-from jobforge_sa.testing import _policy, _reading
-from jobforge_sa.testing._calling import Call, Deed
-from jobforge_sa.testing._reading import Statement, Target, who, who_injects
-from jobforge_sa.testing._relation import oid_of
-from jobforge_sa.testing._rights import judge_rights
-from jobforge_sa.testing._sessions import Sessions
-from jobforge_sa.testing._verdict import NotIsolated, ProvesNothing, said
-from jobforge_sa.testing._writing import Attack
+from jobforge_sa.testing.isolation import policy, reading
+from jobforge_sa.testing.isolation.calling import Call, Deed
+from jobforge_sa.testing.isolation.reading import Statement, Target, who, who_injects
+from jobforge_sa.testing.isolation.relation import oid_of
+from jobforge_sa.testing.isolation.rights import judge_rights
+from jobforge_sa.testing.isolation.sessions import Sessions
+from jobforge_sa.testing.isolation.verdict import NotIsolated, ProvesNothing, said
+from jobforge_sa.testing.isolation.writing import Attack
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -94,7 +94,7 @@ class Isolation:
         found = Target(target)
         try:
             with self._sessions.of(self.tenants[0]) as session:
-                _policy.require_bound(session, found.tables)
+                policy.require_bound(session, found.tables)
             signed = self._signed(*self.tenants)
             with self._explained(found, signed=signed), ExitStack() as made:
                 self._assert_reads(found, make, made, signed=signed)
@@ -141,7 +141,7 @@ class Isolation:
             raise ConfigurationError(f"{who(of)} is no foreign tenant to itself", cure="pass another owner= or tenant=")
         try:
             with self._sessions.of(of) as session:
-                _policy.require_bound(session, ())
+                policy.require_bound(session, ())
                 _require_works(call.run(session, refusals, ()), call.name, of)
             for name, acting in self._callers(caller, of):
                 with acting as session:
@@ -179,18 +179,18 @@ class Isolation:
     def _signed(self, *tenants: Tenant) -> bool:
         """Whether tenancy is signed; then these have to be."""
         if signed := self._sessions.signed():
-            _policy.require_signed(tenants)
+            policy.require_signed(tenants)
         return signed
 
     def _assert_reads(self, target: Target, make: Make | None, made: ExitStack, *, signed: bool) -> None:
-        seen = _reading.look(self._sessions, target, self.tenants, signed=signed)
+        seen = reading.look(self._sessions, target, self.tenants, signed=signed)
         if make is not None:
             for tenant in self.tenants:
                 made.enter_context(self.stored(tenant, make))
-                before, seen = seen, _reading.look(self._sessions, target, self.tenants, signed=signed)
-                _reading.judge_growth(target, before, seen, tenant)
+                before, seen = seen, reading.look(self._sessions, target, self.tenants, signed=signed)
+                reading.judge_growth(target, before, seen, tenant)
         if make is None or target.keys:  # what a select shows to everybody may be meant for everybody
-            _reading.judge_rows(target, seen, self.tenants)
+            reading.judge_rows(target, seen, self.tenants)
 
     def _assert_rights(self, target: Target, meant: set[str], *, signed: bool) -> None:
         with self._sessions.of(self.tenants[0]) as session:
@@ -235,8 +235,8 @@ class Isolation:
             with self._sessions.of(self.tenants[0]) as session:
                 oids = {table: oid for table in target.tables if (oid := oid_of(session, table)) is not None}
                 sure = [oids[table] for table in target.written if table in oids]
-                touched = {*oids.values(), *_reading.touched(session, target)}
-                why, cure = _policy.diagnose(session, touched, sure=sure, signed=signed)
+                touched = {*oids.values(), *reading.touched(session, target)}
+                why, cure = policy.diagnose(session, touched, sure=sure, signed=signed)
             if not why:
                 why, cure = _RIGHTS_OF_ANOTHER.format("it calls a function that has"), _ASK
             raise NotIsolated(said(str(verdict), why=why, cure=cure)) from None
@@ -255,7 +255,7 @@ class Isolation:
         did += [f"was shown a row that its UPDATE then did not hit ({deed.missed})"] if deed.missed is not None else []
         what = f"{call.name} does not refuse a foreign tenant: called by {caller} for what is {who(owner)}'s, it "
         with self._sessions.of(self.tenants[0]) as session:
-            why, cure = _policy.diagnose(session, deed.touched, written=deed.written, signed=self._sessions.signed())
+            why, cure = policy.diagnose(session, deed.touched, written=deed.written, signed=self._sessions.signed())
             if call.is_definer(session):
                 why, cure = _RIGHTS_OF_ANOTHER.format("it is SECURITY DEFINER:"), _ASK
         if not why:

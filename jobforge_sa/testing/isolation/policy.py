@@ -9,8 +9,8 @@ from sqlalchemy import Row, TableClause, text
 from sqlalchemy.orm import Session
 
 from jobforge_sa.tenant import SignedTenant, Tenant
-from jobforge_sa.testing._relation import Relation, oid_of, relations
-from jobforge_sa.testing._verdict import ProvesNothing, said
+from jobforge_sa.testing.isolation.relation import Relation, oid_of, relations
+from jobforge_sa.testing.isolation.verdict import ProvesNothing, said
 
 _LOGIN = text("select rolname, rolsuper, rolbypassrls from pg_roles where rolname = current_user")
 _PARENTS = text(

@@ -23,10 +23,10 @@ from jobforge_sa.enqueue.tenant import autocommits
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.tenant import Tenant, name_of, named
-from jobforge_sa.testing._desk import Desk, Place, Waiting
 from jobforge_sa.testing._given import Given, connection_of, session_of
-from jobforge_sa.testing._handling import Handling
 from jobforge_sa.testing.clock import Clock
+from jobforge_sa.testing.drain.desk import Desk, Place, Waiting
+from jobforge_sa.testing.drain.handling import Handling
 from jobforge_sa.types import JobInfo, JobState
 from jobforge_sa.worker import session as sessions
 from jobforge_sa.worker.ending import RELEASED, Ending, refused

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from jobforge_sa.testing import _policy
-from jobforge_sa.testing._relation import Policy, Relation, relations
-from jobforge_sa.testing._verdict import NotIsolated, said
+from jobforge_sa.testing.isolation import policy
+from jobforge_sa.testing.isolation.relation import Policy, Relation, relations
+from jobforge_sa.testing.isolation.verdict import NotIsolated, said
 
 # TRUNCATE asks no policy, and a trigger runs with the rights of whoever writes next. An owner has both, and is
 # judged as an owner.
@@ -91,7 +91,7 @@ def _judge_other(
         return
     cure = f"alter table {one.name} enable row level security, force row level security;"
     if kind != _BELOW or one.policies:
-        cure = _policy.policy(session, one)
+        cure = policy.policy(session, one)
     elif one.kind == "f":
         cure = f"revoke all on {one.name} from {rights.login};"
     raise NotIsolated(
@@ -142,7 +142,7 @@ def _owned(name: str, one: Relation, rights: Row[Any]) -> str:
 
 
 def _loose(session: Session, name: str, table: Relation, policies: list[Policy]) -> str:
-    rule = _policy.rule(session, table)
+    rule = policy.rule(session, table)
     cures = [
         f"alter policy {one.name} on {table.name}"
         + (f" using (({rule}) and {one.shows})" if one.shows else "")
