@@ -144,7 +144,7 @@ def test_fault_037_sigterm_lets_the_handler_end_and_leaves_no_lease(
     gate = tmp_path / "gate"
     job_id = enqueue(database, cli_app.linger, {"until": str(gate)})
     worker = workers("--queue", "default=1")
-    wait_for(lambda: state(database, job_id) == "running", what="the job to run")
+    wait_for(lambda: state(database, job_id) == "running", 30, "the job to run")
     waiting = enqueue(database, cli_app.linger, {"until": str(gate)})
 
     worker.kill(signal.SIGTERM)
@@ -168,7 +168,7 @@ def test_fault_037_a_handler_that_outlives_the_grace_is_status_3_and_its_job_is_
 ) -> None:
     job_id = enqueue(database, cli_app.linger, {"until": str(tmp_path / "never")})
     worker = workers("--grace", "0")
-    wait_for(lambda: state(database, job_id) == "running", what="the job to run")
+    wait_for(lambda: state(database, job_id) == "running", 30, "the job to run")
 
     worker.kill(signal.SIGTERM)
 
@@ -183,7 +183,7 @@ def test_fault_001_what_a_killed_worker_held_is_done_by_another(
     gate = tmp_path / "gate"
     job_id = enqueue(database, cli_app.linger, {"until": str(gate)})
     first = workers("--lease", "1")
-    wait_for(lambda: state(database, job_id) == "running", what="the job to run")
+    wait_for(lambda: state(database, job_id) == "running", 30, "the job to run")
 
     first.kill(signal.SIGKILL)
     assert first.ended() == -signal.SIGKILL

@@ -211,8 +211,8 @@ FINE = (
     ),
     Mutant(
         "a result outlives its job",
-        "prune_jobs",
-        "delete from jobforge.results r where r.job_id = any (v_gone);",
+        "forget_jobs",
+        "delete from jobforge.results r where r.job_id = any (p_jobs);",
         "",
     ),
     Mutant(
