@@ -476,10 +476,9 @@ def test_case_103_the_package_unpickles_nothing_and_imports_only_what_its_operat
     }
     names = {"eval", "exec", "compile", "__import__", "importlib.import_module", "import_module"}
     # the package's own modules, loaded when asked for; what `jobforge worker app:forge` names on its command line;
-    # in a child process, where its worker's tasks are; the built-in handlers, where they are installed
+    # and, in a child process, where its worker's tasks are
     own = {
         ("__init__.py", "import_module"), ("application.py", "importlib.import_module"),
         ("child.py", "importlib.import_module"), ("place.py", "importlib.import_module"),
-        ("payloads.py", "importlib.import_module"),
     }  # fmt: skip
     assert {one for one in called if one[1] in names} == own

@@ -24,7 +24,7 @@ def schemas(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write JSON Schemas of the SQL contract and of payloads, for clients in other languages."""
-    registries = [*payloads.built_in(), *([application.load(forge)] if forge is not None else [])]
+    registries = [payloads.built_in(), *([application.load(forge)] if forge is not None else [])]
     contract = document.released() if url is None else document.of_database(database.engine(url))
     found = [contract, *payloads.of_tasks(*registries)]
     if output is not None:

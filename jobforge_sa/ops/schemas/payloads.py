@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from jobforge_sa.ops import screen
+from jobforge_sa.handlers import Connectors
 from jobforge_sa.ops.schemas.document import DIALECT
 from jobforge_sa.ops.schemas.json_types import Schema
 from jobforge_sa.tasks import JobForge, Task
 
-BUILT_IN = "jobforge_sa.handlers"
 UNKNOWN = "It has types of the application's own, which no JSON Schema describes."
 
 
@@ -38,12 +36,6 @@ def payload(task: Task[Any, Any]) -> Schema:
     }
 
 
-def built_in() -> Iterable[JobForge]:
-    """The registry of the built-in connectors, where what they need is installed."""
-    try:
-        module = importlib.import_module(BUILT_IN)
-        return (module.Connectors().forge,)
-    except ImportError as error:
-        if error.name != BUILT_IN:  # there are some, and their libraries are missing
-            screen.note(f"without the built-in connectors: {error}")
-        return ()
+def built_in() -> JobForge:
+    """The registry of the built-in handlers."""
+    return Connectors().forge
