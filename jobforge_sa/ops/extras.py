@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 from jobforge_sa.errors import ConfigurationError
 
-EXTRAS = {"jinja2": "connectors", "prometheus_client": "prometheus", "pydantic_settings": "settings"}
+EXTRAS = {
+    "cryptography": "connectors", "jinja2": "connectors",
+    "prometheus_client": "prometheus", "pydantic_settings": "settings",
+}  # fmt: skip
 
 
 def require(module: str) -> None:

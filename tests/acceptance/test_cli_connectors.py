@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa.connectors import Webhooks
+from jobforge_sa.ops import extras
 from jobforge_sa.secrets import SecretKeys
 from tests.acceptance.cli import Finished, inside, refused
 from tests.fix_postgres import Database
@@ -135,6 +136,14 @@ def test_what_cannot_be_kept_is_refused_without_a_word_of_it(
         assert "s3cr3t" not in done.stderr
     with database.engine().connect() as c:
         assert c.scalar(sa.text("select count(*) from jobforge.connector_secrets")) == 0
+
+
+def test_without_the_library_that_seals_it_is_told_how_to_get_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
+    done = keep(database, monkeypatch, b"s3cr3t", status=2)
+    refused(done, "cryptography is not installed", "pip install 'jobforge_sa[connectors]'")
 
 
 def test_a_new_key_is_printed_once_and_can_be_parsed() -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from jobforge_sa.connectors import SecretInfo, TenantSecrets
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import database, records, screen, times
+from jobforge_sa.ops import database, extras, records, screen, times
 from jobforge_sa.ops.connectors.commands import Tenant
 from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import administering, moment
@@ -73,6 +73,7 @@ def keep(
         if reference is not None:
             kept = TenantSecrets(session).refer(tenant, name, reference, hosts=wanted, overlap=long)
         else:
+            extras.require("cryptography")
             keys = SecretKeys.from_environment()
             kept = TenantSecrets(session, keys).set(tenant, name, _value(file), hosts=wanted, overlap=long)
     typer.echo(records.line(dataclasses.asdict(kept)) if as_json else _said(kept))
