@@ -14,6 +14,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.rows import dict_row
 
+from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.testing.clock import make_settable
 
 ADMIN = "postgres"  # stands for whoever the admin URL names
@@ -27,6 +28,10 @@ Logins = Mapping[str, Sequence[str]]  # a login → the roles that it is granted
 _SCHEMAS = sa.text(
     "select quote_ident(nspname) from pg_namespace "
     "where nspname !~ '^pg_' and nspname not in ('information_schema', 'jobforge')"
+)
+# a database is made with nothing at or above this oid, FirstNormalObjectId
+_MADE = sa.text(
+    "select exists (select from pg_class where oid >= 16384) or exists (select from pg_proc where oid >= 16384)"
 )
 _RIGHTS = (
     "grant usage on schema {schema} to {login}",
@@ -111,6 +116,8 @@ def template(
         engine = database.engine(poolclass=sa.NullPool)
         if migrate is not None:
             migrate(engine)
+            if migrate is not nothing:
+                _check_made(engine)
         with engine.connect() as connection:
             ours = connection.scalar(sa.text("select to_regnamespace('jobforge') is not null"))
         if not ours:
@@ -163,6 +170,22 @@ def tester(admin_url: sa.URL) -> Logins:
         tells = admin.scalar(sa.text("select current_setting('server_version_num')::integer >= 160000"))
     lent = " with inherit false, set true" if tells else ""
     return {TESTER: ["jobforge_app", *(role + lent for role in ("jobforge_worker", "jobforge_admin"))]}
+
+
+def nothing(_engine: sa.Engine) -> None:
+    """The migration of who has no tables."""
+
+
+def _check_made(engine: sa.Engine) -> None:
+    """A history that ran against another database would let each test fail at its first table, far from the cause."""
+    with engine.connect() as connection:
+        made = connection.scalar(_MADE)
+    if not made:
+        raise ConfigurationError(
+            "the fixture jobforge_migrate made nothing in the database of the tests: it may have migrated another one",
+            cure="pass on the engine that it is given. Alembic: let env.py use "
+            'config.attributes["connection"] where it is there, and not its own URL: docs/testing.md',
+        )
 
 
 def _open_tables(engine: sa.Engine, logins: Logins) -> None:

@@ -50,7 +50,9 @@ The login is the one that your application has in production: no superuser, and 
 @pytest.fixture(scope="session")
 def jobforge_migrate() -> Callable[[Engine], object]:
     """Override it: a function that makes your tables, by your own migrations, with the superuser's engine."""
-    return lambda _engine: None
+    from jobforge_sa.testing.database import nothing
+
+    return nothing
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,6 @@ from tests.house.source import ROOT
 PAGE = ROOT / "docs" / "testing.md"
 FILES = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
-ENV = """
-    from alembic import context
-
-    context.configure(connection=context.config.attributes["connection"], target_metadata=None)
-    with context.begin_transaction():
-        context.run_migrations()
-"""
 REVISION = """
     from alembic import op
 
@@ -65,17 +58,33 @@ def files_of_the_page() -> dict[str, str]:
 def project(pytester: pytest.Pytester, jobforge_server: sa.URL, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """The files of the page, word by word, and what it takes for granted: an Alembic history."""
     monkeypatch.setenv("JOBFORGE_TEST_DATABASE_URL", jobforge_server.render_as_string(hide_password=False))
+    (pytester.path / "migrations" / "versions").mkdir(parents=True)
     for name, text in files_of_the_page().items():
         (pytester.path / name).write_text(text)
-    pytester.makefile(".ini", alembic="[alembic]\nscript_location = history")
+    pytester.makefile(".ini", alembic="[alembic]\nscript_location = migrations\npath_separator = os")
     pytester.makeini("[pytest]\nfilterwarnings = error")
-    (pytester.path / "history" / "versions").mkdir(parents=True)
-    pytester.makepyfile(**{"history/env": ENV, "history/versions/a": REVISION})
+    pytester.makepyfile(**{"migrations/versions/a": REVISION})
     return pytester
 
 
 def test_the_tests_of_the_page_pass(project: pytest.Pytester) -> None:
     project.runpytest("-v").assert_outcomes(passed=5)
+
+
+def test_an_env_that_migrates_another_database_is_told(
+    project: pytest.Pytester, bare_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that Alembic has made does, which knows no connection but its own."""
+    monkeypatch.setenv("DATABASE_URL", bare_database.url().render_as_string(hide_password=False))
+    env = project.path / "migrations" / "env.py"
+    env.write_text(env.read_text().replace('.get("connection")', '.get("nothing")'))
+    project.makepyfile(test_orders="def test_it(jobs): pass")
+    result = project.runpytest("test_orders.py")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*jobforge_migrate made nothing*", "*cure: *env.py use config.attributes*docs/testing.md"]
+    )
 
 
 def test_each_of_them_can_fail(project: pytest.Pytester) -> None:
