@@ -24,6 +24,7 @@ from rich.text import Text
 from jobforge_sa.ops import database as databases
 from jobforge_sa.ops.jobs import watch_page
 from jobforge_sa.ops.jobs.watch import Watch
+from jobforge_sa.ops.top import command as top_command
 from jobforge_sa.ops.top import look as top_look
 from jobforge_sa.ops.top import page as top_page
 from jobforge_sa.ops.top.command import Top
@@ -208,7 +209,10 @@ def test_a_slow_look_makes_the_next_one_late_and_a_lost_database_leaves_the_page
 
 
 def test_without_a_terminal_there_is_one_look_or_none(sql: Sql) -> None:
-    assert "nothing runs" in inside(sql.database.url("jf_admin"), "top", "--once").stdout
+    sql.enqueue()
+    look = inside(sql.database.url("jf_admin"), "top", "--once").stdout
+    assert "nothing runs" in look
+    assert max(len(line) for line in look.splitlines()) <= top_command.PIPED
     refused(inside(sql.database.url("jf_admin"), "top", status=2), "--once")
     refused(inside(sql.database.url("jf_app"), "top", "--once", status=2), "jobforge_admin")
 

@@ -24,6 +24,7 @@ from jobforge_sa.ops.top import page as top_page
 from jobforge_sa.ops.top.look import Glimpse, look
 
 SHARE = 10  # a look takes a tenth of the time at most: where it takes longer, we look more seldom
+PIPED = 160  # columns of a look that no terminal cuts
 PATIENCE = 0.25  # seconds until a resized terminal gets its page
 
 
@@ -41,6 +42,7 @@ def top(
     try:
         live.look()
         if once:
+            console.width = min(console.width, PIPED)  # tables fill the width, and a pipe has none
             screen.show(console, live.page((console.width, top_page.TALLEST)))
         else:
             live.run(console)
