@@ -81,7 +81,7 @@ def test_why_answers_first_then_says_what_else_and_what_to_do(database: Database
     assert lines[2] == "  one job of its tenant comes first in this queue"
     assert [line for line in lines if "next:" in line] == [
         "  next: jobforge tenants resume acme",
-        "  next: jobforge worker MODULE:FORGE --queue mail",
+        "  next: jobforge worker MODULE:FORGE --queue mail  # if the name is right: jobforge queues",
     ]
 
 

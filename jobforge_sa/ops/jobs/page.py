@@ -40,6 +40,8 @@ def parts(job: JobInfo, attempts: Sequence[Attempt], now: dt.datetime) -> Iterat
         yield _section("result", pretty(job.result))
     if attempts or job.state == JobState.RUNNING:
         yield _section("attempts", _attempts(job, attempts, now))
+    if any(isinstance(one.error, dict) and one.error.get("traceback") for one in attempts):
+        yield Text(f"\n  with tracebacks: jobforge jobs show {job.id} --json", "bright_black", no_wrap=True)
 
 
 def pretty(value: Any) -> RenderableType:

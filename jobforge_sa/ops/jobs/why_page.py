@@ -40,12 +40,18 @@ def parts(job: JobInfo, reasons: Sequence[Reason]) -> Iterator[RenderableType]:
     )  # fmt: skip
     for number, reason in enumerate(reasons):
         yield Padding(Text(screen.one_line(reason.says, 600), "bold" if number == 0 else ""), (0, 0, 0, 2))
-    commands = [command for reason in reasons for command in NEXT.get(reason.code, ())]
+    commands = [command for reason in reasons for command in _next(reason)]
     if commands:
         yield ""
     for command in dict.fromkeys(commands):
         named = command.format(tenant=_quoted(job.tenant_id), queue=job.queue, type=job.type, job=job.id)
         yield Text.assemble(("  next: ", "green"), named, no_wrap=True)
+
+
+def _next(reason: Reason) -> tuple[str, ...]:
+    if reason.code == "no_worker" and reason.detail.get("last_alive") is None:  # perhaps nobody meant this name
+        return (f"{NEXT['no_worker'][0]}  # if the name is right: jobforge queues",)
+    return NEXT.get(reason.code, ())
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,8 @@ with recursive queue (name, n) as (
 select 'error' as level, format('queue %s', q.name) as object,
        concat('jobs wait, the first since ', jobforge.moment_text(first.run_at), ', and no live worker works on it',
               '; the last one lived until ' || jobforge.moment_text(served.last_alive)) as detail,
-       format('jobforge worker MODULE:FORGE --queue %s', q.name) as remedy
+       concat('jobforge worker MODULE:FORGE --queue ', q.name,
+              case when served.last_alive is null then '  # if the name is right: jobforge queues' end) as remedy
   from queue q
  cross join lateral (select j.type, j.run_at from jobforge.ready r join jobforge.jobs j on j.id = r.job_id
                       where r.queue = q.name order by r.queue, r.suspect, r.tenant_id, r.priority, r.job_id limit 1) first
