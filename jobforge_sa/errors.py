@@ -102,7 +102,7 @@ class TenantRequired(TenantError):
 
     cure = (
         "name it: Jobs(session, tenant=...); or once for the session: bind_tenant(session, ...); "
-        "or, with a single tenant, once for all: JobForge(tenant=...)"
+        "or, with a single tenant, once for all: JobForge(tenant=...), Connectors(tenant=...)"
     )
 
 

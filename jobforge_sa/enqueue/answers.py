@@ -31,7 +31,10 @@ def translated(connection: Connection) -> Iterator[None]:
 
 def unknown(job_id: uuid.UUID) -> JobNotFound:
     """The refusal of an id that is no job's; another tenant's looks the same."""
-    return JobNotFound(f"there is no job {job_id} of this tenant", cure="look at the id and at the tenant")
+    return JobNotFound(
+        f"there is no job {job_id} of this tenant",
+        cure="look at the id and at the tenant, and whether the transaction that enqueues it was committed",
+    )
 
 
 def info(row: Any) -> JobInfo:

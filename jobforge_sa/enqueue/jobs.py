@@ -66,7 +66,7 @@ class Jobs:
         if not isinstance(self._session, Session | Connection):
             raise ConfigurationError(
                 f"Jobs takes a Session or a Connection, not {type(session).__name__}",
-                cure="for an AsyncSession use AsyncJobs",
+                cure="open one: with Session(engine) as session; for an AsyncSession use AsyncJobs",
             )
         self._asked = None if tenant is None else named(tenant)
         self._strict = strict_rls

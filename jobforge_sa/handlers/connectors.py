@@ -11,6 +11,7 @@ from jobforge_sa.handlers.ground import Means
 from jobforge_sa.handlers.report import task as report
 from jobforge_sa.secrets import SecretKeys, SecretResolver
 from jobforge_sa.tasks import JobForge
+from jobforge_sa.tenant import Tenant
 
 if TYPE_CHECKING:
     from jobforge_sa.egress.client import Client
@@ -25,6 +26,7 @@ class Connectors:
         keys: They open the tenants' sealed secrets. Default: JOBFORGE_SECRET_KEYS, when the first one is met.
         resolver: Resolves secrets that are kept elsewhere.
         artifacts: Where reports go. Default: the database, up to a size.
+        tenant: The one tenant of an application that has only one, as in `JobForge(tenant=...)`.
 
     Attributes:
         forge: The registry of the tasks.
@@ -40,9 +42,9 @@ class Connectors:
 
     def __init__(
         self, *, egress: Egress | Client | None = None, keys: SecretKeys | None = None,
-        resolver: SecretResolver | None = None, artifacts: Sink | None = None,
+        resolver: SecretResolver | None = None, artifacts: Sink | None = None, tenant: Tenant | None = None,
     ) -> None:  # fmt: skip
-        self.forge = JobForge()
+        self.forge = JobForge(tenant=tenant)
         self.means = Means(egress, keys, resolver, artifacts)
         # each handler's module has `register(forge, means) -> Task`
         self.http_request = http_request.register(self.forge, self.means)

@@ -197,7 +197,7 @@ def test_what_is_no_session_is_refused(what: Any, engine: sa.Engine) -> None:
         Jobs(what)
     with pytest.raises(ConfigurationError, match="AsyncSession"):
         AsyncJobs(what)
-    with pytest.raises(ConfigurationError, match="Session"):
+    with pytest.raises(ConfigurationError, match=r"open one: with Session\(engine\)"):
         Jobs(engine)  # type: ignore[arg-type]
 
 
