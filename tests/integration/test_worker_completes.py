@@ -17,6 +17,7 @@ from jobforge_sa.errors import ConfigurationError, LeaseLost
 from tests.support import Sql, one_database, wait_for
 
 Payload = dict[str, Any]
+OPEN = "select pid from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
 NOTE = sa.text("insert into notes values (:note)")
 forge = JobForge(tenant="a")
 gate, reached = threading.Event(), threading.Event()
@@ -208,3 +209,20 @@ def test_limits_that_cannot_be_are_refused(engine: sa.Engine) -> None:
     with pytest.raises(ConfigurationError, match="idle_limit"):
         Worker(engine, forge, idle_limit=dt.timedelta(0))
     Worker(engine, forge, idle_limit=None, idle_warning=None)
+
+
+@pytest.mark.parametrize("kind", ["waits", "waits_async"])
+def test_fault_004_a_handler_whose_connection_is_cut_before_its_last_commit_runs_again_uncharged(
+    engine: sa.Engine, sql: Sql, kind: str
+) -> None:
+    """Its work is undone, and it was no failure of its own: with a single attempt the job would be dead."""
+    job = sql.enqueue("a", kind, {"write": True}, max_attempts=1)
+    with Worker(engine, forge) as worker:
+        assert reached.wait(10) if kind == "waits" else wait_for(lambda: sql.look(OPEN))
+        cut = sql.look(f"select count(pg_terminate_backend(pid, 5000)) as n from ({OPEN}) o")
+        gate.set()
+        wait_for(lambda: sql.state(job) == "succeeded", 20, "the second run")
+        worker.drain(10)
+    assert cut == [{"n": 1}]
+    assert [(row["outcome"], row["attempt"]) for row in sql.attempts(job)] == [("released", 1), ("succeeded", 1)]
+    assert notes(sql) == ["undone"], "once, by the run that counts"
