@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,7 @@ except ImportError as error:
     raise ImportError("httpcore is not installed; run: pip install 'jobforge_sa[connectors]'") from error
 
 USER_AGENT = "jobforge"
+_QUOTED = re.compile(r":?\s*(?:bytearray\()?\bb['\"]")  # as h11 quotes a line
 
 _asking: ContextVar[bool] = ContextVar("jobforge_asking", default=False)  # this thread makes one of our requests
 
@@ -145,7 +147,7 @@ class Client:
             found, truncated = _read(answer, most)
         except (httpcore.ProtocolError, httpcore.NetworkError) as error:
             known = f" (its status is {deadline.status})" if deadline.status else ""
-            raise BadAnswer(f"what {where} answers cannot be read{known}: {error}", sent=deadline.sent) from error
+            raise BadAnswer(f"what {where} answers cannot be read{known}: {_unquoted(error)}", sent=deadline.sent) from None
         finally:
             connection.close()
             _asking.reset(asking)
@@ -190,6 +192,11 @@ def _read(answer: httpcore.Response, most: int) -> tuple[bytes, bool]:
         if len(found) > most:
             return bytes(found[:most]), True
     return bytes(found), False
+
+
+def _unquoted(error: Exception) -> str:
+    """What a parser says of an answer, without the bytes that it quotes: a server says back what it was told."""
+    return _QUOTED.split(str(error), maxsplit=1)[0]
 
 
 def _texts(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:

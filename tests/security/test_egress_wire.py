@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import traceback
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -298,6 +299,18 @@ def test_case_116_what_is_no_http_is_no_answer(answer: bytes) -> None:
     with Serving(answer) as server, pytest.raises(BadAnswer) as failure:
         get(server)
     assert failure.value.sent
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"X-Token: %s\r\n\r\n", b"HTTP/1.1 200 OK\r\nbad line %s\r\n\r\n", b"HTTP/1.1 200 OK\r\n'\" %s\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n", b"HTTP/1.1 %s OK\r\n\r\n"],
+)  # fmt: skip
+def test_case_116_what_is_no_http_is_not_quoted_for_it_may_say_back_a_secret(answer: bytes) -> None:
+    with Serving(answer % b"hunter2") as server, pytest.raises(BadAnswer) as failure:
+        get(server)
+    assert "hunter2" not in "".join(traceback.format_exception(failure.value))
+    assert "illegal" in failure.value.message
 
 
 def test_case_116_a_length_that_promises_less_is_taken_at_its_word() -> None:
