@@ -8,8 +8,8 @@ import socket
 import ssl
 import struct
 import threading
-import traceback
 import time
+import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -578,4 +578,5 @@ def test_no_connection_is_made_to_where_nobody_listens() -> None:
     with closed_port() as port, pytest.raises(Unreachable, match=r"nobody answers at http://hook\.test") as failure:
         client(port).send("POST", url(port, path="/secret/path?token=hunter2"))
     assert not failure.value.sent
+    assert "127.0.0.1" not in failure.value.message, "where a name of the inside leads to is not a tenant's to read"
     assert "hunter2" not in str(failure.value)
