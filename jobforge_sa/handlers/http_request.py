@@ -20,6 +20,7 @@ from jobforge_sa.egress import target
 from jobforge_sa.egress.policy import host_fits
 from jobforge_sa.errors import Blocked, SecretUnavailable, Unreachable
 from jobforge_sa.handlers import answer
+from jobforge_sa.handlers.echo import Echo
 from jobforge_sa.handlers.ground import Ground, Means
 from jobforge_sa.redaction import GONE, Redactor
 from jobforge_sa.tasks import JobForge, Task
@@ -173,17 +174,26 @@ def perform(
     if left <= dt.timedelta(0):
         return Retry("the run has no time left for a request: give the job a longer timeout")
     sent, hidden = _headers(request, ground)
+    try:
+        body = _body(request)
+    except ValueError as error:  # 1e400 is JSON, and no number that we could write down again
+        return Discard(f"the body cannot be sent: {error}")
     seconds = min(request.timeout_ms / 1000, left.total_seconds())
     try:
-        response = client.send(request.method, request.url, sent, _body(request), timeout=seconds)
+        return _judged(request, client.send(request.method, request.url, sent, body, timeout=seconds), hidden)
     except Unreachable as error:
         if error.sent and not request.repeatable:
             return Discard(_unsure(request, error.message))
         return Retry(error.message)
-    return _judged(request, response, hidden)
+    except Blocked:
+        raise
+    except Exception as error:  # a fault of ours, or of what reads answers: the request may be with the other side
+        if request.repeatable:
+            raise
+        return Discard(_unsure(request, f"a {type(error).__name__} came behind the request"))
 
 
-def _headers(request: HttpRequest, ground: Ground) -> tuple[dict[str, str], list[str]]:
+def _headers(request: HttpRequest, ground: Ground) -> tuple[dict[str, str], Echo]:
     """What is sent, and what of it may be shown nowhere.
 
     Raises:
@@ -204,7 +214,7 @@ def _headers(request: HttpRequest, ground: Ground) -> tuple[dict[str, str], list
         sent[KEY] = request.idempotency_key
     if request.body is not None and not isinstance(request.body, str) and not _has(sent, "content-type"):
         sent["Content-Type"] = "application/json"
-    return sent, hidden
+    return sent, Echo(hidden)
 
 
 def _permit(request: HttpRequest, secret: str, hosts: tuple[str, ...]) -> None:
@@ -225,7 +235,7 @@ def _body(request: HttpRequest) -> bytes:
     return text.encode()
 
 
-def _judged(request: HttpRequest, response: Response, hidden: list[str]) -> HttpResponse | Retry | Discard:
+def _judged(request: HttpRequest, response: Response, hidden: Echo) -> HttpResponse | Retry | Discard:
     status = response.status
     if 200 <= status < 300:
         return _kept(request, response, hidden)
@@ -239,7 +249,7 @@ def _judged(request: HttpRequest, response: Response, hidden: list[str]) -> Http
     return Retry(said, after=answer.retry_after(response))
 
 
-def _kept(request: HttpRequest, response: Response, hidden: list[str]) -> HttpResponse:
+def _kept(request: HttpRequest, response: Response, hidden: Echo) -> HttpResponse:
     return HttpResponse(
         status=response.status,
         headers=_kept_headers(request, response, hidden),
@@ -250,7 +260,7 @@ def _kept(request: HttpRequest, response: Response, hidden: list[str]) -> HttpRe
     )
 
 
-def _kept_headers(request: HttpRequest, response: Response, hidden: list[str]) -> dict[str, str]:
+def _kept_headers(request: HttpRequest, response: Response, hidden: Echo) -> dict[str, str]:
     wanted = None if request.response_headers is None else {name.lower() for name in request.response_headers}
     redactor, secret = Redactor(), {name.lower() for name in request.redact_headers}
     kept: dict[str, str] = {}
