@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from jobforge_sa.egress.address import Address
-from jobforge_sa.egress.policy import HOST, Egress, host_fits, is_inside
+from jobforge_sa.egress.policy import HOST, Egress, host_fits, is_inside, names_inside
 from jobforge_sa.errors import Blocked
 
 MAX_URL = 4000  # characters
@@ -97,7 +97,7 @@ def permit(target: Target, policy: Egress) -> None:
     if policy.allow_hosts is not None:
         if not host_fits(target.host, policy.allow_hosts):
             _refuse(f"the host {target.host} is not among those that are allowed", "an administrator allows hosts")
-    elif target.address is None and is_inside(target.host):
+    if target.address is None and is_inside(target.host) and not names_inside(target.host, policy.allow_hosts or ()):
         _refuse(f"the name {target.host} means an inside", "the operator allows it by name: Egress(allow_hosts=...)")
 
 

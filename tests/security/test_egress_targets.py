@@ -444,6 +444,19 @@ def test_case_122_a_configuration_narrows_and_never_widens() -> None:
     refused("https://a.test/", policy=Egress(allow_hosts=("a.test",)).narrowed({"allow_hosts": ["b.test"]}))
 
 
+@pytest.mark.parametrize("pattern", ["vault.internal", "*.internal", "localhost", "db", "*.arpa", "*.home.arpa"])
+def test_case_122_a_configuration_opens_no_inside_by_name(pattern: str) -> None:
+    """Beside networks that the operator opened its name is what keeps an inside from a tenant."""
+    name = pattern.replace("*.arpa", "x.home.arpa").replace("*", "x")
+    ours = Egress(allow_networks=("10.0.0.0/8",))
+    refused(f"https://{name}/", policy=ours)
+    refused(f"https://{name}/", policy=ours.narrowed({"allow_hosts": [pattern, "api.example.com"]}))
+    permit(parse("https://api.example.com/"), ours.narrowed({"allow_hosts": [pattern, "*.com"]}))
+    permit(parse("https://[2a00::1]/"), ours.narrowed({"allow_hosts": ["2a00::1"]}))
+    if pattern != "*.arpa":
+        permit(parse(f"https://{name}/"), Egress(allow_hosts=(pattern,)))
+
+
 @pytest.mark.parametrize(
     "config",
     [{"allow_networks": ["127.0.0.0/8"]}, {"allow_host": ["a.test"]}, {"resolve": "x"}, {"allow_hosts": "a.test"},
