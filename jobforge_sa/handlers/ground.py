@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.connectors import OWN
-from jobforge_sa.context import Context
+from jobforge_sa.context import ClaimedJob, Context
 from jobforge_sa.db import connector_calls
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.egress.policy import Egress
@@ -25,6 +25,8 @@ from jobforge_sa.secrets import Secret, SecretKeys, SecretResolver
 if TYPE_CHECKING:
     from jobforge_sa.egress.client import Client
 
+REST = dt.timedelta(seconds=2)  # before a run's end, or a quarter of a short one: to say how it went
+NO_TIME = "the run has no time left for a request: give the job a longer timeout"
 SLACK = dt.timedelta(seconds=60)  # beside the request: the database, what resolves a reference
 
 
@@ -44,6 +46,15 @@ class Ground:
     secrets: Mapping[str, Secret]
     now: dt.datetime
     unsure: bool = False
+
+    def left(self, job: ClaimedJob) -> dt.timedelta:
+        """How long a request may take, for its run to say how it ended before its end; 0 or less: no time.
+
+        Its timeout counts from the handler's start, a moment ago; the lease's deadline is a minute behind it, and sooner
+        only where the run has waited for a thread.
+        """
+        left = job.deadline - self.now - REST
+        return left if job.timeout is None else min(left, job.timeout - min(REST, job.timeout / 4))
 
     def secret(self, name: str) -> Secret:
         """One of the secrets.

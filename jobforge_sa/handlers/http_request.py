@@ -21,7 +21,7 @@ from jobforge_sa.egress.policy import host_fits
 from jobforge_sa.errors import Blocked, SecretUnavailable, Unreachable
 from jobforge_sa.handlers import answer
 from jobforge_sa.handlers.echo import Echo
-from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.ground import NO_TIME, Ground, Means
 from jobforge_sa.redaction import GONE, Redactor
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.types import Discard, Retry
@@ -39,7 +39,6 @@ TOO_MANY = 429
 MOST_PREVIEW = 32_768  # a result has 256 kB at most, and each of these may take three
 MOST_KEPT = 50  # headers of an answer, and 500 characters of each
 REASON = 500  # characters of an answer in the error of a job that failed by it
-SLACK = dt.timedelta(seconds=2)  # before the run's deadline: to say how it ended
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$")]
 
@@ -145,7 +144,7 @@ def register(forge: JobForge, means: Means) -> Task[HttpRequest, HttpResponse]:
         ctx.check()
         try:
             ground = means.ground(ctx, request.secrets)
-            return perform(request, ground, means.client(ground), ctx.job.deadline - ground.now - SLACK)
+            return perform(request, ground, means.client(ground), ground.left(ctx.job))
         except SecretUnavailable as error:  # nothing was sent, and perhaps somebody brings it: it is tried again
             return Retry(f"{error.message}; {error.cure}")
         except Blocked as error:
@@ -172,7 +171,7 @@ def perform(
     if ground.unsure and not request.repeatable:
         return Discard(_unsure(request, "an earlier run of this job was lost or stopped while it worked"))
     if left <= dt.timedelta(0):
-        return Retry("the run has no time left for a request: give the job a longer timeout")
+        return Retry(NO_TIME)
     sent, hidden = _headers(request, ground)
     try:
         body = _body(request)
