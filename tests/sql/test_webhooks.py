@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -294,3 +295,20 @@ def test_the_auditor_finds_a_delivery_without_its_job(sql: Sql) -> None:
     found = call(owner, "audit")
     owner.rollback()
     assert found == [{"job_id": job, "fault": "has a delivery of another tenant or none of its own"}]
+
+
+def test_no_estimate_says_which_endpoints_other_tenants_have(sql: Sql) -> None:
+    """The key is a hash, and who knows a URL knows its hash."""
+    sql.session("postgres").execute(
+        "insert into jobforge.webhook_endpoints (tenant_id, url_sha256, url, failures) select 't' || n, sha256(u::bytea), u, 0 "
+        "from generate_series(1, 20000) n cross join lateral (values (%s), (%s || '/' || n)) v (u)", (URL, URL)
+    )
+    sql.session("postgres").execute("analyze jobforge.webhook_endpoints")
+    app = sql.connect("jf_app", tenant="a")
+    guess = "explain (format json) select 1 from jobforge.webhook_endpoints where url_sha256 = {}"
+    counts = set()
+    for url in (URL, f"{URL}/3", "https://nobody.example.com/"):
+        plan = app.execute(psycopg.sql.SQL(guess).format(hashlib.sha256(url.encode()).digest())).fetchone()
+        assert plan is not None
+        counts.add(plan["QUERY PLAN"][0]["Plan"]["Plan Rows"])
+    assert len(counts) == 1, counts

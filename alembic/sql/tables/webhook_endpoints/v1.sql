@@ -11,9 +11,10 @@ create table jobforge.webhook_endpoints (
     primary key (tenant_id, url_sha256)
 );
 
--- as in jobs: no guess of the planner spells a name
+-- as in jobs: no guess of the planner spells a name; nor a hash, for who can guess a URL knows its hash
 alter table jobforge.webhook_endpoints
-    alter tenant_id set statistics 0, alter url set statistics 0, alter reason set statistics 0;
+    alter tenant_id set statistics 0, alter url_sha256 set statistics 0, alter url set statistics 0,
+    alter reason set statistics 0;
 
 alter table jobforge.webhook_endpoints enable row level security;
 alter table jobforge.webhook_endpoints force row level security;

@@ -577,7 +577,7 @@ comment on table jobforge.webhook_deliveries is 'One row for each attempt to del
 -- table jobforge.webhook_endpoints
 create table jobforge.webhook_endpoints (
     tenant_id text collate "C" not null statistics 0,
-    url_sha256 bytea not null,
+    url_sha256 bytea not null statistics 0,
     url text not null statistics 0,
     failures integer not null,
     first_failed_at timestamp with time zone,
