@@ -147,7 +147,9 @@ class Client:
             found, truncated = _read(answer, most)
         except (httpcore.ProtocolError, httpcore.NetworkError) as error:
             known = f" (its status is {deadline.status})" if deadline.status else ""
-            raise BadAnswer(f"what {where} answers cannot be read{known}: {_unquoted(error)}", sent=deadline.sent) from None
+            raise BadAnswer(
+                f"what {where} answers cannot be read{known}: {_unquoted(error)}", sent=deadline.sent
+            ) from None
         finally:
             connection.close()
             _asking.reset(asking)

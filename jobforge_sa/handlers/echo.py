@@ -77,7 +77,7 @@ def _tokens(secret: str) -> Iterator[tuple[str, list[str], str]]:
 
 
 def _written(one: str, literal: str | None = None) -> str:
-    """A pattern for one character, or for a run of backslashes. It cannot give back what it took: no text makes it slow."""
+    """A pattern for one character, or for a run of backslashes. It gives nothing back that it took: no text is slow."""
     if one.isascii() and one.isalnum():
         return one
     if one[0] == "\\":

@@ -50,8 +50,8 @@ class Ground:
     def left(self, job: ClaimedJob) -> dt.timedelta:
         """How long a request may take, for its run to say how it ended before its end; 0 or less: no time.
 
-        Its timeout counts from the handler's start, a moment ago; the lease's deadline is a minute behind it, and sooner
-        only where the run has waited for a thread.
+        Its timeout counts from the handler's start, a moment ago; the lease's deadline is a minute behind it, and comes
+        sooner only where the run has waited for a thread.
         """
         left = job.deadline - self.now - REST
         return left if job.timeout is None else min(left, job.timeout - min(REST, job.timeout / 4))

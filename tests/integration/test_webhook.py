@@ -228,7 +228,7 @@ def test_deliveries_that_fail_at_once_are_sent_once_each_at_any_isolation(shop: 
 def test_an_attempt_ends_before_its_run_does_and_is_on_record(database: Database, receiver: Receiver) -> None:
     shop = Shop(database, receiver, egress=dataclasses.replace(receiver.egress, timeout=60))
     quit_ = threading.Event()
-    receiver.answer = lambda _: Answer() if quit_.wait(30) else Answer()
+    receiver.answer = lambda _: Answer(200 if quit_.wait(30) else 500)
     try:
         began = time.monotonic()
         shop.send(max_attempts=1, timeout=dt.timedelta(seconds=1))
