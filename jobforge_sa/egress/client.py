@@ -89,10 +89,12 @@ class Client:
         self._resolve = resolve
         self._connect = connect
         self._given_tls = tls
+        self._party = ""
 
-    def under(self, policy: Egress) -> Client:
-        """The same under another policy, such as this one narrowed by a tenant's configuration."""
+    def under(self, policy: Egress, party: str = "") -> Client:
+        """The same under another policy, such as this one narrowed by the configuration of a tenant, the party."""
         other = Client(policy, resolve=self._resolve, connect=self._connect, tls=self._given_tls)
+        other._party = party
         if self._given_tls is None and policy.schemes:
             other._given_tls = self._tls  # reading all authorities takes 20 ms
         return other
@@ -135,7 +137,7 @@ class Client:
         started = time.monotonic()
         deadline = Deadline(min(timeout or self.policy.timeout, self.policy.timeout))
         most = self.policy.max_bytes if max_bytes is None else min(max_bytes, self.policy.max_bytes)
-        addresses = lookup.judged(where, self.policy, self._resolve, deadline)
+        addresses = lookup.judged(where, self.policy, self._resolve, deadline, self._party)
         wire = Wire(where, addresses, self.policy, deadline, self._connect)
         origin = httpcore.Origin(where.scheme.encode(), where.host.encode(), where.port)
         tls = self._tls if where.scheme == "https" else None

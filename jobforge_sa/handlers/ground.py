@@ -104,8 +104,8 @@ class Means:
 
         return self.egress if isinstance(self.egress, Client) else Client(self.policy)
 
-    def client(self, ground: Ground) -> Client:
-        """What makes requests for the job's tenant.
+    def client(self, ground: Ground, tenant: str = "") -> Client:
+        """What makes requests for the job's tenant; lookups of one tenant's that hang leave room for the others'.
 
         Raises:
             Blocked: the connector is switched off for it, or its configuration cannot work.
@@ -114,7 +114,7 @@ class Means:
             raise Blocked("this connector is switched off for the tenant", cure="jobforge connectors set enables it")
         said = {name: value for name, value in ground.config.items() if name not in OWN}
         try:
-            return self._sender.under(self.policy.narrowed(said))
+            return self._sender.under(self.policy.narrowed(said), tenant)
         except ConfigurationError as error:  # it came past `Connectors.set`; nothing goes out on half a policy
             raise Blocked(f"the tenant's configuration cannot work: {error.message}", cure=error.cure) from None
 

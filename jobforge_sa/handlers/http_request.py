@@ -144,7 +144,7 @@ def register(forge: JobForge, means: Means) -> Task[HttpRequest, HttpResponse]:
         ctx.check()
         try:
             ground = means.ground(ctx, request.secrets)
-            return perform(request, ground, means.client(ground), ground.left(ctx.job))
+            return perform(request, ground, means.client(ground, ctx.job.tenant_id), ground.left(ctx.job))
         except SecretUnavailable as error:  # nothing was sent, and perhaps somebody brings it: it is tried again
             return Retry(f"{error.message}; {error.cure}")
         except Blocked as error:

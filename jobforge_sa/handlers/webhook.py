@@ -159,7 +159,7 @@ def _send(means: Means, ctx: Context, webhook: Webhook, ground: Ground) -> Attem
     began = time.monotonic()
     try:
         _permit(webhook, secret)
-        client = means.client(ground)
+        client = means.client(ground, ctx.job.tenant_id)
         response = client.send(
             "POST", webhook.target_url, headers | {"Content-Type": "application/json"}, body,
             timeout=min(webhook.timeout_ms / 1000, left.total_seconds()),

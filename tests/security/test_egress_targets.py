@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Sequence
-from threading import BoundedSemaphore, Event, Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -355,7 +355,7 @@ def test_case_113_a_resolver_that_hangs_is_left_behind_at_the_deadline() -> None
 
 
 def test_case_113_of_lookups_that_hang_there_are_so_many_and_the_next_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "_room", BoundedSemaphore(2))
+    monkeypatch.setattr(lookup, "_room", lookup.Room(2))
     end, begun = Event(), list[str]()
 
     def hang(host: str, port: int) -> list[str]:
@@ -371,11 +371,34 @@ def test_case_113_of_lookups_that_hang_there_are_so_many_and_the_next_waits(monk
     assert where("https://hook.test/") == [read(PUBLIC)], "room again"
 
 
+def test_case_113_of_one_tenants_lookups_that_hang_others_know_nothing() -> None:
+    end = Event()
+
+    def hang(host: str, port: int) -> list[str]:
+        end.wait(20)
+        return [PUBLIC]
+
+    try:
+        for _ in range(lookup.MOST_OF_ONE + 1):
+            with pytest.raises(RequestTimedOut):
+                lookup.judged(parse("https://hook.test/"), OPEN, hang, Deadline(0.02), "acme")
+        assert lookup.MOST_OF_ONE < lookup.MOST_HANGING
+        answers = Resolver([PUBLIC], [PUBLIC])
+        assert lookup.judged(parse("https://hook.test/"), OPEN, answers, Deadline(5), "other") == [read(PUBLIC)]
+        with pytest.raises(RequestTimedOut):
+            lookup.judged(parse("https://hook.test/"), OPEN, answers, Deadline(0.05), "acme")
+    finally:
+        end.set()
+    assert lookup.judged(parse("https://hook.test/"), OPEN, answers, Deadline(5), "acme") == [read(PUBLIC)], (
+        "room again"
+    )
+
+
 def test_case_113_a_system_without_a_thread_left_loses_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(lookup, "_room", BoundedSemaphore(1))
+    monkeypatch.setattr(lookup, "_room", lookup.Room(1))
     with monkeypatch.context() as short:
         short.setattr(Thread, "start", none_left)
         for _ in range(3):
