@@ -1,8 +1,8 @@
 """A name's addresses, looked up once, and no longer than the request may take.
 
 `getaddrinfo` cannot be interrupted, and knows no deadline: it runs in a thread of its own, which is left behind where
-it does not answer. So many of them may hang at a time, in all of a process, and so many of one party's; further requests
-wait for one to end. Without the second bound a tenant with names that hang, and short timeouts, stopped all others.
+it does not answer. So many of them may hang at a time, in all of a process, and so many of one party's; further
+requests wait for one to end. Without the second bound a tenant with names that hang, and short timeouts, stopped all.
 """
 
 from __future__ import annotations
