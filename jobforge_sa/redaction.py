@@ -23,7 +23,8 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(://[^\s/:@]{0,200}):[^\s/@]{1,500}@", rf"\1:{GONE}@"),  # user:password@host
         (r"\b(bearer|basic)\s{1,5}[\w.~+/=-]{8,}", rf"\1 {GONE}"),
         (rf"""((?:{_NAME})[\w-]{{0,40}}['"]?\s{{0,5}}[:=]\s{{0,5}})(?:{_QUOTED})""", rf"\1{GONE}"),
-        (r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*", GONE),  # a JWT
+        # a JWT; looked for at the beginning of a word only: "-eyJ" over and over was read to its end from each of them
+        (r"(?<![\w-])((?:[\w-]{0,40}-)?)eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*", rf"\1{GONE}"),
         (r"\b[\w-]{1,40}\.\d{9,11}\.[0-9a-f]{64}\.", f"{GONE}."),  # a tenant token of ours
         (r"\b(?:sk|pk|rk|whsec|gh[pousr]|github_pat|glpat|xox[abprs])[_-][\w-]{16,}|\bAKIA[0-9A-Z]{16}\b", GONE),
     )

@@ -13,6 +13,7 @@ from jobforge_sa.db.contract import HEAD
 from jobforge_sa.db.url import shown
 
 AWAY = ("08", "57P", "53300")  # SQLSTATEs that begin so, or none at all: there is no way to the server
+REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: undone, and nothing else was wrong
 _MIGRATE = "run: jobforge migrate   (or: alembic upgrade head)"
 
 

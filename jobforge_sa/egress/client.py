@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,7 @@ except ImportError as error:
     raise ImportError("httpcore is not installed; run: pip install 'jobforge_sa[connectors]'") from error
 
 USER_AGENT = "jobforge"
+_QUOTED = re.compile(r":?\s*(?:bytearray\()?\bb['\"]")  # as h11 quotes a line
 
 _asking: ContextVar[bool] = ContextVar("jobforge_asking", default=False)  # this thread makes one of our requests
 
@@ -87,10 +89,12 @@ class Client:
         self._resolve = resolve
         self._connect = connect
         self._given_tls = tls
+        self._party = ""
 
-    def under(self, policy: Egress) -> Client:
-        """The same under another policy, such as this one narrowed by a tenant's configuration."""
+    def under(self, policy: Egress, party: str = "") -> Client:
+        """The same under another policy, such as this one narrowed by the configuration of a tenant, the party."""
         other = Client(policy, resolve=self._resolve, connect=self._connect, tls=self._given_tls)
+        other._party = party
         if self._given_tls is None and policy.schemes:
             other._given_tls = self._tls  # reading all authorities takes 20 ms
         return other
@@ -133,7 +137,7 @@ class Client:
         started = time.monotonic()
         deadline = Deadline(min(timeout or self.policy.timeout, self.policy.timeout))
         most = self.policy.max_bytes if max_bytes is None else min(max_bytes, self.policy.max_bytes)
-        addresses = lookup.judged(where, self.policy, self._resolve, deadline)
+        addresses = lookup.judged(where, self.policy, self._resolve, deadline, self._party)
         wire = Wire(where, addresses, self.policy, deadline, self._connect)
         origin = httpcore.Origin(where.scheme.encode(), where.host.encode(), where.port)
         tls = self._tls if where.scheme == "https" else None
@@ -145,7 +149,9 @@ class Client:
             found, truncated = _read(answer, most)
         except (httpcore.ProtocolError, httpcore.NetworkError) as error:
             known = f" (its status is {deadline.status})" if deadline.status else ""
-            raise BadAnswer(f"what {where} answers cannot be read{known}: {error}", sent=deadline.sent) from error
+            raise BadAnswer(
+                f"what {where} answers cannot be read{known}: {_unquoted(error)}", sent=deadline.sent
+            ) from None
         finally:
             connection.close()
             _asking.reset(asking)
@@ -190,6 +196,11 @@ def _read(answer: httpcore.Response, most: int) -> tuple[bytes, bool]:
         if len(found) > most:
             return bytes(found[:most]), True
     return bytes(found), False
+
+
+def _unquoted(error: Exception) -> str:
+    """What a parser says of an answer, without the bytes that it quotes: a server says back what it was told."""
+    return _QUOTED.split(str(error), maxsplit=1)[0]
 
 
 def _texts(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:

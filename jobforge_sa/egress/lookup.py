@@ -1,7 +1,8 @@
 """A name's addresses, looked up once, and no longer than the request may take.
 
 `getaddrinfo` cannot be interrupted, and knows no deadline: it runs in a thread of its own, which is left behind where
-it does not answer. So many of them may hang at a time, in all of a process; further requests wait for one to end.
+it does not answer. So many of them may hang at a time, in all of a process, and so many of one party's; further
+requests wait for one to end. Without the second bound a tenant with names that hang, and short timeouts, stopped all.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -23,9 +25,44 @@ Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 log = logging.getLogger("jobforge_sa.egress")
 
 MOST_HANGING = 64
+MOST_OF_ONE = 16  # of these
 MOST_ADDRESSES = 64  # of one name; the largest providers give 8 or so
 
-_room = threading.BoundedSemaphore(MOST_HANGING)
+
+class Room:
+    """Places for lookups that are under way.
+
+    Args:
+        places: In all.
+        of_one: Of one party.
+    """
+
+    def __init__(self, places: int = MOST_HANGING, of_one: int = MOST_OF_ONE) -> None:
+        self._places, self._of_one = places, of_one
+        self._taken = Counter[str]()
+        self._changed = threading.Condition()
+
+    def take(self, party: str, seconds: float) -> bool:
+        """Take a place; whether there was one in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_free(party), seconds):
+                return False
+            self._taken[party] += 1
+            return True
+
+    def leave(self, party: str) -> None:
+        """Give it back."""
+        with self._changed:
+            self._taken[party] -= 1
+            if not self._taken[party]:
+                del self._taken[party]
+            self._changed.notify_all()
+
+    def _is_free(self, party: str) -> bool:
+        return self._taken.total() < self._places and self._taken[party] < self._of_one
+
+
+_room = Room()
 
 
 def system(host: str, port: int) -> list[str]:
@@ -38,15 +75,24 @@ def system(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
-def judged(target: Target, policy: Egress, resolve: Resolve, deadline: Deadline) -> list[Address]:
+def judged(
+    target: Target, policy: Egress, resolve: Resolve, deadline: Deadline, party: str = ""
+) -> list[Address]:  # fmt: skip
     """The target's addresses; one lookup, and each of them is allowed: of a mixed answer nothing is used.
+
+    Args:
+        target: What is looked up.
+        policy: What is allowed.
+        resolve: A name's addresses.
+        deadline: When nobody waits any more.
+        party: For whom: a tenant. Its lookups share its part of the room.
 
     Raises:
         Blocked: one is not, or there is none.
         Unreachable: the name leads nowhere.
         RequestTimedOut: nobody said where it leads in time.
     """
-    found = [target.address] if target.address else [read(text) for text in _look(target, resolve, deadline)]
+    found = [target.address] if target.address else [read(text) for text in _look(target, resolve, deadline, party)]
     if not 1 <= len(found) <= MOST_ADDRESSES:
         raise Blocked(f"the name {target.host} has {len(found)} addresses", cure=f"1 to {MOST_ADDRESSES} are accepted")
     for address in found:
@@ -69,10 +115,10 @@ def check(address: Address, target: Target, policy: Egress) -> None:
         )
 
 
-def _look(target: Target, resolve: Resolve, deadline: Deadline) -> Sequence[str]:
+def _look(target: Target, resolve: Resolve, deadline: Deadline, party: str) -> Sequence[str]:
     """Call the resolver in a thread that may be left behind."""
     room = _room
-    if not room.acquire(timeout=deadline.left()):
+    if not room.take(party, deadline.left()):
         raise deadline.over()
     answers: list[Sequence[str] | Exception] = []
     done = threading.Event()
@@ -83,13 +129,13 @@ def _look(target: Target, resolve: Resolve, deadline: Deadline) -> Sequence[str]
         except Exception as error:  # also UnicodeError, of a name that its codec cannot take
             answers.append(error)
         finally:
-            room.release()
+            room.leave(party)
             done.set()
 
     try:
         threading.Thread(target=run, name="jobforge-lookup", daemon=True).start()
     except RuntimeError as error:  # the system has no thread left
-        room.release()
+        room.leave(party)
         raise Unreachable(f"the name {target.host} cannot be looked up: {error}", sent=False) from error
     if not done.wait(deadline.left()):
         raise deadline.over()

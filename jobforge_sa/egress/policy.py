@@ -93,6 +93,11 @@ def is_inside(host: str) -> bool:
     return "." not in host or host_fits(host, [*INSIDE, *(f"*.{name}" for name in INSIDE)])
 
 
+def names_inside(host: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns means this inside, and not the host among all others: `*.arpa` is not home.arpa."""
+    return host_fits(host, [one for one in patterns if is_inside(one)])
+
+
 def _words(allowed: tuple[str, ...]) -> Callable[[str, Any], tuple[str, ...]]:
     def read(name: str, value: Any) -> tuple[str, ...]:
         found = _texts(name, value)
@@ -176,8 +181,8 @@ def _either(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _both_hosts(ours: tuple[str, ...] | None, theirs: tuple[str, ...]) -> tuple[str, ...]:
     """What fits both lists: of two patterns that meet the narrower one, which lies within the other."""
-    if ours is None:
-        return theirs
+    if ours is None:  # every public host: one that means an inside is for the operator to name
+        return tuple(one for one in theirs if ":" in one or not is_inside(one))
     pairs = [(a, b) for a in ours for b in theirs] + [(b, a) for a in ours for b in theirs]
     return tuple(dict.fromkeys(narrow for narrow, wide in pairs if _within(narrow, wide)))
 

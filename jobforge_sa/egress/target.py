@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from jobforge_sa.egress.address import Address
-from jobforge_sa.egress.policy import HOST, Egress, host_fits, is_inside
+from jobforge_sa.egress.policy import HOST, Egress, host_fits, is_inside, names_inside
 from jobforge_sa.errors import Blocked
 
 MAX_URL = 4000  # characters
@@ -94,10 +94,9 @@ def permit(target: Target, policy: Egress) -> None:
         _refuse(f"port {target.port} is not allowed", "the operator's Egress(ports=...) names those that are")
     if host_fits(target.host, policy.deny_hosts):
         _refuse(f"the host {target.host} is denied", "an administrator denied it: deny_hosts")
-    if policy.allow_hosts is not None:
-        if not host_fits(target.host, policy.allow_hosts):
-            _refuse(f"the host {target.host} is not among those that are allowed", "an administrator allows hosts")
-    elif target.address is None and is_inside(target.host):
+    if policy.allow_hosts is not None and not host_fits(target.host, policy.allow_hosts):
+        _refuse(f"the host {target.host} is not among those that are allowed", "an administrator allows hosts")
+    if target.address is None and is_inside(target.host) and not names_inside(target.host, policy.allow_hosts or ()):
         _refuse(f"the name {target.host} means an inside", "the operator allows it by name: Egress(allow_hosts=...)")
 
 

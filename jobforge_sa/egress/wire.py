@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import httpcore
 
-from jobforge_sa.egress.address import Address, read
+from jobforge_sa.egress.address import Address, read, refusal
 from jobforge_sa.egress.deadline import Deadline
-from jobforge_sa.egress.lookup import check
+from jobforge_sa.egress.lookup import check, log
 from jobforge_sa.egress.policy import Egress
 from jobforge_sa.egress.target import Target
 from jobforge_sa.errors import BadAnswer, Unreachable
@@ -122,13 +122,18 @@ class Wire(httpcore.NetworkBackend):
             try:
                 connection = self._connect(str(address), self._target.port, seconds)
             except TimeoutError:
-                failures.append(f"{address}: no answer within {seconds:.3g} s")
+                failures.append(self._told(address, f"no answer within {seconds:.3g} s"))
             except OSError as error:
-                failures.append(f"{address}: {error.strerror or error}")
+                failures.append(self._told(address, error.strerror or str(error)))
             else:
                 return self._judged(connection)
         self._deadline.left()
         raise Unreachable(f"nobody answers at {self._target}: {'; '.join(failures)}", sent=False)
+
+    def _told(self, address: Address, why: str) -> str:
+        """A failure for the tenant: that of an inside which the operator has opened without its address."""
+        log.info("%s leads to %s: %s", self._target.host, address, why)
+        return f"{address}: {why}" if refusal(address) is None or self._target.address else why
 
     def connect_unix_socket(self, *_: Any, **_named: Any) -> httpcore.NetworkStream:
         """Never."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobforge_sa.artifacts import Sink
 from jobforge_sa.connectors import OWN
-from jobforge_sa.context import Context
+from jobforge_sa.context import ClaimedJob, Context
 from jobforge_sa.db import connector_calls
 from jobforge_sa.db.jsontext import decode
 from jobforge_sa.egress.policy import Egress
@@ -26,6 +26,8 @@ from jobforge_sa.secrets import Secret, SecretKeys, SecretResolver
 if TYPE_CHECKING:
     from jobforge_sa.egress.client import Client
 
+REST = dt.timedelta(seconds=2)  # before a run's end, or a quarter of a short one: to say how it went
+NO_TIME = "the run has no time left for a request: give the job a longer timeout"
 SLACK = dt.timedelta(seconds=60)  # beside the request: the database, what resolves a reference
 
 
@@ -45,6 +47,15 @@ class Ground:
     secrets: Mapping[str, Secret]
     now: dt.datetime
     unsure: bool = False
+
+    def left(self, job: ClaimedJob) -> dt.timedelta:
+        """How long a request may take, for its run to say how it ended before its end; 0 or less: no time.
+
+        Its timeout counts from the handler's start, a moment ago; the lease's deadline is a minute behind it, and comes
+        sooner only where the run has waited for a thread.
+        """
+        left = job.deadline - self.now - REST
+        return left if job.timeout is None else min(left, job.timeout - min(REST, job.timeout / 4))
 
     def secret(self, name: str) -> Secret:
         """One of the secrets.
@@ -94,8 +105,8 @@ class Means:
 
         return self.egress if isinstance(self.egress, Client) else Client(self.policy)
 
-    def client(self, ground: Ground) -> Client:
-        """What makes requests for the job's tenant.
+    def client(self, ground: Ground, tenant: str = "") -> Client:
+        """What makes requests for the job's tenant; lookups of one tenant's that hang leave room for the others'.
 
         Raises:
             Blocked: the connector is switched off for it, or its configuration cannot work.
@@ -104,7 +115,7 @@ class Means:
             raise Blocked("this connector is switched off for the tenant", cure="jobforge connectors set enables it")
         said = {name: value for name, value in ground.config.items() if name not in OWN}
         try:
-            return self._sender.under(self.policy.narrowed(said))
+            return self._sender.under(self.policy.narrowed(said), tenant)
         except ConfigurationError as error:  # it came past `Connectors.set`; nothing goes out on half a policy
             raise Blocked(f"the tenant's configuration cannot work: {error.message}", cure=error.cure) from None
 

@@ -20,7 +20,8 @@ from jobforge_sa.egress import target
 from jobforge_sa.egress.policy import host_fits
 from jobforge_sa.errors import Blocked, SecretUnavailable, Unreachable
 from jobforge_sa.handlers import answer
-from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.echo import Echo
+from jobforge_sa.handlers.ground import NO_TIME, Ground, Means
 from jobforge_sa.redaction import GONE, Redactor
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.types import Discard, Retry
@@ -38,7 +39,6 @@ TOO_MANY = 429
 MOST_PREVIEW = 32_768  # a result has 256 kB at most, and each of these may take three
 MOST_KEPT = 50  # headers of an answer, and 500 characters of each
 REASON = 500  # characters of an answer in the error of a job that failed by it
-SLACK = dt.timedelta(seconds=2)  # before the run's deadline: to say how it ended
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$")]
 
@@ -144,7 +144,7 @@ def register(forge: JobForge, means: Means) -> Task[HttpRequest, HttpResponse]:
         ctx.check()
         try:
             ground = means.ground(ctx, request.secrets)
-            return perform(request, ground, means.client(ground), ctx.job.deadline - ground.now - SLACK)
+            return perform(request, ground, means.client(ground, ctx.job.tenant_id), ground.left(ctx.job))
         except SecretUnavailable as error:  # nothing was sent, and perhaps somebody brings it: it is tried again
             return Retry(f"{error.message}; {error.cure}")
         except Blocked as error:
@@ -171,19 +171,28 @@ def perform(
     if ground.unsure and not request.repeatable:
         return Discard(_unsure(request, "an earlier run of this job was lost or stopped while it worked"))
     if left <= dt.timedelta(0):
-        return Retry("the run has no time left for a request: give the job a longer timeout")
+        return Retry(NO_TIME)
     sent, hidden = _headers(request, ground)
+    try:
+        body = _body(request)
+    except ValueError as error:  # 1e400 is JSON, and no number that we could write down again
+        return Discard(f"the body cannot be sent: {error}")
     seconds = min(request.timeout_ms / 1000, left.total_seconds())
     try:
-        response = client.send(request.method, request.url, sent, _body(request), timeout=seconds)
+        return _judged(request, client.send(request.method, request.url, sent, body, timeout=seconds), hidden)
     except Unreachable as error:
         if error.sent and not request.repeatable:
             return Discard(_unsure(request, error.message))
         return Retry(error.message)
-    return _judged(request, response, hidden)
+    except Blocked:
+        raise
+    except Exception as error:  # a fault of ours, or of what reads answers: the request may be with the other side
+        if request.repeatable:
+            raise
+        return Discard(_unsure(request, f"a {type(error).__name__} came behind the request"))
 
 
-def _headers(request: HttpRequest, ground: Ground) -> tuple[dict[str, str], list[str]]:
+def _headers(request: HttpRequest, ground: Ground) -> tuple[dict[str, str], Echo]:
     """What is sent, and what of it may be shown nowhere.
 
     Raises:
@@ -204,7 +213,7 @@ def _headers(request: HttpRequest, ground: Ground) -> tuple[dict[str, str], list
         sent[KEY] = request.idempotency_key
     if request.body is not None and not isinstance(request.body, str) and not _has(sent, "content-type"):
         sent["Content-Type"] = "application/json"
-    return sent, hidden
+    return sent, Echo(hidden)
 
 
 def _permit(request: HttpRequest, secret: str, hosts: tuple[str, ...]) -> None:
@@ -225,7 +234,7 @@ def _body(request: HttpRequest) -> bytes:
     return text.encode()
 
 
-def _judged(request: HttpRequest, response: Response, hidden: list[str]) -> HttpResponse | Retry | Discard:
+def _judged(request: HttpRequest, response: Response, hidden: Echo) -> HttpResponse | Retry | Discard:
     status = response.status
     if 200 <= status < 300:
         return _kept(request, response, hidden)
@@ -239,7 +248,7 @@ def _judged(request: HttpRequest, response: Response, hidden: list[str]) -> Http
     return Retry(said, after=answer.retry_after(response))
 
 
-def _kept(request: HttpRequest, response: Response, hidden: list[str]) -> HttpResponse:
+def _kept(request: HttpRequest, response: Response, hidden: Echo) -> HttpResponse:
     return HttpResponse(
         status=response.status,
         headers=_kept_headers(request, response, hidden),
@@ -250,7 +259,7 @@ def _kept(request: HttpRequest, response: Response, hidden: list[str]) -> HttpRe
     )
 
 
-def _kept_headers(request: HttpRequest, response: Response, hidden: list[str]) -> dict[str, str]:
+def _kept_headers(request: HttpRequest, response: Response, hidden: Echo) -> dict[str, str]:
     wanted = None if request.response_headers is None else {name.lower() for name in request.response_headers}
     redactor, secret = Redactor(), {name.lower() for name in request.redact_headers}
     kept: dict[str, str] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 from pydantic import Field
 from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError
 
 from jobforge_sa import webhooks
 from jobforge_sa.context import Context
-from jobforge_sa.db import connector_calls
+from jobforge_sa.db import connector_calls, failures
 from jobforge_sa.egress import target
 from jobforge_sa.egress.policy import host_fits
 from jobforge_sa.enqueue.answers import translated
 from jobforge_sa.errors import Blocked, ConfigurationError, LeaseLost, SecretUnavailable, Unreachable
 from jobforge_sa.handlers import answer
-from jobforge_sa.handlers.ground import Ground, Means
+from jobforge_sa.handlers.ground import NO_TIME, Ground, Means
 from jobforge_sa.secrets import Secret
 from jobforge_sa.tasks import JobForge, Task
 from jobforge_sa.types import Cancel, Delays, Discard, Retry
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 NAME = "connector.webhook.deliver"
 PREVIEW = 500  # characters of an answer that are kept
 GONE = 410
+MAX_TURNS = 20  # of a note that clashes with others of its endpoint: one of them gets through in each
+MOST_PAUSE = 0.5  # seconds
 # half a minute's trouble costs half a minute, a weekend's costs no event; 75 hours in all
 DELAYS = Delays(*(dt.timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)))
 
@@ -144,15 +148,22 @@ def _endpoint(ctx: Context, webhook: Webhook) -> Row[Any] | None:
 
 def _send(means: Means, ctx: Context, webhook: Webhook, ground: Ground) -> Attempt:
     secret = ground.secret(webhook.secret_ref)
-    body = _body(ctx, webhook)
+    left = ground.left(ctx.job)
+    if left <= dt.timedelta(0):
+        return Attempt("blocked", error=NO_TIME)
+    try:
+        body = _body(ctx, webhook)
+    except ValueError as error:  # 1e400 is JSON, and no number that we could write down again
+        return Attempt("blocked", error=f"the event cannot be sent: {error}", final=True)
     headers = _signed(ctx, webhook, secret, ground, body)
     began = time.monotonic()
     try:
         _permit(webhook, secret)
-        client = means.client(ground)
+        client = means.client(ground, ctx.job.tenant_id)
         response = client.send(
             "POST", webhook.target_url, headers | {"Content-Type": "application/json"}, body,
-            timeout=webhook.timeout_ms / 1000, max_bytes=PREVIEW * answer.LOOKED_AT,
+            timeout=min(webhook.timeout_ms / 1000, left.total_seconds()),
+            max_bytes=PREVIEW * answer.LOOKED_AT,
         )  # fmt: skip
     except Blocked as error:
         return Attempt("blocked", error=f"{error.message}; {error.cure}", final=True)
@@ -169,7 +180,7 @@ def _body(ctx: Context, webhook: Webhook) -> bytes:
         "timestamp": ctx.job.created_at.astimezone(dt.UTC).isoformat(),
         "data": webhook.data,
     }
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _signed(ctx: Context, webhook: Webhook, secret: Secret, ground: Ground, body: bytes) -> dict[str, str]:
@@ -212,7 +223,23 @@ def _judged(webhook: Webhook, response: Response, hidden: list[str]) -> Attempt:
 
 
 def _log(ctx: Context, webhook: Webhook, attempt: Attempt, config: Any) -> Row[Any]:
-    """Note the attempt, and hear how the endpoint stands."""
+    """Note the attempt, and hear how the endpoint stands.
+
+    Above READ COMMITTED attempts that end at one endpoint at once clash there. The note is repeated here, for a worker
+    that repeats the handler's transaction would send the webhook again: of 30 each came twice or thrice.
+    """
+    for turn in range(MAX_TURNS):
+        try:
+            return _noted(ctx, webhook, attempt, config)
+        except DBAPIError as error:
+            if failures.sqlstate(error) not in failures.REPEATABLE:
+                raise
+        ctx.session.rollback()
+        time.sleep(random.random() * min(0.01 * 2.0**turn, MOST_PAUSE))
+    return _noted(ctx, webhook, attempt, config)
+
+
+def _noted(ctx: Context, webhook: Webhook, attempt: Attempt, config: Any) -> Row[Any]:
     call, connection = connector_calls.LOG_DELIVERY, ctx.session.connection()
     seconds = config.get("disable_after_seconds")
     told = {name: getattr(attempt, name) for name in ("outcome", "status", "error", "duration_ms", "preview")}

@@ -99,9 +99,12 @@ class SecretKeys:
         """A secret as the database keeps it: of use only under this tenant and name, and with this key.
 
         Raises:
+            ConfigurationError: it has half a surrogate pair in it. The message does not hold it.
             ImportError: the extra `connectors` is not installed.
         """
         key_id = self.ids[0]
+        if any("\ud800" <= one <= "\udfff" for one in value):  # the codec's error would hold the value
+            raise ConfigurationError("the secret has half a character in it", cure="pass text that is UTF-8")
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = _aes()(self._keys[key_id]).encrypt(nonce, value.encode(), _bound(tenant, name))
         return f"{VERSION}:{key_id}:{base64.urlsafe_b64encode(nonce + sealed).rstrip(b'=').decode()}"

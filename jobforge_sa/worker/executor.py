@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 MAX_TURNS = 8  # of one attempt: whoever clashes so often fails it, and the job's retry policy decides
 SINGLE = 2  # turns, and those who have clashed so often go one after the other: 30 at once left 19 without success
 SINGLE_WAIT = 5.0  # seconds for that, as long as a handler that ignores its timeout is waited for
-REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: undone, and nothing else was wrong
 CANCELED = "57014"  # query_canceled
 
 Report = Callable[[Run, Ending], None]
@@ -219,7 +218,7 @@ def _behind(run: Run, what: object) -> Ending:
 def _repeat(run: Run, error: Exception, turn: int) -> bool:
     """Whether Postgres has undone the transaction and would take it if it came again."""
     state = failures.sqlstate(error) if isinstance(error, DBAPIError) else None
-    if state not in REPEATABLE or turn + 1 == MAX_TURNS or run.signals.any:
+    if state not in failures.REPEATABLE or turn + 1 == MAX_TURNS or run.signals.any:
         return False
     said = "its transaction is repeated"
     log.info("job %s (%s): %s, %s", run.job.id, run.job.type, state, said, extra=run.job.log_fields())

@@ -212,6 +212,20 @@ def test_it_is_tried_again_with_the_same_key_when_the_other_side_wants_it(databa
     assert (shop.job(again).state, shop.job(again).attempt) == ("succeeded", 3)
 
 
+def test_it_ends_before_its_run_does_and_leaves_no_thread_behind(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def silent(_: socket.socket) -> None:
+        server.quit.wait(30)
+
+    with Serving(silent) as server:
+        shop = Shop(database, server, timeout=30.0)
+        job = shop.ask(options={"timeout": dt.timedelta(seconds=1), "max_attempts": 1})
+        assert shop.work() == {"failed": 1}
+    assert shop.errors(job) == ["no whole answer within 0.75 s"]
+    assert "left behind" not in caplog.text
+
+
 def test_no_transaction_is_open_while_somebody_far_away_thinks(database: Database) -> None:
     arrived, go_on = threading.Event(), threading.Event()
 

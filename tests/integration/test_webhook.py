@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +35,7 @@ from jobforge_sa.types import Delays
 from jobforge_sa.webhooks import new_secret, verify
 from tests.fix_postgres import Database
 from tests.integration.receiver import Answer, Came, Receiver, receiving
+from tests.security.egress_server import Serving
 from tests.support import wait_for
 
 AT_ONCE = Delays(dt.timedelta(0))
@@ -207,6 +212,70 @@ def test_failures_of_a_moment_disable_nothing(shop: Shop) -> None:
     shop.send(max_attempts=4)
     assert shop.work() == {"failed": 4}
     assert (shop.endpoint().failures, shop.endpoint().disabled_at) == (4, None)
+
+
+def test_deliveries_that_fail_at_once_are_sent_once_each_at_any_isolation(shop: Shop) -> None:
+    shop.receiver.answer = lambda _: Answer(500, b"")
+    jobs = [shop.send(max_attempts=1) for _ in range(24)]
+    app = shop.database.engine("jf_app", isolation_level="REPEATABLE READ")
+    with Worker(shop.database.engine("jf_worker"), shop.connectors.forge, session_engine=app, concurrency=12) as worker:
+        assert worker.drain(60)
+        assert worker.outcomes == {"failed": len(jobs)}
+    assert sorted(shop.receiver.ids) == sorted(map(str, jobs)), "a clash of their notes sends none again"
+    assert len(shop.read(Delivery)) == shop.endpoint().failures == len(jobs)
+
+
+def test_an_attempt_ends_before_its_run_does_and_is_on_record(database: Database, receiver: Receiver) -> None:
+    shop = Shop(database, receiver, egress=dataclasses.replace(receiver.egress, timeout=60))
+    quit_ = threading.Event()
+    receiver.answer = lambda _: Answer(200 if quit_.wait(30) else 500)
+    try:
+        began = time.monotonic()
+        shop.send(max_attempts=1, timeout=dt.timedelta(seconds=1))
+        shop.send(max_attempts=1, timeout=dt.timedelta(seconds=4))
+        assert shop.work() == {"failed": 2}
+        assert time.monotonic() - began < 10
+    finally:
+        quit_.set()
+    assert [(one.outcome, one.error) for one in shop.read(Delivery)] == [
+        ("failed", "no whole answer within 0.75 s"), ("failed", "no whole answer within 3 s")
+    ]  # fmt: skip
+
+
+def test_a_date_that_no_calendar_has_is_none_and_the_attempt_is_on_record(shop: Shop) -> None:
+    dates = {"Date": "Sun, 01 Mar 2015 12:00:00 GMT", "Retry-After": "Sun, 01 Mar 2015 12:00:00 +99999999999999"}
+    shop.receiver.answer = lambda _: Answer(500, b"", dates)
+    shop.send(max_attempts=1)
+    assert shop.work() == {"failed": 1}
+    assert [(one.outcome, one.status) for one in shop.read(Delivery)] == [("failed", 500)]
+
+
+def test_an_event_that_is_no_json_any_more_is_not_sent(shop: Shop) -> None:
+    payload = {"target_url": shop.receiver.url, "event_type": "a", "secret_ref": "hooks", "data": ["BIG"]}
+    with shop.database.engine("jf_app").begin() as c:
+        c.execute(sa.text("select set_config('jobforge.tenant_id', 'acme', true)"))
+        enqueue = sa.text("select id from jobforge.enqueue_job('connector.webhook.deliver', cast(:payload as json))")
+        c.execute(enqueue, {"payload": json.dumps(payload).replace('"BIG"', "1e400")})
+    assert shop.work() == {"failed": 1}
+    assert [one.outcome for one in shop.read(Delivery)] == ["blocked"]
+    assert [one.state for one in shop.read(Job)] == ["dead"]
+    assert shop.receiver.came == []
+
+
+def test_what_is_no_answer_is_not_quoted_for_it_may_say_back_the_signature(shop: Shop) -> None:
+    def echo(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n! " + server.requests[-1].partition(b"webhook-signature: ")[2])
+
+    with Serving(echo) as server:
+        given = dataclasses.replace(shop.receiver.egress, ports=(server.port,))
+        shop.connectors = Connectors(egress=given, keys=KEYS)
+        shop.send(url=f"http://127.0.0.1:{server.port}/", max_attempts=1)
+        assert shop.work() == {"failed": 1}
+    (delivery,) = shop.read(Delivery)
+    assert "cannot be read: illegal header line" in delivery.error
+    signature = server.requests[0].partition(b"webhook-signature: v1,")[2].partition(b"\r\n")[0].decode()
+    assert len(signature) == 44
+    assert signature not in shop.text()
 
 
 def test_while_a_secret_is_rotated_both_sign_and_a_receiver_with_either_accepts(shop: Shop) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Sequence
-from threading import BoundedSemaphore, Event, Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -355,7 +355,7 @@ def test_case_113_a_resolver_that_hangs_is_left_behind_at_the_deadline() -> None
 
 
 def test_case_113_of_lookups_that_hang_there_are_so_many_and_the_next_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "_room", BoundedSemaphore(2))
+    monkeypatch.setattr(lookup, "_room", lookup.Room(2))
     end, begun = Event(), list[str]()
 
     def hang(host: str, port: int) -> list[str]:
@@ -371,11 +371,34 @@ def test_case_113_of_lookups_that_hang_there_are_so_many_and_the_next_waits(monk
     assert where("https://hook.test/") == [read(PUBLIC)], "room again"
 
 
+def test_case_113_of_one_tenants_lookups_that_hang_others_know_nothing() -> None:
+    end = Event()
+
+    def hang(host: str, port: int) -> list[str]:
+        end.wait(20)
+        return [PUBLIC]
+
+    try:
+        for _ in range(lookup.MOST_OF_ONE + 1):
+            with pytest.raises(RequestTimedOut):
+                lookup.judged(parse("https://hook.test/"), OPEN, hang, Deadline(0.02), "acme")
+        assert lookup.MOST_OF_ONE < lookup.MOST_HANGING
+        answers = Resolver([PUBLIC], [PUBLIC])
+        assert lookup.judged(parse("https://hook.test/"), OPEN, answers, Deadline(5), "other") == [read(PUBLIC)]
+        with pytest.raises(RequestTimedOut):
+            lookup.judged(parse("https://hook.test/"), OPEN, answers, Deadline(0.05), "acme")
+    finally:
+        end.set()
+    assert lookup.judged(parse("https://hook.test/"), OPEN, answers, Deadline(5), "acme") == [read(PUBLIC)], (
+        "room again"
+    )
+
+
 def test_case_113_a_system_without_a_thread_left_loses_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(lookup, "_room", BoundedSemaphore(1))
+    monkeypatch.setattr(lookup, "_room", lookup.Room(1))
     with monkeypatch.context() as short:
         short.setattr(Thread, "start", none_left)
         for _ in range(3):
@@ -442,6 +465,19 @@ def test_case_122_a_configuration_narrows_and_never_widens() -> None:
     assert ours.narrowed({}) == ours.narrowed({"allow_hosts": None, "timeout": None}) == ours
     assert Egress(allow_hosts=("a.test",)).narrowed({"allow_hosts": ["b.test"]}).allow_hosts == ()
     refused("https://a.test/", policy=Egress(allow_hosts=("a.test",)).narrowed({"allow_hosts": ["b.test"]}))
+
+
+@pytest.mark.parametrize("pattern", ["vault.internal", "*.internal", "localhost", "db", "*.arpa", "*.home.arpa"])
+def test_case_122_a_configuration_opens_no_inside_by_name(pattern: str) -> None:
+    """Beside networks that the operator opened its name is what keeps an inside from a tenant."""
+    name = pattern.replace("*.arpa", "x.home.arpa").replace("*", "x")
+    ours = Egress(allow_networks=("10.0.0.0/8",))
+    refused(f"https://{name}/", policy=ours)
+    refused(f"https://{name}/", policy=ours.narrowed({"allow_hosts": [pattern, "api.example.com"]}))
+    permit(parse("https://api.example.com/"), ours.narrowed({"allow_hosts": [pattern, "*.com"]}))
+    permit(parse("https://[2a00::1]/"), ours.narrowed({"allow_hosts": ["2a00::1"]}))
+    if pattern != "*.arpa":
+        permit(parse(f"https://{name}/"), Egress(allow_hosts=(pattern,)))
 
 
 @pytest.mark.parametrize(

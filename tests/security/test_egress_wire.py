@@ -9,6 +9,7 @@ import ssl
 import struct
 import threading
 import time
+import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -300,6 +301,18 @@ def test_case_116_what_is_no_http_is_no_answer(answer: bytes) -> None:
     assert failure.value.sent
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"X-Token: %s\r\n\r\n", b"HTTP/1.1 200 OK\r\nbad line %s\r\n\r\n", b"HTTP/1.1 200 OK\r\n'\" %s\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n", b"HTTP/1.1 %s OK\r\n\r\n"],
+)  # fmt: skip
+def test_case_116_what_is_no_http_is_not_quoted_for_it_may_say_back_a_secret(answer: bytes) -> None:
+    with Serving(answer % b"hunter2") as server, pytest.raises(BadAnswer) as failure:
+        get(server)
+    assert "hunter2" not in "".join(traceback.format_exception(failure.value))
+    assert "illegal" in failure.value.message
+
+
 def test_case_116_a_length_that_promises_less_is_taken_at_its_word() -> None:
     with Serving(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + OK * 3) as server:
         assert get(server).body == b"ok"
@@ -565,4 +578,5 @@ def test_no_connection_is_made_to_where_nobody_listens() -> None:
     with closed_port() as port, pytest.raises(Unreachable, match=r"nobody answers at http://hook\.test") as failure:
         client(port).send("POST", url(port, path="/secret/path?token=hunter2"))
     assert not failure.value.sent
+    assert "127.0.0.1" not in failure.value.message, "where a name of the inside leads to is not a tenant's to read"
     assert "hunter2" not in str(failure.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -154,6 +155,22 @@ def test_few_failures_disable_nothing_however_long_they_last(sql: Sql) -> None:
     assert tried(sql, "failed")["disabled_at"] is not None  # the defaults: 20 of them, over an hour
 
 
+def test_an_endpoint_of_which_nothing_is_heard_any_more_is_forgotten(sql: Sql) -> None:
+    """A tenant may make up URLs without end; their jobs go, and so do they."""
+    clock = sql.clock()
+    tried(sql, "failed", "failed")
+    tried(sql, "failed", url=f"{URL}/2")
+    sql("disable_webhook", tenant="a", url=f"{URL}/3")
+    clock.advance(days=89)
+    tried(sql, "failed", url=f"{URL}/2")
+    clock.advance(days=2)
+    sql("upkeep", user="jf_worker")
+    assert sorted(row["url"] for row in endpoints(sql)) == [f"{URL}/2", f"{URL}/3"], (
+        "the disabled ones stay, and are seen"
+    )
+    assert tried(sql, "failed")["failures"] == 1
+
+
 def test_a_success_ends_the_row_and_what_was_not_sent_counts_for_nothing(sql: Sql) -> None:
     assert tried(sql, "failed", "failed", "blocked", "skipped")["failures"] == 2
     assert tried(sql, "delivered") == {"failures": 0, "disabled_at": None}
@@ -294,3 +311,22 @@ def test_the_auditor_finds_a_delivery_without_its_job(sql: Sql) -> None:
     found = call(owner, "audit")
     owner.rollback()
     assert found == [{"job_id": job, "fault": "has a delivery of another tenant or none of its own"}]
+
+
+def test_no_estimate_says_which_endpoints_other_tenants_have(sql: Sql) -> None:
+    """The key is a hash, and who knows a URL knows its hash."""
+    sql.session("postgres").execute(
+        "insert into jobforge.webhook_endpoints (tenant_id, url_sha256, url, failures) "
+        "select 't' || n, sha256(u::bytea), u, 0 "
+        "from generate_series(1, 20000) n cross join lateral (values (%s), (%s || '/' || n)) v (u)",
+        (URL, URL),
+    )
+    sql.session("postgres").execute("analyze jobforge.webhook_endpoints")
+    app = sql.connect("jf_app", tenant="a")
+    guess = "explain (format json) select 1 from jobforge.webhook_endpoints where url_sha256 = {}"
+    counts = set()
+    for url in (URL, f"{URL}/3", "https://nobody.example.com/"):
+        plan = app.execute(psycopg.sql.SQL(guess).format(hashlib.sha256(url.encode()).digest())).fetchone()
+        assert plan is not None
+        counts.add(plan["QUERY PLAN"][0]["Plan"]["Plan Rows"])
+    assert len(counts) == 1, counts

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import html
 import json
 import socket
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -166,13 +168,41 @@ def test_the_result_says_what_came_and_hides_what_is_secret() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [VALUE, json.dumps(VALUE), VALUE.replace("/", r"\/"), "s3cr3t%2Fof%2Bmine%3D%3D",
-     base64.b64encode(VALUE.encode()).decode()],
+    [VALUE, json.dumps(VALUE), VALUE.replace("/", r"\/"), "s3cr3t%2Fof%2Bmine%3D%3D", "s3cr3t%2fof%2bmine%3d%3d",
+     quote(VALUE), quote(quote(VALUE, safe="")), VALUE.replace("/", "&#x2F;"), VALUE.replace("=", r"\u003d"),
+     json.dumps(json.dumps(VALUE.replace("/", r"\/"))), base64.b64encode(VALUE.encode()).decode()],
 )  # fmt: skip
 def test_a_secret_that_is_said_back_is_hidden_in_each_of_its_shapes(said: str) -> None:
     assert preview(f"you said {said}".encode(), 100, [VALUE]).startswith("you said ")
     assert said.strip('"') not in preview(f"you said {said}".encode(), 100, [VALUE])
     assert "s3cr" not in preview(f"{'x' * 95}{said} and more".encode(), 100, [VALUE])
+
+
+@pytest.mark.parametrize("ahead", ["", "a", "ab", "Bearer "])
+def test_a_secret_within_what_is_said_back_in_base64_is_hidden(ahead: str) -> None:
+    for secret in (VALUE, "?>?>?>~~~tail", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            said = encode(f"{ahead}{secret} and more".encode()).decode()
+            kept = preview(f"you said {said}".encode(), 100, [secret]).removeprefix("you said ")
+            known = kept.split("***")[0], kept.split("***")[1]
+            assert len(known[0]) <= len(ahead) * 8 / 6
+            assert len(known[1]) <= len(base64.b64encode(b" and more")) + 2
+
+
+def test_what_is_escaped_in_html_is_hidden_and_as_far_as_it_came() -> None:
+    secret = "s3cr<t&'of\"mine"
+    whole = html.escape(secret)
+    assert preview(f"you said {whole}!".encode(), 100, [secret]) == "you said ***!"
+    for length in range(6, len(whole)):
+        assert preview(f"you said {whole[:length]}".encode(), 100, [secret]) == "you said ***"
+
+
+@pytest.mark.parametrize("text", ["\\" * 300_000, "%25" * 100_000, "&amp;" * 60_000, "s3cr" * 70_000, "a" * 300_000])
+def test_no_answer_makes_the_search_for_secrets_slow(text: str) -> None:
+    began = time.monotonic()
+    for secret in (VALUE, "\\" * 30, "&&&&&&&&", "%%%%%%%%", "a" * 30):
+        preview(text.encode(), MOST_PREVIEW, [secret])
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("length", [4, 9, len(VALUE) - 1])
@@ -245,7 +275,9 @@ def test_what_would_not_change_is_final_and_says_what_came(code: int) -> None:
     ("headers", "seconds"),
     [(["Retry-After: 120"], 120), (["Retry-After: 0"], 1), (["Retry-After: 999999999"], 86_400), ([], None),
      (["Retry-After: soon"], None), (["Retry-After: -5"], None), (["Retry-After: 1.5"], None),
-     (["Retry-After: 12345678901"], None),
+     (["Retry-After: 12345678901"], 86_400),
+     (["Date: Sun, 01 Mar 2015 12:00:00 GMT", "Retry-After: Sun, 01 Mar 2015 11:00:00 +99999999999999"], None),
+     (["Date: Sun, 01 Mar 2015 12:00:00 GMT", "Retry-After: Sun, 01 Mar 99999999999999999999 11:00:00 GMT"], None),
      (["Date: Sun, 01 Mar 2015 12:00:00 GMT", "Retry-After: Sun, 01 Mar 2015 12:01:30 GMT"], 90),
      (["Date: Sun, 01 Mar 2015 12:00:00 GMT", "Retry-After: Sun, 01 Mar 2015 11:00:00 GMT"], 1),
      (["Date: Sun, 01 Mar 2015 12:00:00 GMT", "Retry-After: Sun, 01 Mar 9999 11:00:00 GMT"], 86_400),
@@ -277,6 +309,28 @@ def test_a_request_that_left_without_an_answer_is_tried_again_where_that_is_safe
     assert isinstance(over, Discard)
     assert "is not sent twice" in str(over)
     assert "jobforge replay" in str(over)
+
+
+@pytest.mark.parametrize("broken", ["send", "judge"])
+def test_whatever_fails_behind_a_request_it_is_not_sent_twice(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError(VALUE)
+
+    place = "jobforge_sa.egress.client._read" if broken == "send" else "jobforge_sa.handlers.answer.preview"
+    monkeypatch.setattr(place, fails)
+    over = answered(OK, method="POST")
+    assert isinstance(over, Discard)
+    assert "RuntimeError" in str(over)
+    assert VALUE not in str(over)
+    with pytest.raises(RuntimeError):
+        answered(OK, method="POST", idempotency_key="k")
+
+
+def test_a_number_that_cannot_be_written_down_is_final() -> None:
+    with Serving() as server:
+        request = HttpRequest.model_validate_json(f'{{"url": "{url(server)}", "method": "PUT", "body": [1e400]}}')
+        assert isinstance(perform(request, ground(), client(server)), Discard)
+        assert server.requests == []
 
 
 def test_behind_a_run_that_nobody_heard_of_a_post_is_not_sent() -> None:

@@ -86,6 +86,7 @@ def test_operators_add_names_word_for_word() -> None:
 
 def test_no_text_makes_it_slow() -> None:
     hostile = ["password" * 30_000, "4 " * 120_000, "-----BEGIN PRIVATE KEY-----" * 9_000, "a-" * 120_000]
+    hostile += ["-eyJ" * 60_000, "eyJaaaaa." * 30_000, "a-eyJaaaaa" * 24_000]
     for given in hostile:
         began = time.monotonic()
         text(given)

@@ -103,3 +103,10 @@ def test_what_does_not_open_says_nothing_of_it_not_even_in_its_cause() -> None:
         KEYS.open("v1:old:" + base64.urlsafe_b64encode(b"s3cr3t" * 10).decode(), **PLACE)
     assert caught.value.__cause__ is None
     assert "s3cr3t" not in str(pickle.dumps(str(caught.value)))
+
+
+def test_half_a_character_is_refused_and_the_error_holds_nothing_of_the_secret() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        KEYS.seal("hunter2\ud800", **PLACE)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__context__ is None

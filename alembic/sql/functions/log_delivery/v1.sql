@@ -50,10 +50,11 @@ begin
         delete from jobforge.webhook_endpoints e
          where e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key and e.disabled_at is null;
     elsif p_outcome in ('failed', 'gone') then
-        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, first_failed_at)
-        values (v_run.tenant_id, v_key, p_url, 1, v_now)
+        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, first_failed_at, last_failed_at)
+        values (v_run.tenant_id, v_key, p_url, 1, v_now, v_now)
         on conflict (tenant_id, url_sha256) do update
-           set failures = least(e.failures, 1000000000) + 1, first_failed_at = coalesce(e.first_failed_at, v_now);
+           set failures = least(e.failures, 1000000000) + 1, first_failed_at = coalesce(e.first_failed_at, v_now),
+               last_failed_at = v_now;
         update jobforge.webhook_endpoints e
            set disabled_at = v_now,
                reason = case p_outcome when 'gone' then 'it answered 410 Gone'

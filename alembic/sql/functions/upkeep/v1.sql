@@ -29,6 +29,10 @@ begin
 
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
+    delete from jobforge.webhook_endpoints d where d.ctid = any (array(  -- a tenant may make up URLs without end
+        select e.ctid from jobforge.webhook_endpoints e
+         where e.disabled_at is null and e.last_failed_at < jobforge.now() - interval '90 days'
+         order by e.last_failed_at limit p_limit for update of e skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
          where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id

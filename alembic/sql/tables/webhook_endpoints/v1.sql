@@ -6,14 +6,17 @@ create table jobforge.webhook_endpoints (
     url             text             not null,
     failures        integer          not null,  -- in a row
     first_failed_at timestamptz,                -- of that row
+    last_failed_at  timestamptz,                -- 90 days after it a row that disables nothing is forgotten, by upkeep
     disabled_at     timestamptz,                -- nothing is sent there
     reason          text,                       -- why it is disabled
     primary key (tenant_id, url_sha256)
 );
+create index webhook_endpoints_failing on jobforge.webhook_endpoints (last_failed_at) where disabled_at is null;
 
--- as in jobs: no guess of the planner spells a name
+-- as in jobs: no guess of the planner spells a name; nor a hash, for who can guess a URL knows its hash
 alter table jobforge.webhook_endpoints
-    alter tenant_id set statistics 0, alter url set statistics 0, alter reason set statistics 0;
+    alter tenant_id set statistics 0, alter url_sha256 set statistics 0, alter url set statistics 0,
+    alter reason set statistics 0;
 
 alter table jobforge.webhook_endpoints enable row level security;
 alter table jobforge.webhook_endpoints force row level security;

@@ -611,14 +611,16 @@ comment on table jobforge.webhook_deliveries is 'One row for each attempt to del
 -- table jobforge.webhook_endpoints
 create table jobforge.webhook_endpoints (
     tenant_id text collate "C" not null statistics 0,
-    url_sha256 bytea not null,
+    url_sha256 bytea not null statistics 0,
     url text not null statistics 0,
     failures integer not null,
     first_failed_at timestamp with time zone,
+    last_failed_at timestamp with time zone,
     disabled_at timestamp with time zone,
     reason text statistics 0,
     constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, url_sha256)
 );
+CREATE INDEX webhook_endpoints_failing ON jobforge.webhook_endpoints USING btree (last_failed_at) WHERE (disabled_at IS NULL);
 alter table jobforge.webhook_endpoints owner to jobforge_owner;
 alter table jobforge.webhook_endpoints enable row level security;
 alter table jobforge.webhook_endpoints force row level security;

@@ -611,14 +611,16 @@ comment on table jobforge.webhook_deliveries is 'One row for each attempt to del
 -- table jobforge.webhook_endpoints
 create table jobforge.webhook_endpoints (
     tenant_id text collate "C" not null statistics 0,
-    url_sha256 bytea not null,
+    url_sha256 bytea not null statistics 0,
     url text not null statistics 0,
     failures integer not null,
     first_failed_at timestamp with time zone,
+    last_failed_at timestamp with time zone,
     disabled_at timestamp with time zone,
     reason text statistics 0,
     constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, url_sha256)
 );
+CREATE INDEX webhook_endpoints_failing ON jobforge.webhook_endpoints USING btree (last_failed_at) WHERE (disabled_at IS NULL);
 alter table jobforge.webhook_endpoints owner to jobforge_owner;
 alter table jobforge.webhook_endpoints enable row level security;
 alter table jobforge.webhook_endpoints force row level security;
@@ -3152,10 +3154,11 @@ begin
         delete from jobforge.webhook_endpoints e
          where e.tenant_id = v_run.tenant_id and e.url_sha256 = v_key and e.disabled_at is null;
     elsif p_outcome in ('failed', 'gone') then
-        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, first_failed_at)
-        values (v_run.tenant_id, v_key, p_url, 1, v_now)
+        insert into jobforge.webhook_endpoints as e (tenant_id, url_sha256, url, failures, first_failed_at, last_failed_at)
+        values (v_run.tenant_id, v_key, p_url, 1, v_now, v_now)
         on conflict (tenant_id, url_sha256) do update
-           set failures = least(e.failures, 1000000000) + 1, first_failed_at = coalesce(e.first_failed_at, v_now);
+           set failures = least(e.failures, 1000000000) + 1, first_failed_at = coalesce(e.first_failed_at, v_now),
+               last_failed_at = v_now;
         update jobforge.webhook_endpoints e
            set disabled_at = v_now,
                reason = case p_outcome when 'gone' then 'it answered 410 Gone'
@@ -4737,6 +4740,10 @@ begin
 
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
+    delete from jobforge.webhook_endpoints d where d.ctid = any (array(  -- a tenant may make up URLs without end
+        select e.ctid from jobforge.webhook_endpoints e
+         where e.disabled_at is null and e.last_failed_at < jobforge.now() - interval '90 days'
+         order by e.last_failed_at limit p_limit for update of e skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
          where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
