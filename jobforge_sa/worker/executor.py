@@ -278,8 +278,12 @@ def _judged(run: Run, error: BaseException) -> Ending:
             return endings.of_error(error)
         case DBAPIError() if failures.sqlstate(error) == CANCELED and run.signals.any:
             return told(run)
-        case DBAPIError() if run.overstayed:
+        case DBAPIError() | sessions.CutOff() if run.overstayed:
             ending = endings.OVERSTAYED
+        case sessions.CutOff():  # nothing of it is the handler's: it may run again. "released" ends a run only once
+            said = "the connection was cut at its last commit, it is given back"
+            log.warning("job %s (%s): %s", run.job.id, run.job.type, said, extra=run.job.log_fields())
+            return told(run)
         case _:
             ending = endings.of_error(error)
     say(run, ending)

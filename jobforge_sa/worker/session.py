@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobforge_sa.context import ClaimedJob
@@ -84,6 +85,10 @@ def _complete_or_hold(session: Session) -> None:
         raise LeaseLost(f"job {run.job.id}: the lease of run {run.job.run} is gone; its work is rolled back")
 
 
+class CutOff(Exception):
+    """The connection broke at the last commit: the work is undone, or, where its answer alone was lost, done."""
+
+
 class CompletionRefused(ValueError):
     """The database would not take the completion; the work is rolled back with it."""
 
@@ -94,9 +99,14 @@ def complete(session: Session, item: str) -> None:
     Raises:
         LeaseLost: the lease is gone; nothing was committed.
         CompletionRefused: the item was refused; nothing was committed.
+        CutOff: the connection broke.
     """
     session.info[ENDING] = item
     try:
         session.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise CutOff from error
+        raise
     finally:
         session.info.pop(ENDING, None)

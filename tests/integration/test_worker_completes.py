@@ -17,7 +17,8 @@ from jobforge_sa.errors import ConfigurationError, LeaseLost
 from tests.support import Sql, one_database, wait_for
 
 Payload = dict[str, Any]
-OPEN = "select pid from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
+CUT = """select count(pg_terminate_backend(pid, 5000)) as n from pg_stat_activity
+ where datname = current_database() and state = 'idle in transaction' and query like 'insert into notes%%'"""
 NOTE = sa.text("insert into notes values (:note)")
 forge = JobForge(tenant="a")
 gate, reached = threading.Event(), threading.Event()
@@ -75,6 +76,7 @@ def waits(ctx: Context, payload: Payload) -> None:
 @forge.task()
 async def waits_async(ctx: AsyncContext, payload: Payload) -> None:
     await ctx.session.execute(NOTE, {"note": "undone"})
+    reached.set()
     await asyncio.to_thread(gate.wait, 30)
 
 
@@ -218,8 +220,8 @@ def test_fault_004_a_handler_whose_connection_is_cut_before_its_last_commit_runs
     """Its work is undone, and it was no failure of its own: with a single attempt the job would be dead."""
     job = sql.enqueue("a", kind, {"write": True}, max_attempts=1)
     with Worker(engine, forge) as worker:
-        assert reached.wait(10) if kind == "waits" else wait_for(lambda: sql.look(OPEN))
-        cut = sql.look(f"select count(pg_terminate_backend(pid, 5000)) as n from ({OPEN}) o")
+        assert reached.wait(10)
+        cut = sql.look(CUT)
         gate.set()
         wait_for(lambda: sql.state(job) == "succeeded", 20, "the second run")
         worker.drain(10)
