@@ -15,9 +15,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobforge_sa import AsyncContext, AsyncJobs, Context, JobForge, Jobs
+from jobforge_sa.handlers import Connectors
 
 NOTE = sa.text("insert into notes values (:note)")
 forge = JobForge(tenant="acme")
+forge.include(Connectors().forge)
 opened: list[socket.socket] = []  # before the dry run
 
 
