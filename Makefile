@@ -11,13 +11,14 @@ BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.made
 # what the oldest Postgres runs again: what depends on the server
-AGAIN := tests/sql tests/migration tests/security tests/integration/test_jobs.py tests/integration/test_models.py \
-	tests/integration/test_tenants.py tests/integration/test_worker.py tests/integration/test_worker_life.py \
-	tests/integration/test_worker_upkeep.py tests/testing --ignore=tests/testing/test_page.py \
-	--ignore=tests/migration/test_models.py --ignore=tests/security/test_assertions.py --ignore=tests/security/test_signed_assertions.py \
-	--ignore=tests/security/test_plugin.py --ignore=tests/security/test_case_numbers.py \
-	--ignore=tests/security/test_errortext.py --ignore=tests/security/test_guard.py \
-	--ignore=tests/security/test_pooled.py
+AGAIN := tests/sql tests/migration tests/security tests/testing tests/integration/test_jobs.py \
+	tests/integration/test_models.py tests/integration/test_tenants.py tests/integration/test_worker.py \
+	tests/integration/test_worker_life.py tests/integration/test_worker_upkeep.py
+# of these folders, what the server has no part in
+AGAIN += $(foreach name,migration/test_models security/test_assertions security/test_signed_assertions \
+	security/test_plugin security/test_case_numbers security/test_errortext security/test_guard security/test_pooled \
+	security/test_egress_targets security/test_egress_wire security/test_egress_payloads testing/test_page,\
+	--ignore=tests/$(name).py)
 # three processes, each with a server of its own, for some tests wait: 16 minutes on two cores where two took 28. In the
 # order of the files, long ones first: by the number of their tests a storm would come last, and others have nothing to do
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
