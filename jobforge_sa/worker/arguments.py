@@ -32,7 +32,10 @@ def queues_of(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None,
     if not isinstance(forge, JobForge):
         raise ConfigurationError(f"a worker takes a JobForge, not {type(forge).__name__}", cure="pass your registry")
     if not len(forge.tasks):
-        raise ConfigurationError("the registry has no tasks", cure="import the modules that define them first")
+        raise ConfigurationError(
+            "the registry has no tasks",
+            cure="import the modules that define them first, and make the Worker behind them",
+        )
     if isinstance(queues, str):
         raise ConfigurationError(f"queues is the string {queues!r}", cure=f"pass a list: [{queues!r}]")
     if queues is None:
@@ -44,6 +47,16 @@ def queues_of(forge: JobForge, queues: Mapping[str, int] | Iterable[str] | None,
     for queue in chosen.keys() - known:
         log.warning("no task has the queue %r: only jobs that were enqueued there by name will come", queue)
     return chosen
+
+
+def warn_of_latecomers(forge: JobForge, queues: Mapping[str, int]) -> None:
+    """Warn of tasks that were registered when the worker knew its queues already, in queues of their own."""
+    late = {task.name: task.queue for task in forge if task.queue not in queues}
+    if late:
+        log.warning(
+            "the worker was made before the tasks %s: it does not serve %s; make it behind them",
+            ", ".join(sorted(late)), ", ".join(sorted({*late.values()})),
+        )  # fmt: skip
 
 
 def at_least(value: object, seconds: float, name: str) -> dt.timedelta:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from pathlib import Path
 
 import pydantic
 from sqlalchemy.exc import StatementError
@@ -20,6 +21,9 @@ from jobforge_sa.tasks import faults
 MAX_TEXT = 5_000  # characters of a message and of a traceback: 6 bytes each at worst, the database takes 64 kB
 
 _MAX_LOOKED_AT = 8 * MAX_TEXT  # a message of 10 MB is cut before anybody looks for secrets in it
+_FRAME = re.compile(r'^  File "([^"\n]{1,500})", line ([0-9]{1,7})', re.MULTILINE)
+_OURS = str(Path(__file__).parents[1])
+_LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "lib/sqlalchemy/", "<frozen", _OURS)
 _CAUSES = 50  # links of a chain of causes
 
 # as in redaction, no text makes them slow
@@ -49,6 +53,12 @@ def trace(error: BaseException) -> str:
         return "".join(traceback.format_exception(error, limit=-20, chain=True))
     except BaseException:
         return f"<no traceback: formatting it failed>\n{type(error).__name__}"
+
+
+def place(traceback: str) -> str:
+    """Where in the application a traceback ends, such as "shop/jobs.py:42"; nothing where no frame is its own."""
+    own = [frame for frame in _FRAME.findall(traceback) if not any(part in frame[0] for part in _LIBRARIES)]
+    return f"{'/'.join(Path(own[-1][0]).parts[-2:])}:{own[-1][1]}" if own else ""
 
 
 def clean(text: str) -> str:

@@ -24,6 +24,7 @@ from jobforge_sa.errors import LeaseLost
 from jobforge_sa.tracing import Span
 from jobforge_sa.types import Done, Outcome
 from jobforge_sa.worker import ending as endings
+from jobforge_sa.worker import errortext
 from jobforge_sa.worker import session as sessions
 from jobforge_sa.worker.ending import Ending
 from jobforge_sa.worker.run import Run
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_TURNS = 8  # of one attempt: whoever clashes so often fails it, and the job's retry policy decides
 SINGLE = 2  # turns, and those who have clashed so often go one after the other: 30 at once left 19 without success
+SPARED = 3  # runs of a job that are not charged: a line that is cut each time, by what stands between, is no accident
 SINGLE_WAIT = 5.0  # seconds for that, as long as a handler that ignores its timeout is waited for
 CANCELED = "57014"  # query_canceled
 
@@ -280,10 +282,14 @@ def _judged(run: Run, error: BaseException) -> Ending:
             return told(run)
         case DBAPIError() | sessions.CutOff() if run.overstayed:
             ending = endings.OVERSTAYED
-        case sessions.CutOff():  # nothing of it is the handler's: it may run again. "released" ends a run only once
+        case sessions.CutOff() if (
+            run.job.run - run.job.attempt < SPARED
+        ):  # where it came through all the same, it is lost
             said = "the connection was cut at its last commit, it is given back"
             log.warning("job %s (%s): %s", run.job.id, run.job.type, said, extra=run.job.log_fields())
             return told(run)
+        case sessions.CutOff():
+            ending = endings.of_error(error.__cause__ or error)
         case _:
             ending = endings.of_error(error)
     say(run, ending)
@@ -309,9 +315,11 @@ def say(run: Run, ending: Ending) -> None:
     """One line for a failed attempt; its text came from anywhere, so it may not forge lines of its own."""
     job, error = run.job, ending.error or {}
     kind, text = (_one_line(error.get(name, "")) for name in ("type", "message"))
+    place = errortext.place(error.get("traceback", ""))
     with contextlib.suppress(Exception):  # an application's log handler that raises must not cost the job its end
         log.warning(
-            "job %s (%s) attempt %s failed: %s: %s", job.id, job.type, job.attempt, kind, text, extra=job.log_fields(),
+            "job %s (%s) attempt %s failed: %s: %s%s", job.id, job.type, job.attempt, kind, text,
+            place and f" ({_one_line(place)})", extra=job.log_fields(),
         )  # fmt: skip
 
 

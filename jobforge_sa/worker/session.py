@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobforge_sa.context import ClaimedJob
-from jobforge_sa.db import calls
+from jobforge_sa.db import calls, failures
 from jobforge_sa.enqueue.origin import ORIGIN, Origin
 from jobforge_sa.enqueue.tenant import TENANT, TenantSession
 from jobforge_sa.errors import LeaseLost, TenantConflict
@@ -24,6 +24,8 @@ from jobforge_sa.worker.run import Run
 
 RUN = "jobforge.run"  # keys in Session.info
 ENDING = "jobforge.ending"
+# the server's own timeouts, for a transaction and for one that does nothing: those are the handler's
+OVERSTAYED = frozenset({"25P03", "25P04"})
 
 
 class HandlerSession(TenantSession):
@@ -105,7 +107,7 @@ def complete(session: Session, item: str) -> None:
     try:
         session.commit()
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated and failures.sqlstate(error) not in OVERSTAYED:
             raise CutOff from error
         raise
     finally:

@@ -18,7 +18,14 @@ from jobforge_sa import tracing
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.worker import alive, preflight
 from jobforge_sa.worker import ending as endings
-from jobforge_sa.worker.arguments import at_least, from_settings, process_name, queues_of, seconds
+from jobforge_sa.worker.arguments import (
+    at_least,
+    from_settings,
+    process_name,
+    queues_of,
+    seconds,
+    warn_of_latecomers,
+)
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
@@ -100,7 +107,7 @@ class Worker:
         continue_traces: bool = False,
     ) -> None:
         self.id = uuid.uuid4()
-        self.queues = queues_of(forge, queues, concurrency)
+        self.queues, self._serves_all = queues_of(forge, queues, concurrency), queues is None
         self._incidents = Incidents(Counters())
         self._given, self._engine = engine, own_engine(engine, sum(self.queues.values()))
         self._forge = forge
@@ -139,6 +146,8 @@ class Worker:
         """
         if self._running:
             return self
+        if self._serves_all:
+            warn_of_latecomers(self._forge, self.queues)
         database = preflight.look(self._engine)
         preflight.look_at_sessions(self._sessions.engine, database, strict=self._forge.strict_rls)
         self._setup = set_up(self._forge, self._sessions.engine, self._process_engine, self._process_imports, database)

@@ -162,3 +162,34 @@ def test_a_handler_that_blocks_the_event_loop_holds_up_no_plain_ones_and_charges
         for job in behind:
             shop.ended(job, "succeeded")
             assert shop.get(job).attempt == 1
+
+
+def test_a_task_that_is_registered_behind_the_worker_in_a_queue_of_its_own_is_warned_of(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the top of a module: its jobs would wait for ever, and a drain would return at once."""
+
+    def handler(ctx: Context, payload: Number) -> None: ...
+
+    shop.forge.task("early")(handler)
+    worker = Worker(shop.engine, shop.forge)
+    shop.forge.task("late", queue="reports")(handler)
+    with worker:
+        assert "the worker was made before the tasks late: it does not serve reports" in caplog.text
+    caplog.clear()
+    with Worker(shop.engine, shop.forge), Worker(shop.engine, shop.forge, queues=["reports"]):
+        assert "made before" not in caplog.text
+
+
+def test_the_line_of_a_failed_attempt_says_where_in_the_application_it_was(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    @shop.task(max_attempts=1)
+    def look(ctx: Context, payload: Number) -> None:
+        ctx.session.execute(sa.text("select 1 where false")).one()  # which says no more than that there is no row
+
+    job = shop.enqueue(look)
+    with shop.working():
+        shop.ended(job, "dead")
+    assert "NoResultFound: No row was found when one was required (integration/test_worker_awkward.py:" in caplog.text
+    assert "File " not in caplog.text

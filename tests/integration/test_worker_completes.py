@@ -80,6 +80,15 @@ async def waits_async(ctx: AsyncContext, payload: Payload) -> None:
     await asyncio.to_thread(gate.wait, 30)
 
 
+@forge.task()
+def cuts_itself(ctx: Context, payload: Payload) -> None:
+    """As a router does that forgets a connection which says nothing for long."""
+    ctx.session.execute(NOTE, {"note": "undone"})
+    pid = ctx.session.scalar(sa.text("select pg_backend_pid()"))
+    with sa.create_engine(ctx.session.get_bind().engine.url, poolclass=sa.NullPool).connect() as other:
+        other.execute(sa.text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
 @pytest.fixture(scope="module")
 def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
     with one_database(admin_url, template) as database, Sql(database) as sql:
@@ -228,3 +237,11 @@ def test_fault_004_a_handler_whose_connection_is_cut_before_its_last_commit_runs
     assert cut == [{"n": 1}]
     assert [(row["outcome"], row["attempt"]) for row in sql.attempts(job)] == [("released", 1), ("succeeded", 1)]
     assert notes(sql) == ["undone"], "once, by the run that counts"
+
+
+def test_a_connection_that_is_cut_each_time_ends_the_job_all_the_same(engine: sa.Engine, sql: Sql) -> None:
+    job = sql.enqueue("a", "cuts_itself", max_attempts=2, retry={"delays": [0.01]})
+    with Worker(engine, forge, poll=dt.timedelta(seconds=0.1)):
+        wait_for(lambda: sql.state(job) == "dead", 20, "the end")
+    assert [row["outcome"] for row in sql.attempts(job)] == ["released"] * 3 + ["failed"] * 2
+    assert notes(sql) == []
