@@ -1,6 +1,6 @@
 import signal
 
-pytest_plugins = ["tests.fix_postgres", "tests.security.guard", "pytester"]
+pytest_plugins = ["tests.fix_postgres", "tests.fix_sql", "tests.security.guard", "pytester"]
 
 
 def pytest_configure() -> None:

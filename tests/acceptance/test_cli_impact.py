@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-import sqlalchemy as sa
-
 from tests.acceptance.cli import Finished, inside, refused
-from tests.support import Sql, one_database
+from tests.support import Sql
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 FORGED = 'x"]; click me "javascript:1"\n\x1b[2J'
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
 
 
 def call(sql: Sql, *arguments: str, user: str = "jf_admin", status: int = 0) -> Finished:

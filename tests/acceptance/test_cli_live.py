@@ -13,10 +13,8 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 
 import pytest
-import sqlalchemy as sa
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -30,7 +28,7 @@ from jobforge_sa.ops.top import page as top_page
 from jobforge_sa.ops.top.command import Top
 from jobforge_sa.types import JobState
 from tests.acceptance.cli import ROOT, environment, inside, refused
-from tests.support import Sql, one_database, wait_for
+from tests.support import Sql, wait_for
 
 MANY = """
 with made as (
@@ -39,18 +37,6 @@ with made as (
     returning *)
 insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
 select queue, tenant_id, priority, id, type, 0, 0, 0 from made"""
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
 
 
 # --- jobs watch --------------------------------------------------------------------------------------------

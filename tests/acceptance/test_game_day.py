@@ -33,22 +33,10 @@ from jobforge_sa.ops.reader import become_admin
 from jobforge_sa.testing.server import EmbeddedServer, ServerError
 from tests.acceptance import cli_app
 from tests.acceptance.cli import inside
-from tests.support import Clock, Sql, item, one_database, wait_for
+from tests.support import Clock, Sql, item, wait_for
 
 DBA = "postgres"
 GROUPS = ("", "server", "connection", "work")
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
 
 
 @pytest.fixture

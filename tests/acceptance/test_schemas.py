@@ -15,14 +15,13 @@ from typing import Any
 import jsonschema
 import psycopg
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
 from jobforge_sa.db import contract
 from tests.acceptance.cli import APP, inside, refused
 from tests.house.markdown import read
 from tests.house.source import ROOT
-from tests.support import Sql, item, one_database, wait_for
+from tests.support import Sql, item, wait_for
 
 FOLDER = ROOT / "docs" / "schemas"
 UPDATE = bool(os.environ.get("JOBFORGE_UPDATE_SNAPSHOT"))
@@ -35,18 +34,6 @@ def fits(name: str, value: Any) -> bool:
     schema = {"$ref": f"#/$defs/{name}", "$defs": CONTRACT["$defs"]}
     formats = jsonschema.FormatChecker(["uuid"])
     return bool(jsonschema.Draft202012Validator(schema, format_checker=formats).is_valid(value))
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
 
 
 def ask(sql: Sql, function: str, role: str = "", tenant: str | None = "a", **given: Any) -> list[dict[str, Any]]:

@@ -74,14 +74,6 @@ def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
         yield sql
 
 
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
-
-
 @pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)

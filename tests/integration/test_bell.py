@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa import AsyncResults, Context, Enqueued, JobForge, Jobs, Results
 from jobforge_sa.errors import JobDead, ResultTimeout
 from jobforge_sa.results.bell import bell_of
-from tests.support import Sql, call, one_database, wait_for
+from tests.support import Sql, call, wait_for
 
 forge = JobForge(tenant="a")
 LISTENING = "select from pg_stat_activity where query = 'listen jobforge_done'"
@@ -30,12 +30,6 @@ LISTENING = "select from pg_stat_activity where query = 'listen jobforge_done'"
 @forge.task()
 def t(ctx: Context, payload: dict[str, int]) -> int:
     return 7
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
 
 
 @pytest.fixture

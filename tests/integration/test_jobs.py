@@ -90,14 +90,6 @@ def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
         yield sql
 
 
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
-
-
 @pytest.fixture(scope="module")
 def engine(shared: Sql) -> sa.Engine:
     return shared.database.engine("jf_app")

@@ -17,21 +17,7 @@ from jobforge_sa import bind_tenant
 from jobforge_sa.errors import ReadOnly
 from jobforge_sa.models import Attempt, Base, Job, Result
 from jobforge_sa.types import JobInfo, JobState
-from tests.support import Sql, one_database
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
+from tests.support import Sql
 
 
 @pytest.fixture(params=["psycopg", "psycopg2"])

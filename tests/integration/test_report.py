@@ -23,7 +23,6 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs, Results, Worker
@@ -32,24 +31,11 @@ from jobforge_sa.connectors import ConnectorSettings
 from jobforge_sa.errors import ArtifactNotFound, ConfigurationError, InvalidPayload
 from jobforge_sa.handlers import Connectors, ReportRequest
 from jobforge_sa.handlers.report import GeneratedReport, JobAnalytics, TenantUsage, UsageSummary
-from tests.support import Sql, one_database, wait_for
+from tests.support import Sql, wait_for
 
 DAY = dt.timedelta(days=1)
 KINDS: dict[str, Any] = {"usage-summary": UsageSummary, "job-analytics": JobAnalytics, "tenant-usage": TenantUsage}
 HOSTILE = """=cmd|'/C calc'!A0 "><script>alert(1)</script>{{ 7 * 7 }}\u202e../../etc\x1b[31m"""
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 class Shop:

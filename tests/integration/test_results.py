@@ -29,7 +29,7 @@ from jobforge_sa.errors import (
     ResultTimeout,
 )
 from jobforge_sa.results.bell import bell_of
-from tests.support import Sql, one_database, wait_for
+from tests.support import Sql, wait_for
 
 
 class Sum(BaseModel):
@@ -73,18 +73,6 @@ def unreadable(ctx: Context, payload: dict[str, int]) -> Iterator[int]:
 @forge.task()
 def fails(ctx: Context, payload: dict[str, int]) -> None:
     raise Discard("no such account")
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
 
 
 @pytest.fixture(scope="module")

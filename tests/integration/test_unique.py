@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa import AsyncJobs, Context, JobForge, Jobs
 from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload, WrongState
 from jobforge_sa.testing.enqueued import assert_enqueued
-from tests.support import Sql, one_database
+from tests.support import Sql
 
 
 class Index(BaseModel):
@@ -49,18 +49,6 @@ def merging(ctx: Context, payload: Index) -> None: ...
 
 @forge.task(unique_key="one", on_duplicate="replace")
 def replacing(ctx: Context, payload: Index) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
 
 
 @pytest.fixture(scope="module", params=["psycopg", "psycopg2"])

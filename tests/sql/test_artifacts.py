@@ -6,29 +6,14 @@ import datetime as dt
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from jobforge_sa import TenantKey
-from tests.support import Row, Sql, call, item, one_database, refused
+from tests.support import Row, Sql, call, item, refused
 
 SHA = hashlib.sha256(b"hello").hexdigest()
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def running(sql: Sql, tenant: str = "a") -> Row:

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from tests.support import Sql, call, one_database, refused
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
-
+from tests.support import Sql, call, refused
 
 FAULTS: dict[str, tuple[str, str]] = {
     "a ready job is lost": ("delete from jobforge.ready", "stands nowhere"),

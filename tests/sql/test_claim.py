@@ -6,30 +6,14 @@ import datetime as dt
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from tests.support import Connection, Row, Sql, call, one_database, refused
+from tests.support import Connection, Row, Sql, call, refused
 
 WORKER = uuid.UUID(int=2)
 SMALL = [f"s{n:02}" for n in range(20)]
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def claim(connection: Connection, limit: int = 10, **options: Any) -> list[Row]:

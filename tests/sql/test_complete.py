@@ -25,14 +25,6 @@ def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
         yield sql
 
 
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
-
-
 def running(sql: Sql, **options: Any) -> Row:
     """A job that was just claimed."""
     job = sql.enqueue(**options)

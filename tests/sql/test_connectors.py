@@ -5,32 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
 from jobforge_sa.tenant import TenantKey
-from tests.support import Row, Sql, call, one_database, refused
+from tests.support import Row, Sql, call, refused
 
 ADMIN = "jf_admin"
 TYPE = "connector.http.request"
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def say(sql: Sql, tenant: str = "a", type_: str | None = None, **config: Any) -> None:

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
-from tests.support import Connection, Row, Sql, call, one_database, refused
+from tests.support import Connection, Row, Sql, call, refused
 
 UTC = dt.UTC
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def enqueue(connection: Connection, **options: Any) -> Row:

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from tests.support import Row, Sql, one_database, refused
+from tests.support import Row, Sql, refused
 
 STATES = ["scheduled", "queued", "running", "succeeded", "dead", "canceled"]
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    """All jobs are the test's own."""
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def listed(sql: Sql, tenant: str | None = "a", user: str = "jf_app", **filters: Any) -> list[uuid.UUID]:

@@ -11,18 +11,11 @@ from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
-from tests.support import Clock, Row, Sql, call, one_database, refused
+from tests.support import Clock, Row, Sql, call, refused
 
 DAY = dt.timedelta(days=1)
 TABLES = ("jobs", "outcomes", "attempts", "results", "idempotency_keys", "unique_keys", "cancel_requests")
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
 
 
 @pytest.fixture

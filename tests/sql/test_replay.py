@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs
 from jobforge_sa.errors import InvalidJob, JobNotFound
-from tests.support import Row, Sql, one_database, refused
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
+from tests.support import Row, Sql, refused
 
 
 def impact(sql: Sql, job: uuid.UUID, tenant: str | None = "a", user: str = "jf_app", **options: Any) -> list[Row]:

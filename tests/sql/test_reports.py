@@ -22,19 +22,6 @@ DAY = dt.timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
-
-
-@pytest.fixture(scope="module")
 def told(admin_url: sa.URL, template: str) -> Iterator[tuple[Sql, dt.datetime]]:
     """Three days of a tenant, counted by hand below, and as many jobs of another beside them; the first midnight."""
     with one_database(admin_url, template) as database, Sql(database) as sql:

@@ -5,29 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterator
 
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
-from tests.support import Row, Sql, call, item, one_database, refused
+from tests.support import Row, Sql, call, item, refused
 
 ADMIN = {"user": "jf_admin"}
 HOUR = dt.timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def pause(sql: Sql, *tenants: str) -> None:

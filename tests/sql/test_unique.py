@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
-from tests.support import Connection, Row, Sql, call, one_database, refused
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
+from tests.support import Connection, Row, Sql, call, refused
 
 
 def enqueue(connection: Connection, n: int = 1, **options: Any) -> Row:

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
-from tests.support import Connection, Row, Sql, call, item, one_database
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    yield shared
-    shared.clean()
+from tests.support import Connection, Row, Sql, call, item
 
 
 def enqueue(connection: Connection, n: int = 1, **options: Any) -> Row:

@@ -6,31 +6,16 @@ import datetime as dt
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from psycopg.types.json import Json
 
-from tests.support import Connection, Row, Sql, call, item, one_database, refused
+from tests.support import Connection, Row, Sql, call, item, refused
 
 URL = "https://hooks.example.com/a"
 DAY = dt.timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 def running(sql: Sql, tenant: str = "a") -> Row:

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from tests.support import Clock, Sql, call, one_database
+from tests.support import Clock, Sql, call
 
 HOUR = dt.timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def shared(admin_url: sa.URL, template: str) -> Iterator[Sql]:
-    with one_database(admin_url, template) as database, Sql(database) as sql:
-        yield sql
-
-
-@pytest.fixture
-def sql(shared: Sql) -> Iterator[Sql]:
-    shared.clean()
-    yield shared
-    shared.clean()
 
 
 @pytest.fixture
