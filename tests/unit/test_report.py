@@ -325,6 +325,7 @@ def test_a_page_says_what_it_does_not_count() -> None:
     assert "Notes" not in page(summary(1))
     assert "Notes" not in page(summary(1, complete_since=BEGIN))
     assert "some may be gone" in page(summary(1, complete_since=BEGIN + DAY / 2))
+    assert "some may be gone" not in page(summary(1, complete_since=BEGIN + DAY / 86_400))
     assert "only those enqueued since" in page(summary(1, back_to=BEGIN))
 
 

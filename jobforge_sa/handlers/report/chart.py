@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LABELS = 6  # beneath the days, at most
+LABELS = 8  # a week, which begins within a day, has one for each
 
 
 @dataclass(frozen=True, slots=True)

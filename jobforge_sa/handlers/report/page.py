@@ -6,6 +6,7 @@ Whatever a tenant has named its jobs is text on it: jinja2 escapes all of it, an
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -24,6 +25,7 @@ SERIES = ("succeeded", "dead", "canceled", "unfinished")  # from the bottom up
 SPACE = ("payload", "result", "artifact")
 SHOWN = 10  # types or groups in a chart
 ERRORS = 15
+MOMENT = dt.timedelta(minutes=1)
 
 
 def write(report: Report) -> str:
@@ -40,7 +42,11 @@ def write(report: Report) -> str:
     # this style sheet and nothing else
     policy = f"default-src 'none'; style-src 'sha256-{said}'; base-uri 'none'; form-action 'none'"
     template = _environment().get_template(f"{name}.html")
-    return template.render(report=report, style=markupsafe.Markup(style), policy=markupsafe.Markup(policy), **more)
+    # the last seven days begin a moment before what is kept for seven days
+    incomplete = report.complete_since is not None and report.complete_since - report.since > MOMENT
+    return template.render(
+        report=report, incomplete=incomplete, style=markupsafe.Markup(style), policy=markupsafe.Markup(policy), **more
+    )
 
 
 @cache
