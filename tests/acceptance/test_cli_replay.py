@@ -65,9 +65,14 @@ def exported(sql: Sql, job: uuid.UUID, file: Path, *more: str, **variables: Any)
 
 
 def dry(sql: Sql, file: Path, status: int, **variables: Any) -> list[str]:
-    said = call(sql, "run", str(file), APP, "--dry-run", "--json", status=status, **variables)
-    found = json.loads(said.stdout)
-    assert found["same"] is (status == 0)
+    words = ("replay", "run", str(file), APP, "--dry-run", "--json")
+    url = sql.database.url("jf_one")
+    done = inside(url, *words, status=None, **variables)
+    if status == 0 and "refused: a database connection of its own" in done.stdout:
+        # a thread that another test has left behind in this process: a command has a process to itself
+        done = jobforge(url, *words, **variables)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["same"]) == (status, status == 0), done
     return list(found["differences"])
 
 
