@@ -69,7 +69,7 @@ def dry(sql: Sql, file: Path, status: int, **variables: Any) -> list[str]:
     url = sql.database.url("jf_one")
     done = inside(url, *words, status=None, **variables)
     if status == 0 and "refused: a database connection of its own" in done.stdout:
-        # a thread that another test has left behind in this process: a command has a process to itself
+        # perhaps of a thread that another test has left behind: a command has a process to itself
         done = jobforge(url, *words, **variables)
     found = json.loads(done.stdout)
     assert (done.returncode, found["same"]) == (status, status == 0), done
