@@ -5,18 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobforge_sa.db.report_calls import NOW
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.handlers.report.compute import compute
-from jobforge_sa.handlers.report.render import Rendered, render
-from jobforge_sa.handlers.report.request import LONGEST, Kind
 from jobforge_sa.ops import database, extras, screen, times, whole_file
 from jobforge_sa.ops.options import Force, Output, Url
 from jobforge_sa.ops.reader import Reader, reading
+
+if TYPE_CHECKING:
+    from jobforge_sa.handlers.report.render import Rendered
+    from jobforge_sa.handlers.report.request import Kind
 
 
 class Report(StrEnum):
@@ -64,6 +65,11 @@ def report(
 
 
 def _rendered(reader: Reader, name: Kind, tenant: str, since: str, until: str, form: Format) -> Rendered:
+    # here: the handlers' models take 70 ms, and every command would wait for that
+    from jobforge_sa.handlers.report.compute import compute
+    from jobforge_sa.handlers.report.render import render
+    from jobforge_sa.handlers.report.request import LONGEST
+
     reader.rows(NOW)  # the schema is looked at before its clock
     begin, end = times.moment(since, reader.now), times.moment(until, reader.now)
     if not dt.timedelta(0) < end - begin <= LONGEST:

@@ -14,7 +14,6 @@ from rich.text import Text
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.errors import ConfigurationError, JobNotFound
-from jobforge_sa.handlers import Connectors
 from jobforge_sa.ops import application, database, records, screen, whole_file
 from jobforge_sa.ops.jobs.commands import JobId
 from jobforge_sa.ops.options import Json, TenantName, Url
@@ -148,6 +147,8 @@ def _task(found: Bundle, forge: str) -> Task[Any, Any]:
         raise ConfigurationError(
             f"{forge} has no task {found.job.type!r}", cure=f"it has {', '.join(sorted(registry.tasks)[:8])}"
         )
+    from jobforge_sa.handlers import Connectors  # here, as in report_command: it takes 70 ms
+
     if task.name in Connectors().forge.tasks:
         raise ConfigurationError(
             f"a run of {task.name} stands on the token of a live lease, and a dry run has none",
