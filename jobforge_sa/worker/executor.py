@@ -282,9 +282,8 @@ def _judged(run: Run, error: BaseException) -> Ending:
             return told(run)
         case DBAPIError() | sessions.CutOff() if run.overstayed:
             ending = endings.OVERSTAYED
-        case sessions.CutOff() if (
-            run.job.run - run.job.attempt < SPARED
-        ):  # where it came through all the same, it is lost
+        case sessions.CutOff() if run.job.run - run.job.attempt < SPARED:
+            # where the commit came through all the same, giving it back finds no lease, and changes nothing
             said = "the connection was cut at its last commit, it is given back"
             log.warning("job %s (%s): %s", run.job.id, run.job.type, said, extra=run.job.log_fields())
             return told(run)
