@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
-import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs
 from tests.acceptance.cli import ROOT, environment
+from tests.acceptance.door import ask, listens, running
 from tests.fix_postgres import Database
 from tests.support import wait_for
 
@@ -52,37 +49,17 @@ def receipts(shop: Database) -> list[tuple[str, str | None]]:
 
 
 @contextmanager
-def running(shop: Database, folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends well when it is told to."""
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=ROOT, env=environment(shop.url("jf_one")), stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
+def started(shop: Database, folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the examples, which raises nothing and ends well when it is told to."""
+    log = folder / "log"
+    with running(command, log, ROOT, environment(shop.url("jf_one"))) as process:
         yield process
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM), (folder / "log").read_text()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert "Traceback" not in (folder / "log").read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def post(door: Path, email: str, tenant: str) -> int:
     """Order something; give the answer's status."""
-    with closing(http.client.HTTPConnection("localhost")) as connection:
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(10)
-        connection.sock.connect(str(door))
-        connection.request("POST", f"/orders?email={email}", headers={"X-Tenant": tenant})
-        return connection.getresponse().status
-
-
-def listens(door: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as other:
-        return other.connect_ex(str(door)) == 0
+    return ask(door, "POST", f"/orders?email={email}", X_Tenant=tenant)[0]
 
 
 @pytest.mark.parametrize("name", SERVED)
@@ -93,7 +70,7 @@ def test_what_is_ordered_has_its_receipt_and_the_server_ends_when_it_is_told(
     door = tmp_path / "door"
     with ExitStack() as stack:
         processes = [
-            stack.enter_context(running(shop, tmp_path, *(word.format(door=door) for word in command)))
+            stack.enter_context(started(shop, tmp_path, *(word.format(door=door) for word in command)))
             for command in commands
         ]
         wait_for(lambda: listens(door) or any(one.poll() is not None for one in processes), 30, f"{name} to listen")
@@ -121,10 +98,10 @@ def test_a_worker_under_a_supervisor_gives_back_what_it_is_at_and_the_next_one_d
         session.add(order := Order(email="ann@example.com"))
         session.flush()
         job = Jobs(session, tenant=forge.tenant).enqueue(send_receipt, Receipt(order_id=order.id, seconds=2)).id
-    with running(shop, tmp_path, "examples.frameworks.service"):
+    with started(shop, tmp_path, "examples.frameworks.service"):
         wait_for(lambda: state(engine, job)[0] == "running", 30, "the job to run")
     assert state(engine, job) == ("queued", 0), "given back, it is not charged"
-    with running(shop, tmp_path, "examples.frameworks.service"):
+    with started(shop, tmp_path, "examples.frameworks.service"):
         wait_for(lambda: state(engine, job)[0] == "succeeded", 30, "the job to end")
     assert receipts(shop) == [("ann@example.com", "for ann@example.com, of main")]
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from jobforge_sa import JobForge, Jobs
+from tests.acceptance.door import ask, listens, running
 from tests.fix_postgres import Database
 from tests.support import wait_for
 
@@ -67,37 +64,15 @@ def serving(database: Database, folder: Path, module: str, *command: str) -> Ite
     (folder / "shop.py").write_text(APPLICATION)
     (folder / "preloaded.py").write_text("from shop import worker, wsgi\nworker.start()\n")
     url = database.url("jf_one").render_as_string(hide_password=False)
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", module, *command],
-            cwd=folder, env={**os.environ, "SHOP_URL": url}, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
+    with running((module, *command), folder / "log", folder, {**os.environ, "SHOP_URL": url}) as server:
         yield server
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(20) in (0, -signal.SIGTERM), (folder / "log").read_text()
-    finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
 
 
-def get(path: Path, name: str) -> int:
+def get(door: Path, name: str) -> int:
     """Ask the server behind a socket; give the process that has answered."""
-    with closing(http.client.HTTPConnection("localhost")) as connection:
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(10)
-        connection.sock.connect(str(path))
-        connection.request("GET", f"/{name}")
-        answer = connection.getresponse()
-        assert answer.status == 200
-        return int(answer.read())
-
-
-def listens(path: Path) -> bool:
-    """Whether a server accepts there: the file is made by bind(), and until listen() it refuses."""
-    with socket.socket(socket.AF_UNIX) as door:
-        return door.connect_ex(str(path)) == 0
+    status, body = ask(door, "GET", f"/{name}")
+    assert status == 200
+    return int(body)
 
 
 def written(path: Path) -> int:
