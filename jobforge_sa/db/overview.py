@@ -30,7 +30,7 @@ select coalesce(r.tenant_id, l.tenant_id) as tenant_id, coalesce(r.queued, 0) as
                group by r.tenant_id order by 2 desc limit :count) r
   full join (select l.tenant_id, count(*) as running from jobforge.leases l group by l.tenant_id) l
     on l.tenant_id = r.tenant_id)
-  left join jobforge.tenants t on t.tenant_id = coalesce(r.tenant_id, l.tenant_id)
+  left join jobforge.limits t on t.scope = 'tenant' and t.name = coalesce(r.tenant_id, l.tenant_id)
  order by 2 desc, 3 desc, 1 limit :count""")
 
 RUNNING: Final = text("""

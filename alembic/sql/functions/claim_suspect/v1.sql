@@ -14,10 +14,20 @@ create or replace function jobforge.claim_suspect(
 )
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- as in claim_jobs
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 begin
-    -- a wrapper around both would cost each claim of jobs 20 to 30 us: up to five of a hundred
-    return query select * from jobforge.claim_jobs(p_worker_id, p_queues, p_types, p_alive => p_alive, p_suspect => true);
+    perform jobforge.check_claim(p_worker_id, p_queues, p_types, 1, p_alive);
+    perform jobforge.keep_alive(p_worker_id, p_alive);
+    perform jobforge.make_ready();
+    return query
+        select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, jobforge.now(), exists (select from jobforge.limits));
 end
 $$;
 

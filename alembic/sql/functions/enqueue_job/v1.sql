@@ -77,8 +77,8 @@ begin
             perform jobforge.wake(v_queue);
         end if;
     end if;
-    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant, array[v_queue]);
+    if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
     end if;
     return query select v_id, true, false;
 end

@@ -104,9 +104,8 @@ begin
       into v_positions, v_ids, v_created
       from item cross join woken;
 
-    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant, array(
-            select distinct coalesce(e.item ->> 'queue', 'default') from json_array_elements(p_jobs) e (item) limit 100));
+    if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
     end if;
     if v_ones = '{}' and true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);

@@ -13,15 +13,7 @@ begin
             if found then
                 return 'scheduled';
             end if;
-            perform from jobforge.ready r
-             where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id
-               and r.priority = p_job.priority and r.job_id = p_job.id for update;
-            if found then
-                return 'ready';
-            end if;
-            perform from jobforge.ready r
-             where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id
-               and r.priority = p_job.priority and r.job_id = p_job.id for update;
+            perform from jobforge.ready r where r.tenant_id = p_job.tenant_id and r.job_id = p_job.id for update;
             if found then
                 return 'ready';
             end if;
@@ -33,13 +25,7 @@ begin
             union all
             select 'scheduled' from jobforge.scheduled s where s.tenant_id = p_job.tenant_id and s.job_id = p_job.id
             union all
-            select 'ready' from jobforge.ready r
-             where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id
-               and r.priority = p_job.priority and r.job_id = p_job.id
-            union all
-            select 'ready' from jobforge.ready r
-             where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id
-               and r.priority = p_job.priority and r.job_id = p_job.id);
+            select 'ready' from jobforge.ready r where r.tenant_id = p_job.tenant_id and r.job_id = p_job.id);
         exit when not p_lock or v_place is null or v_place in ('leases', 'outcomes');
     end loop;
     return v_place;

@@ -1,5 +1,5 @@
 -- Whether a suspect waits that this worker could run, for one that is busy: it claims nothing more until it is empty, and
--- asks claim_suspect then. A look costs index probes and takes no locks.
+-- asks claim_suspect then. A look costs index probes and takes no locks; it sees the first 1,000 of a queue.
 create or replace function jobforge.has_suspect(p_queues text[], p_types text[]) returns boolean
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -7,9 +7,12 @@ set enable_seqscan = off
 as $$
 begin
     return exists (
-        select from jobforge.ready r
-         where r.queue = any (p_queues) and r.suspect and r.type = any (p_types)
-           and not exists (select from jobforge.tenants t where t.tenant_id = r.tenant_id and t.paused_at is not null));
+        select from unnest(p_queues) q (name) cross join lateral (
+               select r.type, r.tenant_id from jobforge.ready r where r.queue = q.name and r.lane = '!suspect' limit 1000) r
+         where r.type = any (p_types)
+           and (not exists (select from jobforge.limits)
+                or not (jobforge.is_held('queue', q.name) or jobforge.is_held('task', r.type)
+                        or jobforge.is_held('tenant', r.tenant_id))));
 end
 $$;
 

@@ -14,16 +14,7 @@ begin
     if found then
         return v_gone;
     end if;
-    delete from jobforge.ready r
-     where r.queue = p_job.queue and not r.suspect and r.tenant_id = p_job.tenant_id and r.priority = p_job.priority
-       and r.job_id = p_job.id
-    returning r.tenant_id, r.job_id, null, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes into v_gone;
-    if found then
-        return v_gone;
-    end if;
-    delete from jobforge.ready r
-     where r.queue = p_job.queue and r.suspect and r.tenant_id = p_job.tenant_id and r.priority = p_job.priority
-       and r.job_id = p_job.id
+    delete from jobforge.ready r where r.tenant_id = p_job.tenant_id and r.job_id = p_job.id
     returning r.tenant_id, r.job_id, null, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes into v_gone;
     if found then
         return v_gone;

@@ -25,7 +25,7 @@ begin
             select s.queue, count(*) as scheduled, min(s.run_at) as next_due
               from (select s.queue, s.run_at from jobforge.scheduled s order by s.run_at limit p_count) s group by s.queue
         ), held as (
-            select j.queue, count(*) as running from jobforge.leases l join jobforge.jobs j on j.id = l.job_id group by j.queue
+            select l.queue, count(*) as running from jobforge.leases l group by l.queue
         ), served as (
             select q.queue, count(*) as workers
               from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
@@ -35,18 +35,18 @@ begin
         )
         select k.queue,
                (select count(*) from (select from jobforge.ready r
-                                       where r.queue = k.queue and not r.suspect limit p_count) c),
-               (with recursive head (tenant_id, job_id, n) as (
-                    (select r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = k.queue and not r.suspect
-                      order by r.tenant_id, r.priority, r.job_id limit 1)
+                                       where r.queue = k.queue and r.lane <> '!suspect' limit p_count) c),
+               (with recursive head (lane, tenant_id, job_id, n) as (
+                    (select r.lane, r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = k.queue
+                      order by r.lane, r.tenant_id, r.priority, r.job_id limit 1)
                     union all
-                    select next.tenant_id, next.job_id, h.n + 1 from head h cross join lateral (
-                        select r.tenant_id, r.job_id from jobforge.ready r
-                         where r.queue = k.queue and not r.suspect and r.tenant_id > h.tenant_id
-                         order by r.tenant_id, r.priority, r.job_id limit 1) next
+                    select next.lane, next.tenant_id, next.job_id, h.n + 1 from head h cross join lateral (
+                        select r.lane, r.tenant_id, r.job_id from jobforge.ready r
+                         where r.queue = k.queue and (r.lane, r.tenant_id) > (h.lane, h.tenant_id)
+                         order by r.lane, r.tenant_id, r.priority, r.job_id limit 1) next
                      where h.n < 1000)
                 select min(j.run_at) from head h join jobforge.jobs j on j.id = h.job_id),
-               (select count(*) from (select from jobforge.ready r where r.queue = k.queue and r.suspect limit p_count) c),
+               (select count(*) from (select from jobforge.ready r where r.queue = k.queue and r.lane = '!suspect' limit p_count) c),
                coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0)
           from known k
           left join later l on l.queue = k.queue

@@ -1,4 +1,4 @@
--- What is kept of a tenant beside its jobs, once these are purged: keys of jobs that are gone, its pause and quota, what its
+-- What is kept of a tenant beside its jobs, once these are purged: keys of jobs that are gone, its lines, what was said of it, what its
 -- connectors may do, their secrets, and how its endpoints stand.
 create or replace function jobforge.purge_rest(p_tenant_id text) returns void
 language plpgsql
@@ -10,7 +10,10 @@ begin
      where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
     delete from jobforge.unique_keys k
      where k.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = k.job_id);
-    delete from jobforge.tenants t where t.tenant_id = p_tenant_id;
+    delete from jobforge.lines l
+     where l.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = l.job_id);
+    delete from jobforge.turns t where t.tenant_id = p_tenant_id;
+    delete from jobforge.limits l where l.scope = 'tenant' and l.name = p_tenant_id;
     delete from jobforge.connectors c where c.tenant_id = p_tenant_id;
     delete from jobforge.connector_secrets s where s.tenant_id = p_tenant_id;
     delete from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id;  -- who logs a delivery has a job's lease

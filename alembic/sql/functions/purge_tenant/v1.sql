@@ -28,16 +28,11 @@ begin
                  on k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key and k.job_id = j.id
       where j.id = any (v_jobs) order by k.type, k.key for update of k;
     with batch as materialized (
-        select j.id, j.queue, j.priority from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
+        select u.id from unnest(v_jobs) as u (id)
     ), scheduled as (
         delete from jobforge.scheduled s using batch b where s.tenant_id = p_tenant_id and s.job_id = b.id
     ), ready as (
-        delete from jobforge.ready r using batch b
-         where r.queue = b.queue and not r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority
-           and r.job_id = b.id
-    ), suspects as (
-        delete from jobforge.ready r using batch b
-         where r.queue = b.queue and r.suspect and r.tenant_id = p_tenant_id and r.priority = b.priority and r.job_id = b.id
+        delete from jobforge.ready r using batch b where r.tenant_id = p_tenant_id and r.job_id = b.id
     ), held as materialized (  -- the order in which completions lock them
         select l.job_id from jobforge.leases l where l.job_id = any (v_jobs) order by l.job_id for update
     ), leases as (
@@ -46,14 +41,12 @@ begin
     delete from jobforge.outcomes o where o.job_id = any (v_jobs);
 
     v_gone := array(
-        select u.id from unnest(v_jobs) as u (id) join jobforge.jobs j on j.id = u.id
+        select u.id from unnest(v_jobs) as u (id)
          where not exists (select from jobforge.scheduled s where s.tenant_id = p_tenant_id and s.job_id = u.id)
-           and not exists (select from jobforge.ready r where r.queue = j.queue and not r.suspect
-                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
-           and not exists (select from jobforge.ready r where r.queue = j.queue and r.suspect
-                              and r.tenant_id = p_tenant_id and r.priority = j.priority and r.job_id = u.id)
+           and not exists (select from jobforge.ready r where r.tenant_id = p_tenant_id and r.job_id = u.id)
            and not exists (select from jobforge.leases l where l.job_id = u.id)
            and not exists (select from jobforge.outcomes o where o.job_id = u.id));
+    perform jobforge.leave_line(v_gone);
     perform jobforge.forget_jobs(v_gone);
     delete from jobforge.cancel_requests c where c.job_id = any (v_gone);
     delete from jobforge.idempotency_keys k using jobforge.jobs j

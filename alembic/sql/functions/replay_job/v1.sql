@@ -48,8 +48,8 @@ begin
             v_job.timeout, v_job.retry, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
-    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
     end if;
     if p_notify is not false then
         perform jobforge.wake(v_job.queue);

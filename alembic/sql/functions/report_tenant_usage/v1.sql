@@ -24,7 +24,7 @@ declare
     v_limit  integer := coalesce(p_limit, 500000);
     v_said   record;
 begin
-    select t.max_waiting, t.paused_at into v_said from jobforge.tenants t where t.tenant_id = v_tenant;
+    select t.max_waiting, t.paused_at into v_said from jobforge.limits t where t.tenant_id = v_tenant;
     return query
         with seen as materialized (
             select * from jobforge.report_jobs(p_from, p_until, v_limit)

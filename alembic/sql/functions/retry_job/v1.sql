@@ -38,8 +38,8 @@ begin
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
-    if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
-        perform jobforge.check_quota(v_tenant, array[v_job.queue]);
+    if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
+        perform jobforge.check_quota(v_tenant);
     end if;
     if p_notify is not false then
         perform jobforge.wake(v_job.queue);

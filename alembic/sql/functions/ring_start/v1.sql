@@ -1,7 +1,7 @@
 -- A random place on the ring of a queue's lane, for a claim without a cursor. Tenants are often "tenant-17", so a plain
 -- random text would always begin at the first of them. Instead it goes down the tree of their names: what the first and
 -- the last have in common, then a random character between theirs, and again among those that begin like that.
-create or replace function jobforge.ring_start(p_queue text, p_suspect boolean) returns text
+create or replace function jobforge.ring_start(p_queue text, p_lane text) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -17,10 +17,10 @@ declare
 begin
     for i in 1 .. 8 loop
         select r.tenant_id into v_first from jobforge.ready r
-         where r.queue = p_queue and r.suspect = p_suspect and r.tenant_id > v_after and r.tenant_id < v_before
+         where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after and r.tenant_id < v_before
          order by r.tenant_id limit 1;
         select r.tenant_id into v_last from jobforge.ready r
-         where r.queue = p_queue and r.suspect = p_suspect and r.tenant_id > v_after and r.tenant_id < v_before
+         where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after and r.tenant_id < v_before
          order by r.tenant_id desc limit 1;
         exit when v_first is null or v_first = v_last;
         v_same := 0;
@@ -38,4 +38,4 @@ begin
 end
 $$;
 
-comment on function jobforge.ring_start(text, boolean) is 'A random place on a queue''s ring of tenants.';
+comment on function jobforge.ring_start(text, text) is 'A random place on a queue''s ring of tenants.';

@@ -61,6 +61,13 @@ begin
         select queue, tenant_id, priority, job_id, type, run, charged, carried
           from verdict where final_state is null and wait <= interval '0' and queue is not null
         returning queue
+    ), left_line as (
+        delete from jobforge.lines l using verdict v
+         where v.ordering_key is not null and v.final_state is not null
+           and l.tenant_id = v.tenant_id and l.ordering_key = v.ordering_key and l.job_id = v.job_id
+    ), turned as (  -- whatever became of it, nothing of its line runs now
+        insert into jobforge.turns (tenant_id, ordering_key)
+        select distinct tenant_id, ordering_key from verdict where ordering_key is not null
     ), answered as (
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )

@@ -7,10 +7,11 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_settled integer;
+    v_settled  integer;
+    v_canceled uuid[];
 begin
     with request as materialized (
-        select c.job_id as id, j.tenant_id, j.queue, j.priority
+        select c.job_id as id, j.tenant_id
           from (select c.job_id from jobforge.cancel_requests c
                  where not exists (select from jobforge.leases l where l.job_id = c.job_id)
                  order by random() limit p_limit for update skip locked) c
@@ -19,20 +20,13 @@ begin
         select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
            for update of s skip locked
     ), sooner as (
-        select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and not w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
-                            and w.job_id = r.id
-           for update of w skip locked
-    ), alone as (
-        select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
-                            and w.job_id = r.id
+        select w.ctid from jobforge.ready w join request r on w.tenant_id = r.tenant_id and w.job_id = r.id
            for update of w skip locked
     ), gone (job_id, tenant_id, run, attempt, crashes) as (
         delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
         returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
     ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o union all select o.ctid from alone o))
+        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
         returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
     ), canceled as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
@@ -46,7 +40,11 @@ begin
                 or exists (select from jobforge.outcomes o where o.job_id = r.id))
         returning c.job_id
     )
-    select count(*) into v_settled from answered;
+    select count(*), array_agg(n.job_id) filter (where n.job_id is not null) into v_settled, v_canceled
+      from answered a left join canceled n on n.job_id = a.job_id;
+    if v_canceled is not null then
+        perform jobforge.leave_line(v_canceled);
+    end if;
     return v_settled;
 end
 $$;

@@ -5,18 +5,16 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_tenant  jobforge.tenants;
+    v_held    boolean;
+    v_quota   integer := (select l.max_waiting from jobforge.limits l where l.tenant_id = p_job.tenant_id);
     v_suspect boolean := p_job.crashes >= 2;
     v_workers record;
     v_before  bigint;
     c_look    constant integer := 10000;  -- so many before it are counted
 begin
-    select * into v_tenant from jobforge.tenants t where t.tenant_id = p_job.tenant_id;
     select * into v_workers from jobforge.workers_of_job(p_job.id);
-    if v_tenant.paused_at is not null then
-        return query select 'tenant_paused', 'its tenant is paused since ' || jobforge.moment_text(v_tenant.paused_at),
-                            json_build_object('paused_at', v_tenant.paused_at);
-    end if;
+    return query select * from jobforge.why_limited(p_job.id);
+    v_held := found;
     if v_workers.living = 0 then
         return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
                                                 '; the last one lived until ' || jobforge.moment_text(v_workers.last_alive)),
@@ -33,7 +31,8 @@ begin
     end if;
     v_before := (select count(*) from (
         select from jobforge.ready r
-         where r.queue = p_job.queue and r.suspect = v_suspect and r.tenant_id = p_job.tenant_id
+         where r.queue = p_job.queue and r.tenant_id = p_job.tenant_id
+           and r.lane = (select o.lane from jobforge.ready o where o.tenant_id = p_job.tenant_id and o.job_id = p_job.id)
            and (r.priority, r.job_id) < (p_job.priority, p_job.id) limit c_look) b);
     return query
         select case when v_before = 0 then 'next' else 'behind' end,
@@ -41,15 +40,15 @@ begin
                     when v_before = 1 then 'one job of its tenant comes first in this queue'
                     else format('%s jobs of its tenant come first in this queue',
                                 case when v_before = c_look then c_look || ' or more' else v_before::text end) end
-               || case when v_workers.knowing > 0 and v_tenant.paused_at is null
+               || case when v_workers.knowing > 0 and not v_held
                        then format('; workers that know its type: %s', v_workers.knowing) else '' end
                || case when p_job.attempt > 0
                        then format('; it has used %s of %s attempts', p_job.attempt, p_job.max_attempts) else '' end,
                json_build_object('before', v_before, 'knowing', v_workers.knowing, 'attempt', p_job.attempt,
                                  'max_attempts', p_job.max_attempts);
-    if v_tenant.max_waiting is not null then
-        return query select 'quota', format('its tenant may have %s waiting jobs: more are refused', v_tenant.max_waiting),
-                            json_build_object('max_waiting', v_tenant.max_waiting);
+    if v_quota is not null then
+        return query select 'quota', format('its tenant may have %s waiting jobs: more are refused', v_quota),
+                            json_build_object('max_waiting', v_quota);
     end if;
 end
 $$;

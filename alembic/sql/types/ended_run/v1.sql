@@ -14,6 +14,7 @@ create type jobforge.ended_run as (
     error      json,
     result     json,
     delay      interval,     -- what the handler asked for; NULL: the job's retry policy
-    final      boolean       -- a failure that no retry can cure
+    final      boolean,      -- a failure that no retry can cure
+    ordering_key text        -- of its line
 );
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';

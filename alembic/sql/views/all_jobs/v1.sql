@@ -1,16 +1,14 @@
 -- Every job with its state: where it stands. UNION ALL with literal states, so that a filter on state reads one
 -- branch only. It runs with the rights of who asks: the policies of the tables decide what is seen. Superusers and
 -- whoever has BYPASSRLS are bound by no policy; for them the last line does the policy's work. Every branch names its
--- columns, or the view would read otherwise after a restore from a dump. Queued jobs have a branch for each lane, that of
--- the few suspects last: "in any lane" is a filter to Postgres 15, behind all entries of the queue and tenant.
+-- columns, or the view would read otherwise after a restore from a dump.
 create view jobforge.all_jobs with (security_invoker = true) as
 select * from (
     select j.*, 'queued'::text collate "C" as state, r.run, r.attempt, r.crashes, null::timestamptz as due_at,
            null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline,
            null::timestamptz as finished_at, null::json as result
       from jobforge.jobs j
-      join jobforge.ready r on r.queue = j.queue and not r.suspect and r.tenant_id = j.tenant_id
-       and r.priority = j.priority and r.job_id = j.id
+      join jobforge.ready r on r.tenant_id = j.tenant_id and r.job_id = j.id
     union all
     select j.*, 'scheduled'::text collate "C" as state, s.run, s.attempt, s.crashes, s.run_at as due_at,
            null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline,
@@ -37,14 +35,7 @@ select * from (
            null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline, o.finished_at,
            null::json as result
       from jobforge.jobs j join jobforge.outcomes o on o.job_id = j.id and o.tenant_id = j.tenant_id
-     where o.state = 'canceled'
-    union all
-    select j.*, 'queued'::text collate "C" as state, r.run, r.attempt, r.crashes, null::timestamptz as due_at,
-           null::uuid as worker_id, null::timestamptz as claimed_at, null::timestamptz as deadline,
-           null::timestamptz as finished_at, null::json as result
-      from jobforge.jobs j
-      join jobforge.ready r on r.queue = j.queue and r.suspect and r.tenant_id = j.tenant_id
-       and r.priority = j.priority and r.job_id = j.id) every_job
+     where o.state = 'canceled') every_job
  where (select row_security_active('jobforge.jobs')) or tenant_id = (select jobforge.current_tenant());
 
 grant select on jobforge.all_jobs to jobforge_app, jobforge_admin;

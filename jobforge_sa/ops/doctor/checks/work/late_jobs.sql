@@ -7,21 +7,23 @@ with recursive queue (name, n) as (
       from queue q where q.name is not null and q.n < 200
 ), head as (
     select q.name as queue, h.tenant_id, h.job_id from queue q cross join lateral (
-        with recursive head (tenant_id, job_id, n) as (
-            (select r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = q.name and not r.suspect
-              order by r.tenant_id, r.priority, r.job_id limit 1)
+        with recursive head (lane, tenant_id, job_id, n) as (
+            (select r.lane, r.tenant_id, r.job_id, 1 from jobforge.ready r where r.queue = q.name
+              order by r.lane, r.tenant_id, r.priority, r.job_id limit 1)
             union all
-            select next.tenant_id, next.job_id, h.n + 1
+            select next.lane, next.tenant_id, next.job_id, h.n + 1
               from head h cross join lateral (
-                   select r.tenant_id, r.job_id from jobforge.ready r
-                    where r.queue = q.name and not r.suspect and r.tenant_id > h.tenant_id
-                    order by r.tenant_id, r.priority, r.job_id limit 1) next
+                   select r.lane, r.tenant_id, r.job_id from jobforge.ready r
+                    where r.queue = q.name and (r.lane, r.tenant_id) > (h.lane, h.tenant_id)
+                    order by r.lane, r.tenant_id, r.priority, r.job_id limit 1) next
              where h.n < 1000
         ) select * from head) h
 ), oldest as (
     select distinct on (h.queue) h.queue, h.job_id, h.tenant_id, j.type, j.run_at
       from head h join jobforge.jobs j on j.id = h.job_id
-     where not exists (select from jobforge.tenants t where t.tenant_id = h.tenant_id and t.paused_at is not null)
+     where not exists (select from jobforge.limits l
+                        where l.paused_at is not null
+                          and (l.scope, l.name) in (('tenant', h.tenant_id), ('queue', h.queue), ('task', j.type)))
      order by h.queue, j.run_at
 )
 select case when o.run_at < jobforge.now() - interval '1 hour' then 'warning' else 'note' end as level,

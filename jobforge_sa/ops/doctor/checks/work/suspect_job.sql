@@ -10,6 +10,6 @@ select 'warning' as level, format('job %s', r.job_id) as object,
        format('%s of %s has lost its last %s workers, and waits to run alone', r.type, r.tenant_id, r.crashes) as detail,
        format('jobforge jobs show %s  # and until its cause is known: jobforge jobs cancel %1$s', r.job_id) as remedy
   from queue q
- cross join lateral (select * from jobforge.ready r where r.queue = q.name and r.suspect
+ cross join lateral (select * from jobforge.ready r where r.queue = q.name and r.lane = '!suspect'
                       order by r.tenant_id, r.priority, r.job_id limit 20) r
  limit 20;

@@ -7,15 +7,15 @@ with recursive queue (name, n) as (
       from queue q where q.name is not null and q.n < 200
 ), head as (
     select q.name as queue, h.job_id, h.type from queue q cross join lateral (
-        with recursive head (tenant_id, job_id, type, n) as (
-            (select r.tenant_id, r.job_id, r.type, 1 from jobforge.ready r where r.queue = q.name and not r.suspect
-              order by r.tenant_id, r.priority, r.job_id limit 1)
+        with recursive head (lane, tenant_id, job_id, type, n) as (
+            (select r.lane, r.tenant_id, r.job_id, r.type, 1 from jobforge.ready r where r.queue = q.name
+              order by r.lane, r.tenant_id, r.priority, r.job_id limit 1)
             union all
-            select next.tenant_id, next.job_id, next.type, h.n + 1
+            select next.lane, next.tenant_id, next.job_id, next.type, h.n + 1
               from head h cross join lateral (
-                   select r.tenant_id, r.job_id, r.type from jobforge.ready r
-                    where r.queue = q.name and not r.suspect and r.tenant_id > h.tenant_id
-                    order by r.tenant_id, r.priority, r.job_id limit 1) next
+                   select r.lane, r.tenant_id, r.job_id, r.type from jobforge.ready r
+                    where r.queue = q.name and (r.lane, r.tenant_id) > (h.lane, h.tenant_id)
+                    order by r.lane, r.tenant_id, r.priority, r.job_id limit 1) next
              where h.n < 1000
         ) select * from head) h
 )

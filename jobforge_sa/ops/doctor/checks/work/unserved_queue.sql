@@ -12,6 +12,6 @@ select 'error' as level, format('queue %s', q.name) as object,
               case when served.last_alive is null then '  # if the name is right: jobforge queues' end) as remedy
   from queue q
  cross join lateral (select j.type, j.run_at from jobforge.ready r join jobforge.jobs j on j.id = r.job_id
-                      where r.queue = q.name order by r.queue, r.suspect, r.tenant_id, r.priority, r.job_id limit 1) first
+                      where r.queue = q.name order by r.queue, r.lane, r.tenant_id, r.priority, r.job_id limit 1) first
  cross join lateral jobforge.workers_of(q.name, first.type) served
  where served.living = 0 and first.run_at < jobforge.now() - interval '1 minute';

@@ -1,0 +1,45 @@
+-- How many jobs of each of these tenants, queues or tasks a claim may take now, of whom something was said; NULL: as many
+-- as it likes. Who is held by another claim has 0 for now: nobody waits, and two never count the same runs. The rows stay
+-- locked until the claim is committed; so what the next one counts, in a statement of its own, has its leases in it.
+create or replace function jobforge.budget(p_scope text, p_names text[])
+returns table (name text, budget integer, weight integer, paused boolean)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_held text[];
+begin
+    v_held := array(
+        select l.name from jobforge.limits l
+         where l.scope = p_scope and l.name = any (p_names) and l.paused_at is null
+           and (l.max_running is not null or l.rate is not null)
+           for update skip locked);
+    if exists (select from jobforge.limits l
+                where l.scope = p_scope and l.name = any (v_held) and l.max_running is not null and not l.counted) then
+        -- A claim that did not know of the limit may still commit leases that are not marked. A minute later it has ended
+        -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
+        update jobforge.limits l set since = jobforge.now()
+         where l.scope = p_scope and l.name = any (v_held) and l.since is null;
+        update jobforge.limits l set settled_xid = pg_current_xact_id()
+         where l.scope = p_scope and l.name = any (v_held) and l.settled_xid is null
+           and l.since < jobforge.now() - interval '1 minute';
+        update jobforge.limits l set counted = true
+         where l.scope = p_scope and l.name = any (v_held) and not l.counted
+           and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot()) and jobforge.running_before(l) = 0;
+    end if;
+    return query
+        select l.name,
+               case when l.paused_at is not null then 0
+                    when l.max_running is null and l.rate is null then null
+                    when l.name <> all (v_held) then 0
+                    else greatest(0, least(l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
+                                           case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
+               end,
+               coalesce(l.weight, 1), l.paused_at is not null
+          from jobforge.limits l where l.scope = p_scope and l.name = any (p_names);
+end
+$$;
+
+comment on function jobforge.budget is 'How many jobs of a tenant, a queue or a task a claim may take now.';

@@ -1,0 +1,8 @@
+-- Changes the limits of the task: those that p_change has, such as {"max_running": 5, "rate": null}. NULL takes one away.
+create or replace function jobforge.limit_task(p_type text, p_change jsonb) returns setof jobforge.limits
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$ select * from jobforge.set_limit('task', p_type, p_change) $$;
+
+grant execute on function jobforge.limit_task(text, jsonb) to jobforge_admin;
+comment on function jobforge.limit_task(text, jsonb) is 'Change the limits of a task.';

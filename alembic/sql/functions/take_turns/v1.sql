@@ -1,0 +1,53 @@
+-- Looks at lines that have a turn: a job that is at their head now, and stands aside, comes back to where claims find it. No
+-- job is forgotten, for whoever puts one aside leaves a turn in the same transaction: a look that sees the turn sees the
+-- job aside; and whoever ends a run leaves a turn, so that of the two the later look finds the head where it stands.
+-- A head whose row somebody holds keeps its turn for the next look. Returns how many came back.
+create or replace function jobforge.take_turns(p_limit integer) returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- lines and ready are met by key
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_moved integer;
+begin
+    with turn as materialized (
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t limit p_limit for update skip locked
+    ), head as materialized (
+        select k.tenant_id, k.ordering_key, h.job_id
+          from (select distinct turn.tenant_id, turn.ordering_key from turn) k
+         cross join lateral (select l.job_id from jobforge.lines l
+                              where l.tenant_id = k.tenant_id and l.ordering_key = k.ordering_key
+                                and exists (select from jobforge.jobs j where j.id = l.job_id)
+                              order by l.job_id limit 1) h
+    ), waiting as materialized (
+        select h.tenant_id, h.ordering_key, h.job_id
+          from head h join jobforge.ready r on r.tenant_id = h.tenant_id and r.job_id = h.job_id
+         where r.lane = '!ordered'
+           and not jobforge.waits_in_line(h.tenant_id, h.ordering_key, h.job_id)
+    ), free as materialized (
+        select r.ctid, r.job_id from waiting w join jobforge.ready r on r.tenant_id = w.tenant_id and r.job_id = w.job_id
+           for update of r skip locked
+    ), gone as (
+        delete from jobforge.ready r where r.ctid = any (array(select f.ctid from free f)) returning r.*
+    ), moved as (
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g
+        returning queue
+    ), seen as (
+        delete from jobforge.turns t where t.ctid = any (array(
+            select turn.ctid from turn
+             where not exists (select from waiting w
+                                where w.tenant_id = turn.tenant_id and w.ordering_key = turn.ordering_key
+                                  and w.job_id <> all (array(select f.job_id from free f)))))
+    ), woken as (
+        select count(jobforge.wake(q.queue)) from (select distinct m.queue from moved m) q
+    )
+    select count(*) into v_moved from moved cross join woken;
+    return v_moved;
+end
+$$;
+
+comment on function jobforge.take_turns(integer) is 'Jobs that have become the heads of their lines can be claimed.';
