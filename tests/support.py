@@ -120,9 +120,9 @@ class Sql:
         self.session("postgres").execute(
             "truncate jobforge.jobs, jobforge.idempotency_keys, jobforge.ready, jobforge.scheduled, jobforge.leases, "
             "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes, jobforge.tenants, "
-            "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.results, jobforge.connectors, "
-            "jobforge.connector_secrets, jobforge.webhook_endpoints, jobforge.webhook_deliveries, "
-            "jobforge.artifacts"
+            "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.lines, jobforge.results, "
+            "jobforge.connectors, jobforge.connector_secrets, jobforge.webhook_endpoints, "
+            "jobforge.webhook_deliveries, jobforge.artifacts"
         )
         self.session("postgres").execute("update jobforge.settings set tenancy = 'plain', artifact_bytes = default")
         self.session("postgres").execute("update jobforge.pruning set behind = default, began_at = '-infinity'")

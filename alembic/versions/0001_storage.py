@@ -22,6 +22,7 @@ TABLES = (
     "idempotency_keys",
     "unique_keys",
     "waits",
+    "lines",
     "ready",
     "scheduled",
     "leases",

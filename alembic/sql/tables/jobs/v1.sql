@@ -14,6 +14,7 @@ create table jobforge.jobs (
     retry           jsonb,
     idempotency_key text collate "C",
     unique_key      text collate "C",                    -- at most one such job is active: unique_keys
+    ordering_key    text collate "C",                    -- such jobs run one at a time, in the order of their ids: lines
     subject         text collate "C",                    -- the application's row that it is about, such as orders:42
     parent_id       uuid,                                -- the job that caused this one
     cause           text collate "C",                    -- how it did: handler (enqueued it), replay (it is the original), copy
@@ -29,7 +30,7 @@ create index jobs_children on jobforge.jobs (parent_id, tenant_id, id) where par
 -- The planner counts the rows of all tenants, and EXPLAIN prints its guesses: with statistics these columns could be
 -- spelled letter by letter. No plan of ours needs them.
 alter table jobforge.jobs alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0, alter idempotency_key set statistics 0,
-    alter unique_key set statistics 0, alter subject set statistics 0, alter parent_id set statistics 0,
+    alter unique_key set statistics 0, alter ordering_key set statistics 0, alter subject set statistics 0, alter parent_id set statistics 0,
     alter cause set statistics 0;
 
 alter table jobforge.jobs enable row level security;
