@@ -149,6 +149,7 @@ class JobInfo:
     retry: dict[str, Any] | None
     idempotency_key: str | None
     unique_key: str | None
+    ordering_key: str | None
     subject: str | None
     parent_id: uuid.UUID | None
     cause: str | None

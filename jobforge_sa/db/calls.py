@@ -83,6 +83,7 @@ _JOB = (
     column("retry", JSONB()),
     column("idempotency_key", Text()),
     column("unique_key", Text()),
+    column("ordering_key", Text()),
     column("subject", Text()),
     column("parent_id", Uuid()),
     column("cause", Text()),
@@ -144,6 +145,7 @@ ENQUEUE_JOB = Call(
         "notify": "bool",
         "unique_key": "text",
         "on_duplicate": "text",
+        "ordering_key": "text",
     },
     _ENQUEUED,
 )

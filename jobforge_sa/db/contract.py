@@ -74,8 +74,8 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "all_attempts": frozenset({"run_ms", "error"}),
     "all_jobs": frozenset(
         {
-            "timeout", "retry", "idempotency_key", "unique_key", "subject", "parent_id", "cause", "trace", "due_at",
-            "worker_id", "claimed_at", "deadline", "finished_at", "result",
+            "timeout", "retry", "idempotency_key", "unique_key", "ordering_key", "subject", "parent_id", "cause",
+            "trace", "due_at", "worker_id", "claimed_at", "deadline", "finished_at", "result",
         }
     ),
     "act_for": frozenset(),

@@ -37,6 +37,7 @@ class Job(Base):
     retry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
     unique_key: Mapped[str | None] = mapped_column(Text)
+    ordering_key: Mapped[str | None] = mapped_column(Text)
     subject: Mapped[str | None] = mapped_column(Text)
     parent_id: Mapped[uuid.UUID | None]
     cause: Mapped[str | None] = mapped_column(Text)

@@ -136,8 +136,8 @@ def test_json_has_the_same_keys_for_every_job_and_times_in_iso(database: Databas
     job = json.loads(line)
     assert list(job) == [
         "id", "tenant_id", "queue", "type", "priority", "payload", "run_at", "max_attempts", "timeout", "retry",
-        "idempotency_key", "unique_key", "subject", "parent_id", "cause", "trace", "created_at", "state", "run",
-        "attempt", "crashes", "due_at", "worker_id", "claimed_at", "deadline", "finished_at", "result",
+        "idempotency_key", "unique_key", "ordering_key", "subject", "parent_id", "cause", "trace", "created_at",
+        "state", "run", "attempt", "crashes", "due_at", "worker_id", "claimed_at", "deadline", "finished_at", "result",
     ]  # fmt: skip
     assert (job["id"], job["state"], job["timeout"], job["payload"]) == (str(job_id), "queued", 120, {"to": "Jürgen"})
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", job["created_at"])

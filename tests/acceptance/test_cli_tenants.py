@@ -163,8 +163,8 @@ def test_count_tells_what_is_kept_in_words_and_as_json(database: Database) -> No
     (line,) = inside(database.url("jf_admin"), "tenants", "count", "acme", "--json").stdout.splitlines()
     assert json.loads(line)["counts"] == {
         "artifacts": 0, "attempts": 0, "cancel_requests": 0, "connector_secrets": 0, "connectors": 0,
-        "idempotency_keys": 0, "jobs": 3, "leases": 0, "outcomes": 0, "ready": 3, "results": 0, "scheduled": 0,
-        "tenants": 0, "unique_keys": 0, "waits": 0, "webhook_deliveries": 0, "webhook_endpoints": 0,
+        "idempotency_keys": 0, "jobs": 3, "leases": 0, "lines": 0, "outcomes": 0, "ready": 3, "results": 0,
+        "scheduled": 0, "tenants": 0, "unique_keys": 0, "waits": 0, "webhook_deliveries": 0, "webhook_endpoints": 0,
     }  # fmt: skip
 
 

@@ -138,6 +138,7 @@ ITEMS: list[tuple[dict[str, Any], bool]] = [
     *(({"subject": "s" * n}, ok) for n, ok in [(1, True), (300, True), (0, False), (301, False)]),
     *(({"idempotency_key": "k" * n}, ok) for n, ok in [(1, True), (200, True), (0, False), (201, False)]),
     *(({"unique_key": "k" * n}, ok) for n, ok in [(1, True), (200, True), (0, False), (201, False)]),
+    *(({"ordering_key": "k" * n}, ok) for n, ok in [(1, True), (200, True), (0, False), (201, False)]),
     ({"unique_key": "u", "on_duplicate": "replace"}, True),
     ({"unique_key": "u", "on_duplicate": "ask"}, False),
     ({"on_duplicate": "keep"}, False),

@@ -68,6 +68,12 @@ FAULTS: dict[str, tuple[str, str]] = {
         "insert into jobforge.cancel_requests values (gen_random_uuid(), 'a', now())",
         "cancel request without a job",
     ),
+    "no place in line": ("delete from jobforge.lines", "does not stand in its line"),
+    "a place in another line": ("update jobforge.lines set ordering_key = 'x'", "a line that is not its own"),
+    "a place in line of what has ended": (
+        "insert into jobforge.outcomes select job_id, 'a', 'canceled', 0, 0, 0, now() from jobforge.lines",
+        "in line after its end",
+    ),
     "a key of another tenant": ("update jobforge.idempotency_keys set tenant_id = 'b'", "idempotency key"),
 }
 
@@ -77,7 +83,7 @@ def one_in_each_place(sql: Sql) -> None:
     sql.complete(sql.claim_one(types=["done"]))
     sql.enqueue(type_="held")
     sql.claim_one(types=["held"])
-    sql.enqueue()
+    sql.enqueue(ordering_key="o")
     sql.enqueue(delay=dt.timedelta(hours=1))
 
 

@@ -33,7 +33,7 @@ def chain(sql: Sql, length: int, tenant: str = "a") -> list[uuid.UUID]:
 def test_a_replay_is_a_new_job_like_its_original_and_its_child(sql: Sql) -> None:
     asked: dict[str, Any] = {
         "queue": "mail", "priority": 7, "max_attempts": 3, "retry": {"delays": [1]}, "timeout": "5 s",
-        "trace": {"traceparent": "x"}, "subject": "orders:1",
+        "trace": {"traceparent": "x"}, "ordering_key": "o", "subject": "orders:1",
     }  # fmt: skip
     keyed = sql.enqueue("a", "t", {"n": 1}, idempotency_key="k", delay="1 h", **asked)
     unique = sql.enqueue("a", "t", {"n": 2}, unique_key="u", **asked)

@@ -26,6 +26,7 @@ export type JobItem = {
   subject?: string | null | undefined;
   unique_key?: string | null | undefined;
   on_duplicate?: "keep" | "replace" | "merge" | null | undefined;
+  ordering_key?: string | null | undefined;
 };
 
 export type Signal = "lost" | "cancel" | "released";

@@ -103,6 +103,7 @@ def _facts(job: JobInfo, attempts: Sequence[Attempt], now: dt.datetime) -> Itera
     yield "retry", json.dumps(job.retry) if job.retry else ""
     yield "key", job.idempotency_key
     yield "unique key", job.unique_key
+    yield "ordering key", job.ordering_key
     yield "subject", job.subject
     yield "replay of" if job.cause in REPLAYS else "parent", job.parent_id
     yield "trace", json.dumps(job.trace, ensure_ascii=False) if job.trace else ""

@@ -26,7 +26,14 @@ FORMAT = "jobforge-replay/1"
 KEY_VARIABLE = "JOBFORGE_BUNDLE_KEY"
 MIN_KEY = 32  # characters
 MAX_BYTES = 64 << 20  # of a file: a payload and a result have a quarter of a megabyte, an error has 64 kB
-SECRETIVE = ("result", "trace", "idempotency_key", "unique_key", "subject")  # what may hold secrets beside the payload
+SECRETIVE = (
+    "result",
+    "trace",
+    "idempotency_key",
+    "unique_key",
+    "ordering_key",
+    "subject",
+)  # what may hold secrets beside the payload
 
 AGAIN = "export it again: jobforge replay export JOB_ID"
 
@@ -52,6 +59,7 @@ class RecordedJob(pydantic.BaseModel):
     max_attempts: int
     timeout: dt.timedelta | None  # in the file in seconds
     retry: dict[str, Any] | None
+    ordering_key: str | None = None  # bundles made before there were any have none
     subject: str | None
     trace: Any
     state: str
@@ -117,13 +125,15 @@ class Bundle(pydantic.BaseModel):
 
     def item(self, payload: dict[str, Any], original: JobInfo | None) -> dict[str, Any]:
         """The job as an item of `enqueue_jobs`: like the original while that is there, else without what it lacks."""
-        gone = {"subject", "trace"} & {place.removeprefix("/job/").partition("/")[0] for place in self.redacted.places}
+        gone = {"ordering_key", "subject", "trace"} & {
+            place.removeprefix("/job/").partition("/")[0] for place in self.redacted.places
+        }
         job = original or self.job.model_copy(update=dict.fromkeys(gone))
         return {
             "type": job.type, "payload": payload, "queue": job.queue, "priority": job.priority,
             "max_attempts": job.max_attempts, "retry": job.retry, "subject": job.subject,
             "timeout": None if job.timeout is None else f"{job.timeout.total_seconds():.6f} seconds",
-            "trace": job.trace if isinstance(job.trace, dict) else None,
+            "ordering_key": job.ordering_key, "trace": job.trace if isinstance(job.trace, dict) else None,
         }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ KEPT = {
     "cancel_requests": "cancel requests",
     "idempotency_keys": "idempotency keys",
     "unique_keys": "unique keys",
+    "lines": "in line",
     "waits": "awaited ends",
     "webhook_deliveries": "webhook deliveries",
     "webhook_endpoints": "failing endpoints",

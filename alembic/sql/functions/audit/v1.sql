@@ -63,6 +63,16 @@ as $$
     select k.job_id, 'holds a unique key that is not its own' from jobforge.unique_keys k
       join jobforge.jobs j on j.id = k.job_id
      where (j.tenant_id, j.type, j.unique_key) is distinct from (k.tenant_id, k.type, k.key)
+    union all
+    select l.job_id, 'stands in line after its end, or in a line that is not its own' from jobforge.lines l
+      left join jobforge.jobs j on j.id = l.job_id
+     where (j.tenant_id, j.ordering_key) is distinct from (l.tenant_id, l.ordering_key)
+        or exists (select from jobforge.outcomes o where o.job_id = l.job_id)
+    union all
+    select j.id, 'has not ended and does not stand in its line' from jobforge.jobs j
+     where j.ordering_key is not null
+       and not exists (select from jobforge.outcomes o where o.job_id = j.id)
+       and not exists (select from jobforge.lines l where (l.tenant_id, l.ordering_key, l.job_id) = (j.tenant_id, j.ordering_key, j.id))
 $$;
 
 grant execute on function jobforge.audit() to jobforge_admin;

@@ -4,7 +4,8 @@
 create or replace function jobforge.check_job(
     p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamptz,
     p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json,
-    p_subject text, p_unique_key text default null, p_on_duplicate text default null
+    p_subject text, p_unique_key text default null, p_on_duplicate text default null,
+    p_ordering_key text default null
 ) returns boolean
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
@@ -30,6 +31,7 @@ declare
             then 'give idempotency_key or unique_key, not both'
         when p_on_duplicate is not null and p_unique_key is null then 'on_duplicate needs a unique_key'
         when p_on_duplicate not in ('keep', 'replace', 'merge') then 'on_duplicate must be keep, replace or merge'
+        when length(p_ordering_key) not between 1 and 200 then 'ordering_key must have 1 to 200 characters'
         when length(p_subject) not between 1 and 300 then 'subject must have 1 to 300 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
             then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'

@@ -18,6 +18,7 @@ begin
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
         union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
+        union all select 'lines', count(*) from jobforge.lines l where l.tenant_id = p_tenant_id
         union all select 'connectors', count(*) from jobforge.connectors c where c.tenant_id = p_tenant_id
         union all select 'connector_secrets', count(*) from jobforge.connector_secrets s where s.tenant_id = p_tenant_id
         union all select 'webhook_endpoints', count(*) from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id

@@ -5,6 +5,7 @@
 -- newer than the snapshot is Postgres's own 40001.
 -- With a unique key it names one job at a time instead; p_on_duplicate says what becomes of this call while there is
 -- one: keep (nothing), replace (a waiting one gets this payload), merge. See take_unique_key.
+-- With an ordering key it stands in that line of the tenant's: lines.
 create or replace function jobforge.enqueue_job(
     p_type            text,
     p_payload         json        default '{}',
@@ -22,7 +23,8 @@ create or replace function jobforge.enqueue_job(
     p_subject         text        default null,
     p_notify          boolean     default true,
     p_unique_key      text        default null,
-    p_on_duplicate    text        default null  -- keep
+    p_on_duplicate    text        default null,  -- keep
+    p_ordering_key    text        default null
 ) returns table (id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -37,7 +39,8 @@ declare
 begin
     p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate);
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate,
+                               p_ordering_key);
     if p_unique_key is not null then
         return query
             select k.job_id, false, k.payload_differs
@@ -63,10 +66,13 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, unique_key, subject, parent_id, cause, trace, created_at)
+                               idempotency_key, unique_key, ordering_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id,
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_ordering_key, p_subject, p_parent_id,
             case when p_parent_id is not null then 'handler' end, p_trace, v_now);
+    if p_ordering_key is not null then
+        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, p_ordering_key, v_id);
+    end if;
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);

@@ -17,7 +17,8 @@ create or replace function jobforge.enqueue_job_for(
     p_subject         text        default null,
     p_notify          boolean     default true,
     p_unique_key      text        default null,
-    p_on_duplicate    text        default null
+    p_on_duplicate    text        default null,
+    p_ordering_key    text        default null
 ) returns table (id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -30,7 +31,7 @@ begin
     return query
         select * from jobforge.enqueue_job(p_type, p_payload, p_tenant_id, p_queue, p_priority, p_run_at, p_delay,
                                            p_idempotency_key, p_max_attempts, p_retry, p_timeout, p_trace, p_parent_id,
-                                           p_subject, p_notify, p_unique_key, p_on_duplicate);
+                                           p_subject, p_notify, p_unique_key, p_on_duplicate, p_ordering_key);
     perform set_config(v_names[i], v_before[i], true) from generate_series(1, 3) i;
 end
 $$;

@@ -36,19 +36,19 @@ begin
              cross join lateral json_to_record(e.item) as i (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text, ordering_key text)
              where i.unique_key is not null
              order by i.type collate "C", i.unique_key collate "C", e.position
         loop
             perform jobforge.check_job(
                 v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
                 v_unique.run_at, v_unique.delay, v_unique.idempotency_key, v_unique.max_attempts, v_unique.retry,
-                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate);
+                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate, v_unique.ordering_key);
             select * into v_one from jobforge.enqueue_job(
                 v_unique.type, v_unique.payload, coalesce(v_unique.tenant_id, v_tenant), v_unique.queue,
                 v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
                 v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
-                v_unique.unique_key, v_unique.on_duplicate);
+                v_unique.unique_key, v_unique.on_duplicate, v_unique.ordering_key);
             v_places := v_places || v_unique.place;
             v_ones := v_ones || v_one.id;
             v_made := v_made || v_one.created;
@@ -61,16 +61,17 @@ begin
                i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
                coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
                i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
-               i.parent_id, i.subject
+               i.parent_id, i.subject, i.ordering_key
           from rows from (json_to_recordset(p_jobs) as (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)) with ordinality
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text,
+                   ordering_key text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
-                     timeout, trace, parent_id, subject, unique_key, on_duplicate, position)
+                     timeout, trace, parent_id, subject, unique_key, on_duplicate, ordering_key, position)
          where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
                                   i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
-                                  i.subject, i.unique_key, i.on_duplicate)
+                                  i.subject, i.unique_key, i.on_duplicate, i.ordering_key)
            and i.unique_key is null
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
@@ -84,10 +85,13 @@ begin
         select item.* from item where item.key is null or item.id in (select job_id from keyed)
     ), stored as (
         insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                                   idempotency_key, subject, parent_id, cause, trace, created_at)
-        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
-               parent_id, case when parent_id is not null then 'handler' end, trace, v_now
+                                   idempotency_key, ordering_key, subject, parent_id, cause, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, ordering_key,
+               subject, parent_id, case when parent_id is not null then 'handler' end, trace, v_now
           from fresh order by position
+    ), lined as (
+        insert into jobforge.lines (tenant_id, ordering_key, job_id)
+        select v_tenant, ordering_key, id from fresh where ordering_key is not null
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now

@@ -1,5 +1,5 @@
 -- A new job like one of this tenant, due now, whatever became of that: its child, with the cause replay. It has neither the
--- original's idempotency key nor its unique key, or it would be the original. p_if_gone says what the original was, as
+-- original's idempotency key nor its unique key, or it would be the original; in its line it stands last. p_if_gone says what the original was, as
 -- an item of enqueue_jobs, and counts only where the original is pruned, or is not this tenant's: then the new job is
 -- what its caller could have enqueued himself. Only an administrator's, of another tenant's job, has the cause copy: by it
 -- the map of that job leads here, and no tenant can put its jobs into another's map. Returns the new
@@ -40,12 +40,16 @@ begin
         v_job.priority := coalesce(v_job.priority, 0);
         v_job.max_attempts := coalesce(v_job.max_attempts, 5);
         perform jobforge.check_job(null, v_job.type, v_job.payload, v_job.queue, v_job.priority, null, null, null,
-                                   v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject);
+                                   v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject,
+                                   p_ordering_key => v_job.ordering_key);
     end if;
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               subject, parent_id, cause, trace, created_at)
+                               ordering_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_job.queue, v_job.type, v_job.priority, v_job.payload, v_now, v_job.max_attempts,
-            v_job.timeout, v_job.retry, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
+            v_job.timeout, v_job.retry, v_job.ordering_key, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
+    if v_job.ordering_key is not null then
+        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, v_job.ordering_key, v_id);
+    end if;
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
     if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then

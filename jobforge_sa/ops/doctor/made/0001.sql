@@ -232,6 +232,7 @@ create table jobforge.jobs (
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
     unique_key text collate "C" statistics 0,
+    ordering_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
     parent_id uuid statistics 0,
     cause text collate "C" statistics 0,
@@ -292,6 +293,34 @@ create policy leases_wall on jobforge.leases as restrictive for all to jobforge_
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
 comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
+
+-- table jobforge.lines
+create table jobforge.lines (
+    tenant_id text collate "C" not null statistics 0,
+    ordering_key text collate "C" not null statistics 0,
+    job_id uuid not null,
+    constraint lines_pkey PRIMARY KEY (tenant_id, ordering_key, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.lines owner to jobforge_owner;
+alter table jobforge.lines enable row level security;
+alter table jobforge.lines force row level security;
+create policy lines_admin on jobforge.lines as permissive for select to jobforge_admin
+    using (true);
+create policy lines_owner on jobforge.lines as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy lines_tenant on jobforge.lines as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy lines_wall on jobforge.lines as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.lines to jobforge_admin;
+grant select on table jobforge.lines to jobforge_app;
+comment on table jobforge.lines is 'Jobs whose end somebody lines for.';
 
 -- table jobforge.outcomes
 create table jobforge.outcomes (
@@ -744,6 +773,7 @@ create view jobforge.all_jobs (
     retry jsonb,
     idempotency_key text collate "C",
     unique_key text collate "C",
+    ordering_key text collate "C",
     subject text collate "C",
     parent_id uuid,
     cause text collate "C",
@@ -772,6 +802,7 @@ create view jobforge.all_jobs (
     retry,
     idempotency_key,
     unique_key,
+    ordering_key,
     subject,
     parent_id,
     cause,
@@ -799,6 +830,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -829,6 +861,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -859,6 +892,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -889,6 +923,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -922,6 +957,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -953,6 +989,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -984,6 +1021,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,

@@ -232,6 +232,7 @@ create table jobforge.jobs (
     retry jsonb,
     idempotency_key text collate "C" statistics 0,
     unique_key text collate "C" statistics 0,
+    ordering_key text collate "C" statistics 0,
     subject text collate "C" statistics 0,
     parent_id uuid statistics 0,
     cause text collate "C" statistics 0,
@@ -292,6 +293,34 @@ create policy leases_wall on jobforge.leases as restrictive for all to jobforge_
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
 comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
+
+-- table jobforge.lines
+create table jobforge.lines (
+    tenant_id text collate "C" not null statistics 0,
+    ordering_key text collate "C" not null statistics 0,
+    job_id uuid not null,
+    constraint lines_pkey PRIMARY KEY (tenant_id, ordering_key, job_id)
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
+);
+alter table jobforge.lines owner to jobforge_owner;
+alter table jobforge.lines enable row level security;
+alter table jobforge.lines force row level security;
+create policy lines_admin on jobforge.lines as permissive for select to jobforge_admin
+    using (true);
+create policy lines_owner on jobforge.lines as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy lines_tenant on jobforge.lines as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy lines_wall on jobforge.lines as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.lines to jobforge_admin;
+grant select on table jobforge.lines to jobforge_app;
+comment on table jobforge.lines is 'Jobs whose end somebody lines for.';
 
 -- table jobforge.outcomes
 create table jobforge.outcomes (
@@ -744,6 +773,7 @@ create view jobforge.all_jobs (
     retry jsonb,
     idempotency_key text collate "C",
     unique_key text collate "C",
+    ordering_key text collate "C",
     subject text collate "C",
     parent_id uuid,
     cause text collate "C",
@@ -772,6 +802,7 @@ create view jobforge.all_jobs (
     retry,
     idempotency_key,
     unique_key,
+    ordering_key,
     subject,
     parent_id,
     cause,
@@ -799,6 +830,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -829,6 +861,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -859,6 +892,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -889,6 +923,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -922,6 +957,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -953,6 +989,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -984,6 +1021,7 @@ create view jobforge.all_jobs (
             j.retry,
             j.idempotency_key,
             j.unique_key,
+            j.ordering_key,
             j.subject,
             j.parent_id,
             j.cause,
@@ -1149,6 +1187,16 @@ AS $function$
     select k.job_id, 'holds a unique key that is not its own' from jobforge.unique_keys k
       join jobforge.jobs j on j.id = k.job_id
      where (j.tenant_id, j.type, j.unique_key) is distinct from (k.tenant_id, k.type, k.key)
+    union all
+    select l.job_id, 'stands in line after its end, or in a line that is not its own' from jobforge.lines l
+      left join jobforge.jobs j on j.id = l.job_id
+     where (j.tenant_id, j.ordering_key) is distinct from (l.tenant_id, l.ordering_key)
+        or exists (select from jobforge.outcomes o where o.job_id = l.job_id)
+    union all
+    select j.id, 'has not ended and does not stand in its line' from jobforge.jobs j
+     where j.ordering_key is not null
+       and not exists (select from jobforge.outcomes o where o.job_id = j.id)
+       and not exists (select from jobforge.lines l where (l.tenant_id, l.ordering_key, l.job_id) = (j.tenant_id, j.ordering_key, j.id))
 $function$
 ;
 alter function jobforge.audit owner to jobforge_owner;
@@ -1403,7 +1451,7 @@ alter function jobforge.check_interval owner to jobforge_owner;
 comment on function jobforge.check_interval is 'Whether an interval lies between two bounds, without negative parts.';
 
 -- function jobforge.check_job
-CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json, p_subject text, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.check_job(p_position integer, p_type text, p_payload json, p_queue text, p_priority integer, p_run_at timestamp with time zone, p_delay interval, p_idempotency_key text, p_max_attempts integer, p_retry jsonb, p_timeout interval, p_trace json, p_subject text, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text, p_ordering_key text DEFAULT NULL::text)
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
@@ -1430,6 +1478,7 @@ declare
             then 'give idempotency_key or unique_key, not both'
         when p_on_duplicate is not null and p_unique_key is null then 'on_duplicate needs a unique_key'
         when p_on_duplicate not in ('keep', 'replace', 'merge') then 'on_duplicate must be keep, replace or merge'
+        when length(p_ordering_key) not between 1 and 200 then 'ordering_key must have 1 to 200 characters'
         when length(p_subject) not between 1 and 300 then 'subject must have 1 to 300 characters'
         when p_retry is not null and not jobforge.check_retry(p_retry)
             then 'retry must be {"base", "factor", "max", "jitter"} or {"delays": [...]}, in seconds, up to 30 days'
@@ -1904,6 +1953,7 @@ begin
         union all select 'idempotency_keys', count(*) from jobforge.idempotency_keys k where k.tenant_id = p_tenant_id
         union all select 'unique_keys', count(*) from jobforge.unique_keys k where k.tenant_id = p_tenant_id
         union all select 'waits', count(*) from jobforge.waits w where w.tenant_id = p_tenant_id
+        union all select 'lines', count(*) from jobforge.lines l where l.tenant_id = p_tenant_id
         union all select 'connectors', count(*) from jobforge.connectors c where c.tenant_id = p_tenant_id
         union all select 'connector_secrets', count(*) from jobforge.connector_secrets s where s.tenant_id = p_tenant_id
         union all select 'webhook_endpoints', count(*) from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id
@@ -2076,7 +2126,7 @@ alter function jobforge.end_walk owner to jobforge_owner;
 comment on function jobforge.end_walk is 'Let go of one of prune''s walks.';
 
 -- function jobforge.enqueue_job
-CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFAULT '{}'::json, p_tenant_id text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text, p_ordering_key text DEFAULT NULL::text)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -2092,7 +2142,8 @@ declare
 begin
     p_payload := coalesce(p_payload, '{}');
     perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate);
+                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate,
+                               p_ordering_key);
     if p_unique_key is not null then
         return query
             select k.job_id, false, k.payload_differs
@@ -2118,10 +2169,13 @@ begin
     end loop;
 
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               idempotency_key, unique_key, subject, parent_id, cause, trace, created_at)
+                               idempotency_key, unique_key, ordering_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
-            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_subject, p_parent_id,
+            p_timeout, p_retry, p_idempotency_key, p_unique_key, p_ordering_key, p_subject, p_parent_id,
             case when p_parent_id is not null then 'handler' end, p_trace, v_now);
+    if p_ordering_key is not null then
+        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, p_ordering_key, v_id);
+    end if;
     if v_run_at > v_now then
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         values (v_id, v_run_at, v_queue, v_tenant, coalesce(p_priority, 0), p_type, 0, 0, 0);
@@ -2145,7 +2199,7 @@ grant execute on function jobforge.enqueue_job to jobforge_app;
 comment on function jobforge.enqueue_job is 'Enqueue one job in this transaction. The same tenant, type and key: the original.';
 
 -- function jobforge.enqueue_job_for
-CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.enqueue_job_for(p_tenant_id text, p_type text, p_payload json DEFAULT '{}'::json, p_queue text DEFAULT NULL::text, p_priority integer DEFAULT NULL::integer, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_idempotency_key text DEFAULT NULL::text, p_max_attempts integer DEFAULT NULL::integer, p_retry jsonb DEFAULT NULL::jsonb, p_timeout interval DEFAULT NULL::interval, p_trace json DEFAULT NULL::json, p_parent_id uuid DEFAULT NULL::uuid, p_subject text DEFAULT NULL::text, p_notify boolean DEFAULT true, p_unique_key text DEFAULT NULL::text, p_on_duplicate text DEFAULT NULL::text, p_ordering_key text DEFAULT NULL::text)
  RETURNS TABLE(id uuid, created boolean, payload_differs boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -2159,7 +2213,7 @@ begin
     return query
         select * from jobforge.enqueue_job(p_type, p_payload, p_tenant_id, p_queue, p_priority, p_run_at, p_delay,
                                            p_idempotency_key, p_max_attempts, p_retry, p_timeout, p_trace, p_parent_id,
-                                           p_subject, p_notify, p_unique_key, p_on_duplicate);
+                                           p_subject, p_notify, p_unique_key, p_on_duplicate, p_ordering_key);
     perform set_config(v_names[i], v_before[i], true) from generate_series(1, 3) i;
 end
 $function$
@@ -2203,19 +2257,19 @@ begin
              cross join lateral json_to_record(e.item) as i (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text, ordering_key text)
              where i.unique_key is not null
              order by i.type collate "C", i.unique_key collate "C", e.position
         loop
             perform jobforge.check_job(
                 v_unique.place, v_unique.type, coalesce(v_unique.payload, '{}'), v_unique.queue, v_unique.priority,
                 v_unique.run_at, v_unique.delay, v_unique.idempotency_key, v_unique.max_attempts, v_unique.retry,
-                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate);
+                v_unique.timeout, v_unique.trace, v_unique.subject, v_unique.unique_key, v_unique.on_duplicate, v_unique.ordering_key);
             select * into v_one from jobforge.enqueue_job(
                 v_unique.type, v_unique.payload, coalesce(v_unique.tenant_id, v_tenant), v_unique.queue,
                 v_unique.priority, v_unique.run_at, v_unique.delay, null, v_unique.max_attempts, v_unique.retry,
                 v_unique.timeout, v_unique.trace, v_unique.parent_id, v_unique.subject, p_notify,
-                v_unique.unique_key, v_unique.on_duplicate);
+                v_unique.unique_key, v_unique.on_duplicate, v_unique.ordering_key);
             v_places := v_places || v_unique.place;
             v_ones := v_ones || v_one.id;
             v_made := v_made || v_one.created;
@@ -2228,16 +2282,17 @@ begin
                i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
                coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
                i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
-               i.parent_id, i.subject
+               i.parent_id, i.subject, i.ordering_key
           from rows from (json_to_recordset(p_jobs) as (
                    type text, payload json, tenant_id text, queue text, priority integer, run_at timestamptz,
                    delay interval, idempotency_key text, max_attempts integer, retry jsonb, timeout interval,
-                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text)) with ordinality
+                   trace json, parent_id uuid, subject text, unique_key text, on_duplicate text,
+                   ordering_key text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
-                     timeout, trace, parent_id, subject, unique_key, on_duplicate, position)
+                     timeout, trace, parent_id, subject, unique_key, on_duplicate, ordering_key, position)
          where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
                                   i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
-                                  i.subject, i.unique_key, i.on_duplicate)
+                                  i.subject, i.unique_key, i.on_duplicate, i.ordering_key)
            and i.unique_key is null
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
@@ -2251,10 +2306,13 @@ begin
         select item.* from item where item.key is null or item.id in (select job_id from keyed)
     ), stored as (
         insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                                   idempotency_key, subject, parent_id, cause, trace, created_at)
-        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, subject,
-               parent_id, case when parent_id is not null then 'handler' end, trace, v_now
+                                   idempotency_key, ordering_key, subject, parent_id, cause, trace, created_at)
+        select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, ordering_key,
+               subject, parent_id, case when parent_id is not null then 'handler' end, trace, v_now
           from fresh order by position
+    ), lined as (
+        insert into jobforge.lines (tenant_id, ordering_key, job_id)
+        select v_tenant, ordering_key, id from fresh where ordering_key is not null
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now
@@ -3641,6 +3699,8 @@ begin
     delete from jobforge.unique_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key
        and k.job_id = j.id;
+    delete from jobforge.lines l using jobforge.jobs j
+     where j.id = any (v_gone) and l.tenant_id = p_tenant_id and l.ordering_key = j.ordering_key and l.job_id = j.id;
     delete from jobforge.waits w where w.job_id = any (v_gone);
     delete from jobforge.jobs j where j.id = any (v_gone);
     return cardinality(v_jobs);
@@ -3714,12 +3774,16 @@ begin
         v_job.priority := coalesce(v_job.priority, 0);
         v_job.max_attempts := coalesce(v_job.max_attempts, 5);
         perform jobforge.check_job(null, v_job.type, v_job.payload, v_job.queue, v_job.priority, null, null, null,
-                                   v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject);
+                                   v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject,
+                                   p_ordering_key => v_job.ordering_key);
     end if;
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
-                               subject, parent_id, cause, trace, created_at)
+                               ordering_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_job.queue, v_job.type, v_job.priority, v_job.payload, v_now, v_job.max_attempts,
-            v_job.timeout, v_job.retry, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
+            v_job.timeout, v_job.retry, v_job.ordering_key, v_job.subject, p_job_id, v_cause, v_job.trace, v_now);
+    if v_job.ordering_key is not null then
+        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, v_job.ordering_key, v_id);
+    end if;
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_id, v_job.type, 0, 0, 0);
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
@@ -4186,6 +4250,9 @@ begin
         end if;
     end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
+    if v_job.ordering_key is not null then  -- its old place in line, in front of all that came later
+        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, v_job.ordering_key, v_job.id);
+    end if;
     insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
     values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
