@@ -28,15 +28,6 @@ as $$
       join jobforge.jobs j on j.id = w.job_id
      where (j.queue, j.priority, j.type) is distinct from (w.queue, w.priority, w.type)
     union all
-    select l.job_id, 'stands in a line that is not its own, or has ended' from jobforge.lines l
-      left join jobforge.jobs j on j.id = l.job_id
-     where (j.tenant_id, j.ordering_key) is distinct from (l.tenant_id, l.ordering_key)
-        or exists (select from jobforge.outcomes o where o.job_id = l.job_id)
-    union all
-    select j.id, 'has an ordering key and stands in no line' from jobforge.jobs j
-     where j.ordering_key is not null and not exists (select from jobforge.outcomes o where o.job_id = j.id)
-       and not exists (select from jobforge.lines l where l.job_id = j.id and l.tenant_id = j.tenant_id)
-    union all
     select a.job_id, 'has an attempt of another tenant or none of its own' from jobforge.attempts a
       left join jobforge.jobs j on j.id = a.job_id where j.tenant_id is distinct from a.tenant_id
     union all

@@ -23,7 +23,6 @@ begin
         union all select 'connector_secrets', count(*) from jobforge.connector_secrets s where s.tenant_id = p_tenant_id
         union all select 'webhook_endpoints', count(*) from jobforge.webhook_endpoints e where e.tenant_id = p_tenant_id
         union all select 'webhook_deliveries', count(*) from jobforge.webhook_deliveries d where d.tenant_id = p_tenant_id
-        union all select 'lines', count(*) from jobforge.lines l where l.tenant_id = p_tenant_id
         union all select 'turns', count(*) from jobforge.turns u where u.tenant_id = p_tenant_id
         union all select 'limits', count(*) from jobforge.limits t where t.tenant_id = p_tenant_id;
 end

@@ -54,8 +54,6 @@ begin
     delete from jobforge.unique_keys k using jobforge.jobs j
      where j.id = any (v_gone) and k.tenant_id = p_tenant_id and k.type = j.type and k.key = j.unique_key
        and k.job_id = j.id;
-    delete from jobforge.lines l using jobforge.jobs j
-     where j.id = any (v_gone) and l.tenant_id = p_tenant_id and l.ordering_key = j.ordering_key and l.job_id = j.id;
     delete from jobforge.waits w where w.job_id = any (v_gone);
     delete from jobforge.jobs j where j.id = any (v_gone);
     return cardinality(v_jobs);
