@@ -1,7 +1,7 @@
 -- Claims one suspect, of the first of these queues that has any: claim_suspect. What was said of its tenant, queue and task
 -- holds for it as for any job.
 create or replace function jobforge.claim_alone(
-    p_worker_id uuid, p_queues text[], p_types text[], p_now timestamptz, p_said boolean
+    p_worker_id uuid, p_queues text[], p_types text[], p_said boolean
 ) returns table (
     job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer,
     max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamptz, deadline timestamptz,
@@ -26,12 +26,13 @@ begin
     for i in 1 .. coalesce(cardinality(v_queues), 0) loop
         continue when not exists (select from jobforge.ready r where r.queue = v_queues[i] and r.lane = '!suspect');
         return query
-            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_now, p_said);
+            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said);
         if found then
             if p_said then
                 perform jobforge.spend('queue', v_queues[i], 1);
-                perform jobforge.spend('task', l.type, 1) from jobforge.leases l
-                  where l.worker_id = p_worker_id and l.claimed_at = p_now;
+                perform jobforge.spend('task', l.type, 1)
+                   from (select l.type from jobforge.leases l where l.worker_id = p_worker_id
+                          order by l.claimed_at desc limit 1) l;
             end if;
             return;
         end if;

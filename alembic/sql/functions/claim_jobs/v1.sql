@@ -39,7 +39,6 @@ set plan_cache_mode = force_generic_plan  -- a claim of 10 spent a third of its 
 as $$
 #variable_conflict use_column
 declare
-    v_now     timestamptz;
     v_said    boolean := exists (select from jobforge.limits);
     v_limited text[] := '{}';         -- of its types those that are limited or paused
     v_lanes   text[];
@@ -57,7 +56,6 @@ begin
                             where l.scope = 'task' and l.name = any (p_types)
                               and (l.paused_at is not null or l.max_running is not null or l.rate is not null));
     end if;
-    v_now := jobforge.now();  -- behind what was due: no run begins before its job was to run
     v_left := p_limit;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
@@ -77,7 +75,7 @@ begin
                 return query
                     select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
                         least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_now, v_said);
+                        null, v_said);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -87,7 +85,7 @@ begin
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
                     case when v_said then array(select unnest(v_lanes) except all select unnest(v_limited)) else v_lanes end,
                     case when v_said then array(select unnest(p_types) except select unnest(v_limited)) else p_types end,
-                    v_queue, p_cursors[i], v_now, v_said);
+                    v_queue, p_cursors[i], v_said);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
             exit when v_limited = '{}';
@@ -98,7 +96,7 @@ begin
         end if;
     end loop;
     if p_alone and v_left = p_limit then
-        return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_now, v_said);
+        return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;
 end
 $$;

@@ -5,8 +5,7 @@
 -- cost index probes. Tenants that are paused or run as many as they may are steps that give nothing.
 -- What stands before a tenant's jobs and may not run here is put aside, so that it is read once and not by each claim.
 create or replace function jobforge.claim_ring(
-    p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_now timestamptz,
-    p_said boolean
+    p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean
 ) returns table (
     job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer,
     max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamptz, deadline timestamptz,
@@ -70,7 +69,9 @@ begin
         end if;
 
         return query
-        with picked as materialized (
+        with clock as materialized (  -- behind the snapshot: a run begins after what it sees has ended
+            select jobforge.now() as now
+        ), picked as materialized (
             select p.*, t.place, t.share, row_number() over (partition by t.place order by p.priority, p.job_id) as rank
               from (select u.tenant_id, u.place, coalesce(u.share, greatest(v_left / v_met, 1)) as share
                       from unnest(v_tenants, v_shares) with ordinality u (tenant_id, share, place)) t
@@ -87,22 +88,22 @@ begin
             select p.*, j.payload, j.max_attempts, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
                    j.trace, j.ordering_key, gen_random_uuid() as token,
                    -- the worker ends a run at its timeout; the lease ends a minute later, should it not
-                   p_now + coalesce(j.timeout, interval '1 hour') + interval '1 minute' as deadline
-              from picked p join jobforge.jobs j on j.id = p.job_id
+                   clock.now + coalesce(j.timeout, interval '1 hour') + interval '1 minute' as deadline, clock.now
+              from picked p join jobforge.jobs j on j.id = p.job_id cross join clock
              where p.rank <= p.share and p.type = any (p_types)
                and (j.ordering_key is null or not jobforge.waits_in_line(p.tenant_id, j.ordering_key, p.job_id))
         ), leased as (
             insert into jobforge.leases (job_id, tenant_id, queue, type, limited, token, worker_id, run, attempt, crashes,
                                          claimed_at, deadline)
             select c.job_id, c.tenant_id, c.queue, c.type, p_said and jobforge.is_limited(c.tenant_id, c.queue, c.type), c.token,
-                   p_worker_id, c.run + 1, c.attempt + 1, c.crashes, p_now, c.deadline
+                   p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is null
         ), in_line as (  -- two of one line: who was claimed first runs, and the other stays where it is
             insert into jobforge.leases (job_id, tenant_id, queue, type, ordering_key, limited, token, worker_id, run, attempt,
                                          crashes, claimed_at, deadline)
             select c.job_id, c.tenant_id, c.queue, c.type, c.ordering_key,
                    p_said and jobforge.is_limited(c.tenant_id, c.queue, c.type), c.token,
-                   p_worker_id, c.run + 1, c.attempt + 1, c.crashes, p_now, c.deadline
+                   p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is not null
             on conflict do nothing returning job_id
         ), given as materialized (
@@ -110,12 +111,12 @@ begin
         ), gone as (  -- by place: the rows are locked, and nothing ever updates them
             delete from jobforge.ready r where r.ctid = any (array(select g.ctid from given g))
         ), spent as (
-            update jobforge.limits l set tokens = jobforge.tokens_of(l) - t.taken, refilled_at = p_now
+            update jobforge.limits l set tokens = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
               from (select g.tenant_id, count(*) as taken from given g where p_said group by g.tenant_id) t
              where l.scope = 'tenant' and l.name = t.tenant_id and l.rate is not null
         )
         select g.job_id, g.tenant_id, g.queue, g.type, g.priority, g.payload::text, g.run + 1, g.attempt + 1,
-               g.max_attempts, g.crashes, g.token, p_now, g.deadline, g.timeout, g.run_at, g.created_at,
+               g.max_attempts, g.crashes, g.token, g.now, g.deadline, g.timeout, g.run_at, g.created_at,
                g.idempotency_key, g.parent_id, g.trace::text,
                case when v_keys then jobforge.new_token(g.tenant_id, g.deadline) end
           from given g order by g.place, g.priority, g.job_id;

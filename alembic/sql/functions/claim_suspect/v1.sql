@@ -27,7 +27,7 @@ begin
     perform jobforge.keep_alive(p_worker_id, p_alive);
     perform jobforge.make_ready();
     return query
-        select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, jobforge.now(), exists (select from jobforge.limits));
+        select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, exists (select from jobforge.limits));
 end
 $$;
 
