@@ -319,7 +319,7 @@ def test_upkeep_does_all_that_is_due_and_says_how_much(sql: Sql) -> None:
     clock.advance(seconds=30)
     counts = {row["step"]: row["moved"] for row in sql("upkeep", worker_id=TWO)}
 
-    assert counts == {"rescued": 1, "promoted": 3, "canceled": 0, "forgotten": 0, "pruned": 0}
+    assert counts == {"rescued": 1, "promoted": 3, "resumed": 0, "canceled": 0, "forgotten": 0, "pruned": 0}
     assert {sql.state(job) for job in due} == {"queued"}
     assert sql.state(later) == "scheduled"
     assert {row["moved"] for row in sql("upkeep", worker_id=TWO)} == {0}
