@@ -343,7 +343,7 @@ def test_upkeep_names_what_it_rescued_twenty_at_most(sql: Sql) -> None:
     assert rows["rescued"]["moved"] == 21
     assert [job["job_id"] for job in rows["rescued"]["jobs"]] == [str(job) for job in sorted(dead)[:20]]
     assert {(job["outcome"], job["tenant_id"]) for job in rows["rescued"]["jobs"]} == {("lost", "a")}
-    assert [row["jobs"] for row in sql("upkeep")] == [None] * 5
+    assert [row["jobs"] for row in sql("upkeep")] == [None] * 6
 
 
 def test_upkeep_is_bounded(sql: Sql) -> None:
@@ -360,10 +360,10 @@ def test_upkeep_forgets_workers_that_are_dead_for_an_hour_and_hold_nothing(sql: 
     sql.enqueue()
     sql.claim_one(worker_id=TWO)
     clock.advance(minutes=59)
-    assert sql("upkeep", limit=1)[3] == {"step": "forgotten", "moved": 0, "jobs": None}
+    assert sql("upkeep", limit=1)[4] == {"step": "forgotten", "moved": 0, "jobs": None}
     clock.advance(minutes=2)
     beat(sql, uuid.UUID(int=3))
-    assert sql("upkeep")[3] == {"step": "forgotten", "moved": 2, "jobs": None}
+    assert sql("upkeep")[4] == {"step": "forgotten", "moved": 2, "jobs": None}
     assert sql.look("select worker_id from jobforge.workers") == [{"worker_id": uuid.UUID(int=3)}]
 
 
