@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PYTEST_ARGS ?=
 MINUTES ?= 10
+JOBS ?= 1000000
 SEED ?=
 BIN := .venv/bin
 PY := $(BIN)/python
@@ -25,7 +26,7 @@ SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 OLD := .venv/oldest
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
-.PHONY: help env demo test oldest properties chaos faults check docs bench release format clean
+.PHONY: help env demo test oldest properties chaos faults flat check docs bench release format clean
 
 help: ## this list
 	@printf '\n  \033[1mjobforge_sa\033[0m: background jobs that commit with your data\n\n'
@@ -33,6 +34,7 @@ help: ## this list
 	@printf '\n  PYTHON=python3.13            the Python of the environment\n'
 	@printf '  PYTEST_ARGS="-k lease -x"    more arguments for pytest\n'
 	@printf '  MINUTES=2 SEED=4711          of make chaos\n'
+	@printf '  JOBS=100000                  so many are many for make flat\n'
 	@printf '  JOBFORGE_PROPERTIES=5000     so many examples of make properties\n'
 	@printf '  JOBFORGE_TEST_DATABASE_URL   test on this server only\n\n'
 
@@ -100,6 +102,10 @@ docs: $(STAMP) ## build the site into build/site; a warning is an error
 # The suite leaves out what takes longer than ten seconds each.
 faults: $(STAMP) ## the fault cases, the long ones too; servers that fail over, fill up, go away
 	@JOBFORGE_FAULTS=1 $(PY) -m pytest tests/faults -o faulthandler_timeout=0 $(PYTEST_ARGS)
+
+# pages that are read, never times: it may run beside other work. -s: it tells what it read
+flat: $(STAMP) ## whether claims read the same pages with a million jobs, and tables stop growing; half an hour
+	@JOBFORGE_FLAT=$(JOBS) $(PY) -m pytest tests/flat -o faulthandler_timeout=0 -s $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure, and compare with the peers
 	@$(PY) -m benchmarks

@@ -15,6 +15,7 @@ from jobforge_sa.testing.server import ServerError, describe
 __all__ = ["ADMIN", "ROLES", "Database", "make_logins"]
 
 URL_ENV = ("JOBFORGE_TEST_DATABASE_URL",)
+LONG = {"faults": "JOBFORGE_FAULTS", "flat": "JOBFORGE_FLAT"}  # a marker, and what lets its tests run
 ROLES = {
     "jf_app": ["jobforge_app"],
     "jf_worker": ["jobforge_worker"],
@@ -64,14 +65,15 @@ def bare_database(admin_url: sa.URL) -> Iterator[Database]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "no_audit(reason): leaves jobs where the auditor complains, for that reason")
-    config.addinivalue_line("markers", "faults: takes long: only with JOBFORGE_FAULTS=1, as in `make faults`")
+    for name in LONG:
+        config.addinivalue_line("markers", f"{name}: takes long: only with {LONG[name]}, as in `make {name}`")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not os.environ.get("JOBFORGE_FAULTS"):
+    for name in (name for name, said in LONG.items() if not os.environ.get(said)):
         for item in items:
-            if item.get_closest_marker("faults"):
-                item.add_marker(pytest.mark.skip(reason="takes long: make faults"))
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"takes long: make {name}"))
 
 
 def pytest_report_header() -> str:

@@ -63,6 +63,7 @@ FUNCTIONS = (
     "put_aside",
     "lanes_of",
     "ring_start",
+    "bring_back",
     "claim_ring",
     "claim_alone",
     "claim_jobs",

@@ -435,7 +435,8 @@ class Model:
         return len(expired)
 
     def upkeep(self, work: Work, worker: uuid.UUID) -> dict[str, int]:
-        moved = {"rescued": self.rescue(work), "promoted": self.promote(work), "canceled": self._settle_cancels(work)}
+        moved = {"rescued": self.rescue(work), "promoted": self.promote(work), "resumed": 0,
+                 "canceled": self._settle_cancels(work)}  # fmt: skip
         busy = {job.lease.worker for job in self.jobs(work) if job.lease}
         seen = self.committed | work.changes
         dead = [

@@ -250,3 +250,20 @@ def test_tenants_share_evenly_across_lanes(sql: Sql) -> None:
     assert claimed(sql) == []
     got = [run["tenant_id"] for run in sql.claim(30, types=["one", "two"])]
     assert {tenant: got.count(tenant) for tenant in "abc"} == {"a": 10, "b": 10, "c": 10}
+
+
+def test_many_paused_tenants_are_put_aside_and_come_back(sql: Sql) -> None:
+    names = [f"p{n:03}" for n in range(150)]
+    for name in names:
+        sql.fill(name, 2)
+        sql("pause_tenant", user="jf_admin", tenant_id=name)
+    last = sql.enqueue("z")
+    assert claimed(sql) == [last]
+    aside = sql.look("select count(*) as n from jobforge.ready where lane = '!stopped'")[0]["n"]
+    assert 50 <= aside <= 300
+    sql("resume_tenant", user="jf_admin", tenant_id=names[-1])
+    for name in names[:-1]:  # as many hands that do not know of each other would, and without the functions' help
+        sql.session("postgres").execute("delete from jobforge.limits where name = %s", [name])
+    sql("upkeep")
+    assert sql.look("select count(*) as n from jobforge.ready where lane = '!stopped'")[0]["n"] == 0
+    assert len(sql.claim(1000)) == 300

@@ -319,7 +319,7 @@ def test_upkeep_does_all_that_is_due_and_says_how_much(sql: Sql) -> None:
     clock.advance(seconds=30)
     counts = {row["step"]: row["moved"] for row in sql("upkeep", worker_id=TWO)}
 
-    assert counts == {"rescued": 1, "promoted": 3, "canceled": 0, "forgotten": 0, "pruned": 0}
+    assert counts == {"rescued": 1, "promoted": 3, "resumed": 0, "canceled": 0, "forgotten": 0, "pruned": 0}
     assert {sql.state(job) for job in due} == {"queued"}
     assert sql.state(later) == "scheduled"
     assert {row["moved"] for row in sql("upkeep", worker_id=TWO)} == {0}
@@ -343,7 +343,7 @@ def test_upkeep_names_what_it_rescued_twenty_at_most(sql: Sql) -> None:
     assert rows["rescued"]["moved"] == 21
     assert [job["job_id"] for job in rows["rescued"]["jobs"]] == [str(job) for job in sorted(dead)[:20]]
     assert {(job["outcome"], job["tenant_id"]) for job in rows["rescued"]["jobs"]} == {("lost", "a")}
-    assert [row["jobs"] for row in sql("upkeep")] == [None] * 5
+    assert [row["jobs"] for row in sql("upkeep")] == [None] * 6
 
 
 def test_upkeep_is_bounded(sql: Sql) -> None:
@@ -360,10 +360,10 @@ def test_upkeep_forgets_workers_that_are_dead_for_an_hour_and_hold_nothing(sql: 
     sql.enqueue()
     sql.claim_one(worker_id=TWO)
     clock.advance(minutes=59)
-    assert sql("upkeep", limit=1)[3] == {"step": "forgotten", "moved": 0, "jobs": None}
+    assert sql("upkeep", limit=1)[4] == {"step": "forgotten", "moved": 0, "jobs": None}
     clock.advance(minutes=2)
     beat(sql, uuid.UUID(int=3))
-    assert sql("upkeep")[3] == {"step": "forgotten", "moved": 2, "jobs": None}
+    assert sql("upkeep")[4] == {"step": "forgotten", "moved": 2, "jobs": None}
     assert sql.look("select worker_id from jobforge.workers") == [{"worker_id": uuid.UUID(int=3)}]
 
 

@@ -1,8 +1,9 @@
 -- How many jobs of each of these tenants, queues or tasks a claim may take now, of whom something was said; NULL: as many
--- as it likes. Who is held by another claim has 0 for now: nobody waits, and two never count the same runs. The rows stay
--- locked until the claim is committed; so what the next one counts, in a statement of its own, has its leases in it.
+-- as it likes. stopped: none, until somebody says otherwise. Who is held by another claim has 0 for now: nobody waits, and
+-- two never count the same runs. The rows stay locked until the claim is committed; so what the next one counts, in a
+-- statement of its own, has its leases in it. Who can have none in any case is not locked.
 create or replace function jobforge.budget(p_scope text, p_names text[])
-returns table (name text, budget integer, weight integer, paused boolean)
+returns table (name text, budget integer, weight integer, stopped boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -14,7 +15,7 @@ begin
     v_held := array(
         select l.name from jobforge.limits l
          where l.scope = p_scope and l.name = any (p_names) and l.paused_at is null
-           and (l.max_running is not null or l.rate is not null)
+           and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
            for update skip locked);
     if exists (select from jobforge.limits l
                 where l.scope = p_scope and l.name = any (v_held) and l.max_running is not null and not l.counted) then
@@ -37,7 +38,7 @@ begin
                     else greatest(0, least(l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
                                            case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                end,
-               coalesce(l.weight, 1), l.paused_at is not null
+               coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
           from jobforge.limits l where l.scope = p_scope and l.name = any (p_names);
 end
 $$;

@@ -66,7 +66,13 @@ begin
         continue when v_queue <= 0;
         v_before := v_queue;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types);
-        for v_pass in 1 .. 2 loop  -- limited tasks have their share of the first; of the second what is left
+        if v_limited = '{}' then
+            return query
+                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said);
+            get diagnostics v_taken = row_count;
+            v_queue := v_queue - v_taken;
+        end if;
+        for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
             for v_task in
                 select b.name, b.budget, row_number() over (order by b.name desc) as place
                   from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0
@@ -83,12 +89,10 @@ begin
             exit when v_pass = 2 or v_queue <= 0;
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
-                    case when v_said then array(select unnest(v_lanes) except all select unnest(v_limited)) else v_lanes end,
-                    case when v_said then array(select unnest(p_types) except select unnest(v_limited)) else p_types end,
-                    v_queue, p_cursors[i], v_said);
+                    array(select unnest(v_lanes) except all select unnest(v_limited)),
+                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
-            exit when v_limited = '{}';
         end loop;
         v_left := v_left - (v_before - v_queue);
         if v_said then

@@ -2,7 +2,8 @@
 -- ready_ring finds the next tenants behind p_after, around the ring's end; each gives an equal share of what is left (by
 -- their weights, where they have any), in its own order of priority and age; and again, until the limit is reached or a
 -- full circle gave nothing. So a tenant with a million jobs delays another one by one round at most, and 10,000 tenants
--- cost index probes. Tenants that are paused or run as many as they may are steps that give nothing.
+-- cost index probes. Tenants that are paused or run as many as they may are steps that give nothing; where paused ones are many
+-- they are put aside too, and bring_back has them again.
 -- What stands before a tenant's jobs and may not run here is put aside, so that it is read once and not by each claim.
 create or replace function jobforge.claim_ring(
     p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean
@@ -29,6 +30,8 @@ declare
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer := 0;        -- passages of the ring's end since a job was found
     v_taken   integer;
+    v_stopped text[];              -- of the page those that give none until somebody says otherwise
+    v_steps   integer := 0;        -- how many such were met
     v_short   text[];              -- gave less than they should, in the round before
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
@@ -64,8 +67,12 @@ begin
             v_short := null;
         end if;
         if p_said then
-            select s.tenants, s.shares, coalesce(s.last, v_last) into v_tenants, v_shares, v_last
+            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped into v_tenants, v_shares, v_last, v_stopped
               from jobforge.shares(v_tenants, v_left) s;
+            v_steps := v_steps + coalesce(cardinality(v_stopped), 0);
+            if v_steps > 100 and v_stopped is not null then  -- a few may stay: each is a probe
+                v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, '!stopped');
+            end if;
         end if;
 
         return query

@@ -1,8 +1,10 @@
 -- Takes what a worker may not run out of the way of its claims, among the first rows of some tenants (p_limit for all of
 -- them): a type that is not among p_types into the lane of its name, where those who know it find it; a job that waits for
--- others of its line into "!ordered", with a turn (take_turns). Returns how many rows it moved.
-create or replace function jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer)
-returns integer
+-- others of its line into "!ordered", with a turn (take_turns). With p_lane everything, into that one. Returns how many
+-- rows it moved.
+create or replace function jobforge.put_aside(
+    p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_lane text default null
+) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -18,10 +20,11 @@ begin
                 order by r.priority, r.job_id
                 limit greatest(p_limit / cardinality(p_tenants), 10)) m
     ), strange as materialized (
-        select m.ctid, m.type as aside, null as ordering_key from met m where m.type <> all (p_types)
+        select m.ctid, coalesce(p_lane, m.type) as aside, null as ordering_key
+          from met m where p_lane is not null or m.type <> all (p_types)
         union all
         select m.ctid, '!ordered', j.ordering_key from met m join jobforge.jobs j on j.id = m.job_id
-         where m.type = any (p_types) and j.ordering_key is not null
+         where p_lane is null and m.type = any (p_types) and j.ordering_key is not null
            and jobforge.waits_in_line(m.tenant_id, j.ordering_key, m.job_id)
     ), free as materialized (
         select r.ctid, s.aside, s.ordering_key from strange s join jobforge.ready r on r.ctid = s.ctid

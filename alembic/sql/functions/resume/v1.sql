@@ -8,6 +8,7 @@ begin
     return query
         update jobforge.limits l set paused_at = null where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
+    perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
     perform jobforge.wake_all();
 end
 $$;

@@ -62,6 +62,7 @@ begin
                max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now()
          where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
+    perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
     perform jobforge.wake_all();
 end
 $$;

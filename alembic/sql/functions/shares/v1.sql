@@ -1,16 +1,20 @@
 -- Of these tenants, in this order, those that may give a claim jobs, and how many each: by their weights, up to their budgets,
--- p_left in all. last: the last one that had its share, if not all had.
-create or replace function jobforge.shares(p_tenants text[], p_left integer, out tenants text[], out shares integer[], out last text)
+-- p_left in all. last: the last one that had its share, if not all had. stopped: those that give none until somebody says
+-- otherwise.
+create or replace function jobforge.shares(
+    p_tenants text[], p_left integer, out tenants text[], out shares integer[], out last text, out stopped text[]
+)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     with given as materialized (  -- grouped and not joined: neither side has an index
-        select t.tenant_id, min(t.place) as place, min(t.budget) as budget, coalesce(max(t.weight), 1) as weight
-          from (select u.tenant_id, u.place, null as budget, null as weight
+        select t.tenant_id, min(t.place) as place, min(t.budget) as budget, coalesce(max(t.weight), 1) as weight,
+               bool_or(t.stopped) as stopped
+          from (select u.tenant_id, u.place, null as budget, null as weight, null as stopped
                   from unnest(p_tenants) with ordinality u (tenant_id, place)
                 union all
-                select b.name, null, b.budget, b.weight from jobforge.budget('tenant', p_tenants) b) t
+                select b.name, null, b.budget, b.weight, b.stopped from jobforge.budget('tenant', p_tenants) b) t
          group by t.tenant_id
     ), share as (
         select g.tenant_id, g.place,
@@ -22,8 +26,9 @@ begin
     select array_agg(p.tenant_id order by p.place) filter (where p.before < p_left),
            array_agg(least(p.share, p_left - p.before)::integer order by p.place) filter (where p.before < p_left),
            case when bool_or(p.before >= p_left) then
-               (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end
-      into tenants, shares, last
+               (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
+           (select array_agg(g.tenant_id) from given g where g.stopped)
+      into tenants, shares, last, stopped
       from placed p;
 end
 $$;

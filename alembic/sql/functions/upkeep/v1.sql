@@ -25,6 +25,7 @@ begin
     end if;
     return query select 'rescued', coalesce(cardinality(v_ended), 0), v_named;
     return query select 'promoted', jobforge.promote_due(p_limit), null::json;
+    return query select 'resumed', jobforge.bring_back(null, p_limit), null::json;
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
     delete from jobforge.waits d where d.ctid = any (array(

@@ -1,0 +1,46 @@
+"""Somebody holds a snapshot, and a million jobs go by: a claim reads what it read before.
+
+Nothing that was deleted since can be removed, for he might still look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.flat.field import Field, more
+
+pytestmark = pytest.mark.flat
+
+LOOKS = 10  # on the way
+DEAD = 200  # pages with rows that were deleted, which a claim may pass at any time, but not more and more
+WAITING = 1_000
+FEW = 100  # enqueued, claimed, completed at a time
+
+
+def looks(field: Field, many: int, go_on: Callable[[int], None], what: str) -> None:
+    """Let a million jobs go by, and read meanwhile; ends at the first look that reads more."""
+    asked = [(limit, start) for limit in (10, 100) for start in ("", None)]
+    few = {one: field.pages(one[0], cursor=one[1]) for one in asked}
+    print(f"\n{what}: {few} pages")
+    with field.held_snapshot():
+        for _ in range(LOOKS):
+            go_on(many // LOOKS)
+            read = {one: field.pages(one[0], cursor=one[1]) for one in asked}
+            print(f"  {field.done:,} jobs on: {read} pages")
+            assert more(few, read, DEAD) == {}
+
+
+@pytest.mark.parametrize("tenants", [1, 100, 10_000])
+def test_a_backlog_that_drains_under_a_held_snapshot_costs_the_same_to_its_end(
+    field: Field, many: int, tenants: int
+) -> None:
+    field.fill(many + WAITING, tenants)
+    looks(field, many, field.work, f"a backlog of {tenants} tenants")
+
+
+@pytest.mark.parametrize("tenants", [1, 100])
+def test_a_trickle_under_a_held_snapshot_costs_the_same_for_ever(field: Field, many: int, tenants: int) -> None:
+    field.fill(WAITING, tenants)
+    looks(field, many, lambda jobs: field.trickle(jobs, FEW, tenants), f"a trickle of {tenants} tenants")
