@@ -77,8 +77,8 @@ def running(url: sa.URL, *arguments: str, **options: Any) -> Iterator[subprocess
 # --- who may, and whom it is about -------------------------------------------------------------------------
 
 COMMANDS = [
-    ("list",), ("pause", "acme"), ("resume", "acme"), ("limit", "acme", "--max-waiting", "5"), ("count", "acme"), ("export", "acme"),
-    ("purge", "acme", "--yes"),
+    ("list",), ("pause", "acme"), ("resume", "acme"), ("limit", "acme", "--max-waiting", "5"), ("count", "acme"),
+    ("export", "acme"), ("purge", "acme", "--yes"),
 ]  # fmt: skip
 
 
@@ -206,8 +206,8 @@ def test_a_hostile_name_is_one_tenant_to_every_command(database: Database, tmp_p
     fill(database, "other", 1)
     url, said, out = database.url("jf_admin"), "", tmp_path / "x"
     for command in (
-        ["list"], ["list", "--json"], ["pause", "--", tenant], ["limit", "--max-waiting", "9", "--", tenant], ["count", "--", tenant],
-        ["count", "--json", "--", tenant], ["export", "--", tenant], ["export", "--out", str(out), "--", tenant],
+        ["list"], ["list", "--json"], ["pause", "--", tenant], ["limit", "--weight", "9", "--", tenant],
+        ["count", "--", tenant], ["count", "--json", "--", tenant], ["export", "--", tenant], ["export", "--out", str(out), "--", tenant],
         ["purge", "--dry-run", "--", tenant], ["resume", "--", tenant], ["purge", "--yes", "--", tenant],
     ):  # fmt: skip
         done = inside(url, "tenants", *command)

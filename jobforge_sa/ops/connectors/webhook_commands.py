@@ -94,7 +94,8 @@ def disable(
     with writing(database.engine(url), tenant) as reader:
         (row,) = reader.rows(connector_calls.DISABLE_WEBHOOK, url=endpoint, reason=reason)
     one = Endpoint(*row)
-    said = f"{screen.named(tenant)}: nothing goes to {screen.one_line(endpoint, 2048)} any more: {screen.one_line(one.reason)}"
+    place, why = screen.one_line(endpoint, 2048), screen.one_line(one.reason)
+    said = f"{screen.named(tenant)}: nothing goes to {place} any more: {why}"
     typer.echo(records.line(dataclasses.asdict(one)) if as_json else said)
 
 

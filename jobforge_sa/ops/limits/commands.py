@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +28,7 @@ Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
 Type = Annotated[str, typer.Argument(metavar="TYPE", help="The task's name.")]
 
 
-class Scope(str, Enum):
+class Scope(StrEnum):
     """Of whom something is said."""
 
     tenant = "tenant"

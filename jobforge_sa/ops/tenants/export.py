@@ -18,7 +18,6 @@ from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.limits import BOUNDS
 from jobforge_sa.ops import database, progress, records, screen, whole_file
 from jobforge_sa.ops.reader import SNAPSHOT, become_admin, moment
-from jobforge_sa.ops.tenants import listing as tenant_list
 from jobforge_sa.tenants import TenantCount, Tenants
 
 

@@ -1293,9 +1293,65 @@ $function$
 alter function jobforge.begin_walk owner to jobforge_owner;
 comment on function jobforge.begin_walk is 'Take one of prune''s walks.';
 
+-- function jobforge.bring_back
+CREATE OR REPLACE FUNCTION jobforge.bring_back(p_tenant_id text, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_queue   text collate "C" := '';
+    v_tenant  text collate "C";
+    v_wrapped boolean;
+    v_moved   integer := 0;
+    v_now     integer;
+begin
+    for i in 1 .. 200 loop
+        select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
+        exit when v_queue is null or v_moved >= p_limit;
+        v_tenant := case when p_tenant_id is null then jobforge.ring_start(v_queue, '!stopped') end;
+        v_wrapped := false;
+        for j in 1 .. case when p_tenant_id is null then 1000 else 1 end loop
+            v_tenant := coalesce(p_tenant_id, (
+                select r.tenant_id from jobforge.ready r
+                 where r.queue = v_queue and r.lane = '!stopped' and r.tenant_id > v_tenant order by r.tenant_id limit 1));
+            if v_tenant is null and not v_wrapped then
+                v_tenant := '';
+                v_wrapped := true;
+                continue;
+            end if;
+            exit when v_tenant is null or v_moved >= p_limit;
+            continue when exists (select from jobforge.limits l
+                                   where l.scope = 'tenant' and l.name = v_tenant
+                                     and (l.paused_at is not null or l.max_running = 0));
+            with back as materialized (
+                select r.ctid from jobforge.ready r
+                 where r.queue = v_queue and r.lane = '!stopped' and r.tenant_id = v_tenant
+                 order by r.priority, r.job_id limit p_limit - v_moved for update skip locked
+            ), gone as (
+                delete from jobforge.ready r where r.ctid = any (array(select b.ctid from back b)) returning r.*
+            )
+            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+            select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g;
+            get diagnostics v_now = row_count;
+            v_moved := v_moved + v_now;
+        end loop;
+    end loop;
+    return v_moved;
+end
+$function$
+;
+alter function jobforge.bring_back owner to jobforge_owner;
+comment on function jobforge.bring_back is 'Jobs of tenants that are not stopped any more can be claimed again.';
+
 -- function jobforge.budget
 CREATE OR REPLACE FUNCTION jobforge.budget(p_scope text, p_names text[])
- RETURNS TABLE(name text, budget integer, weight integer, paused boolean)
+ RETURNS TABLE(name text, budget integer, weight integer, stopped boolean)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
@@ -1307,7 +1363,7 @@ begin
     v_held := array(
         select l.name from jobforge.limits l
          where l.scope = p_scope and l.name = any (p_names) and l.paused_at is null
-           and (l.max_running is not null or l.rate is not null)
+           and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
            for update skip locked);
     if exists (select from jobforge.limits l
                 where l.scope = p_scope and l.name = any (v_held) and l.max_running is not null and not l.counted) then
@@ -1330,7 +1386,7 @@ begin
                     else greatest(0, least(l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
                                            case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                end,
-               coalesce(l.weight, 1), l.paused_at is not null
+               coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
           from jobforge.limits l where l.scope = p_scope and l.name = any (p_names);
 end
 $function$
@@ -1806,7 +1862,13 @@ begin
         continue when v_queue <= 0;
         v_before := v_queue;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types);
-        for v_pass in 1 .. 2 loop  -- limited tasks have their share of the first; of the second what is left
+        if v_limited = '{}' then
+            return query
+                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said);
+            get diagnostics v_taken = row_count;
+            v_queue := v_queue - v_taken;
+        end if;
+        for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
             for v_task in
                 select b.name, b.budget, row_number() over (order by b.name desc) as place
                   from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0
@@ -1823,12 +1885,10 @@ begin
             exit when v_pass = 2 or v_queue <= 0;
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
-                    case when v_said then array(select unnest(v_lanes) except all select unnest(v_limited)) else v_lanes end,
-                    case when v_said then array(select unnest(p_types) except select unnest(v_limited)) else p_types end,
-                    v_queue, p_cursors[i], v_said);
+                    array(select unnest(v_lanes) except all select unnest(v_limited)),
+                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
-            exit when v_limited = '{}';
         end loop;
         v_left := v_left - (v_before - v_queue);
         if v_said then
@@ -1865,6 +1925,8 @@ declare
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer := 0;        -- passages of the ring's end since a job was found
     v_taken   integer;
+    v_stopped text[];              -- of the page those that give none until somebody says otherwise
+    v_steps   integer := 0;        -- how many such were met
     v_short   text[];              -- gave less than they should, in the round before
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
@@ -1900,8 +1962,12 @@ begin
             v_short := null;
         end if;
         if p_said then
-            select s.tenants, s.shares, coalesce(s.last, v_last) into v_tenants, v_shares, v_last
+            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped into v_tenants, v_shares, v_last, v_stopped
               from jobforge.shares(v_tenants, v_left) s;
+            v_steps := v_steps + coalesce(cardinality(v_stopped), 0);
+            if v_steps > 100 and v_stopped is not null then  -- a few may stay: each is a probe
+                v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, '!stopped');
+            end if;
         end if;
 
         return query
@@ -4100,7 +4166,7 @@ grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
 -- function jobforge.put_aside
-CREATE OR REPLACE FUNCTION jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer)
+CREATE OR REPLACE FUNCTION jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_lane text DEFAULT NULL::text)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4117,10 +4183,11 @@ begin
                 order by r.priority, r.job_id
                 limit greatest(p_limit / cardinality(p_tenants), 10)) m
     ), strange as materialized (
-        select m.ctid, m.type as aside, null as ordering_key from met m where m.type <> all (p_types)
+        select m.ctid, coalesce(p_lane, m.type) as aside, null as ordering_key
+          from met m where p_lane is not null or m.type <> all (p_types)
         union all
         select m.ctid, '!ordered', j.ordering_key from met m join jobforge.jobs j on j.id = m.job_id
-         where m.type = any (p_types) and j.ordering_key is not null
+         where p_lane is null and m.type = any (p_types) and j.ordering_key is not null
            and jobforge.waits_in_line(m.tenant_id, j.ordering_key, m.job_id)
     ), free as materialized (
         select r.ctid, s.aside, s.ordering_key from strange s join jobforge.ready r on r.ctid = s.ctid
@@ -4580,6 +4647,7 @@ begin
     return query
         update jobforge.limits l set paused_at = null where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
+    perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
     perform jobforge.wake_all();
 end
 $function$
@@ -4921,6 +4989,7 @@ begin
                max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now()
          where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
+    perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
     perform jobforge.wake_all();
 end
 $function$
@@ -5053,8 +5122,7 @@ begin
     ), finished as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
         select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
-               crashed, v_now
-          from verdict where final_state is not null
+               crashed, v_now from verdict where final_state is not null
     ), returned as (
         insert into jobforge.results (job_id, tenant_id, value)
         select job_id, tenant_id, result from verdict where final_state = 'succeeded' and result is not null
@@ -5138,18 +5206,19 @@ alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
 -- function jobforge.shares
-CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text)
+CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
     with given as materialized (  -- grouped and not joined: neither side has an index
-        select t.tenant_id, min(t.place) as place, min(t.budget) as budget, coalesce(max(t.weight), 1) as weight
-          from (select u.tenant_id, u.place, null as budget, null as weight
+        select t.tenant_id, min(t.place) as place, min(t.budget) as budget, coalesce(max(t.weight), 1) as weight,
+               bool_or(t.stopped) as stopped
+          from (select u.tenant_id, u.place, null as budget, null as weight, null as stopped
                   from unnest(p_tenants) with ordinality u (tenant_id, place)
                 union all
-                select b.name, null, b.budget, b.weight from jobforge.budget('tenant', p_tenants) b) t
+                select b.name, null, b.budget, b.weight, b.stopped from jobforge.budget('tenant', p_tenants) b) t
          group by t.tenant_id
     ), share as (
         select g.tenant_id, g.place,
@@ -5161,8 +5230,9 @@ begin
     select array_agg(p.tenant_id order by p.place) filter (where p.before < p_left),
            array_agg(least(p.share, p_left - p.before)::integer order by p.place) filter (where p.before < p_left),
            case when bool_or(p.before >= p_left) then
-               (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end
-      into tenants, shares, last
+               (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
+           (select array_agg(g.tenant_id) from given g where g.stopped)
+      into tenants, shares, last, stopped
       from placed p;
 end
 $function$
@@ -5496,6 +5566,7 @@ begin
     end if;
     return query select 'rescued', coalesce(cardinality(v_ended), 0), v_named;
     return query select 'promoted', jobforge.promote_due(p_limit), null::json;
+    return query select 'resumed', jobforge.bring_back(null, p_limit), null::json;
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
     delete from jobforge.waits d where d.ctid = any (array(
