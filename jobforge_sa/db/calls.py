@@ -223,15 +223,6 @@ SCHEMA_VERSION = text(
 ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as pg_catalog.text))")
 
 # an administrator's, without a tenant of the transaction's own
-_TENANT = (column("tenant_id", Text()), column("paused_at", DateTime(timezone=True)), column("max_waiting", Integer()))
-PAUSE_TENANT = Call("pause_tenant", {"tenant_id": "text"}, _TENANT)
-RESUME_TENANT = Call("resume_tenant", {"tenant_id": "text"}, _TENANT)
-LIMIT_TENANT = Call("limit_tenant", {"tenant_id": "text", "max_waiting": "int4"}, _TENANT)
-LIST_TENANTS = Call(
-    "list_tenants",
-    {},
-    (_TENANT[0], *(column(name, BigInteger()) for name in ("queued", "scheduled", "running")), *_TENANT[1:]),
-)
 COUNT_TENANT = Call("count_tenant", {"tenant_id": "text"}, (column("relation", Text()), column("rows", BigInteger())))
 EXPORT_TENANT = Call(
     "export_tenant",
@@ -251,6 +242,8 @@ LIST_QUEUES = Call(
         column("next_due", DateTime(timezone=True)),
         column("running", BigInteger()),
         column("workers", BigInteger()),
+        column("paused_at", DateTime(timezone=True)),
+        column("max_running", Integer()),
     ),
 )
 LIST_WORKERS = Call(

@@ -99,7 +99,7 @@ export interface Functions {
       p_queue_limits?: (number | null)[] | null | undefined;
       p_cursors?: (string | null)[] | null | undefined;
       p_alive?: string | undefined;
-      p_suspect?: boolean | undefined;
+      p_alone?: boolean | undefined;
     };
     row: {
       job_id: string;
@@ -213,7 +213,7 @@ export interface Functions {
 export const SIGNATURES = {
   schema_version: { },
   enqueue_jobs: { p_jobs: "json", p_tenant_id: "text", p_notify: "boolean" },
-  claim_jobs: { p_worker_id: "uuid", p_queues: "text[]", p_types: "text[]", p_limit: "integer", p_queue_limits: "integer[]", p_cursors: "text[]", p_alive: "interval", p_suspect: "boolean" },
+  claim_jobs: { p_worker_id: "uuid", p_queues: "text[]", p_types: "text[]", p_limit: "integer", p_queue_limits: "integer[]", p_cursors: "text[]", p_alive: "interval", p_alone: "boolean" },
   claim_suspect: { p_worker_id: "uuid", p_queues: "text[]", p_types: "text[]", p_alive: "interval" },
   has_suspect: { p_queues: "text[]", p_types: "text[]" },
   heartbeat_jobs: { p_worker_id: "uuid", p_runs: "uuid[]", p_alive: "interval", p_name: "text", p_queues: "text[]", p_types: "text[]", p_connections: "integer" },

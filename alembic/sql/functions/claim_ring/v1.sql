@@ -142,7 +142,7 @@ begin
         ), gone as (  -- by place: the rows are locked, and nothing ever updates them
             delete from jobforge.ready r where r.ctid = any (array(select g.ctid from given g))
         ), spent as (
-            update jobforge.limits l set tokens = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
+            update jobforge.limits l set bucket = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
               from (select g.tenant_id, count(*) as taken from given g where p_said group by g.tenant_id) t
              where l.scope = 'tenant' and l.name = t.tenant_id and l.rate is not null
         )
