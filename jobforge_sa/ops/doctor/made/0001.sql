@@ -37,7 +37,8 @@ create type jobforge.ended_run as (
     error json,
     result json,
     delay interval,
-    final boolean
+    final boolean,
+    ordering_key text
 );
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
@@ -264,6 +265,10 @@ comment on table jobforge.jobs is 'What was asked: payload, options, origin. Imm
 create table jobforge.leases (
     job_id uuid not null,
     tenant_id text collate "C" not null statistics 0,
+    queue text collate "C" not null statistics 0,
+    type text collate "C" not null statistics 0,
+    ordering_key text collate "C" statistics 0,
+    limited boolean not null,
     token uuid not null,
     worker_id uuid not null statistics 0,
     run integer not null,
@@ -277,6 +282,10 @@ create table jobforge.leases (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=5000
 );
+CREATE INDEX leases_of_queue ON jobforge.leases USING btree (queue) WHERE limited;
+CREATE INDEX leases_of_task ON jobforge.leases USING btree (type) WHERE limited;
+CREATE INDEX leases_of_tenant ON jobforge.leases USING btree (tenant_id) WHERE limited;
+CREATE UNIQUE INDEX leases_line ON jobforge.leases USING btree (tenant_id, ordering_key) WHERE (ordering_key IS NOT NULL);
 alter table jobforge.leases owner to jobforge_owner;
 alter table jobforge.leases enable row level security;
 alter table jobforge.leases force row level security;
@@ -290,9 +299,53 @@ create policy leases_tenant on jobforge.leases as permissive for select to jobfo
 create policy leases_wall on jobforge.leases as restrictive for all to jobforge_app
     using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
     with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
-grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
-grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
+grant select (job_id, tenant_id, queue, type, ordering_key, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_admin;
+grant select (job_id, tenant_id, queue, type, ordering_key, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
 comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
+
+-- table jobforge.limits
+create table jobforge.limits (
+    scope text collate "C" not null,
+    name text collate "C" not null statistics 0,
+    tenant_id text collate "C" generated always as (
+CASE
+    WHEN (scope = 'tenant'::text) THEN name
+    ELSE NULL::text
+END) stored statistics 0,
+    paused_at timestamp with time zone,
+    max_running integer,
+    rate double precision,
+    burst integer,
+    weight integer,
+    max_waiting integer,
+    tokens double precision not null default 0,
+    refilled_at timestamp with time zone not null,
+    since timestamp with time zone,
+    settled_xid xid8,
+    counted boolean not null default false,
+    constraint limits_pkey PRIMARY KEY (scope, name),
+    constraint limits_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'queue'::text, 'task'::text])))
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.limits owner to jobforge_owner;
+alter table jobforge.limits enable row level security;
+alter table jobforge.limits force row level security;
+create policy limits_admin on jobforge.limits as permissive for select to jobforge_admin
+    using (true);
+create policy limits_owner on jobforge.limits as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy limits_tenant on jobforge.limits as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy limits_wall on jobforge.limits as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.limits to jobforge_admin;
+grant select on table jobforge.limits to jobforge_app;
+comment on table jobforge.limits is 'Tenants, queues and tasks that are paused, limited or weighted.';
 
 -- table jobforge.lines
 create table jobforge.lines (
@@ -320,7 +373,7 @@ create policy lines_wall on jobforge.lines as restrictive for all to jobforge_ap
     with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
 grant select on table jobforge.lines to jobforge_admin;
 grant select on table jobforge.lines to jobforge_app;
-comment on table jobforge.lines is 'Jobs whose end somebody lines for.';
+comment on table jobforge.lines is 'Jobs with an ordering key that have not ended.';
 
 -- table jobforge.outcomes
 create table jobforge.outcomes (
@@ -386,13 +439,19 @@ create table jobforge.ready (
     run integer not null,
     attempt integer not null,
     crashes integer not null,
-    suspect boolean not null generated always as ((crashes >= 2)) stored,
-    constraint ready_pkey PRIMARY KEY (queue, suspect, tenant_id, priority, job_id)
+    aside text collate "C" statistics 0,
+    lane text collate "C" not null generated always as (COALESCE(aside,
+CASE
+    WHEN (crashes >= 2) THEN '!suspect'::text
+    ELSE '!main'::text
+END)) stored statistics 0,
+    constraint ready_pkey PRIMARY KEY (tenant_id, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=5000
 );
+CREATE INDEX ready_ring ON jobforge.ready USING btree (queue, lane, tenant_id, priority, job_id);
 alter table jobforge.ready owner to jobforge_owner;
 alter table jobforge.ready enable row level security;
 alter table jobforge.ready force row level security;
@@ -523,30 +582,31 @@ create policy tenant_keys_owner on jobforge.tenant_keys as permissive for all to
     with check ((CURRENT_USER = 'jobforge_owner'::name));
 comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Readable by nobody.';
 
--- table jobforge.tenants
-create table jobforge.tenants (
+-- table jobforge.turns
+create table jobforge.turns (
     tenant_id text collate "C" not null statistics 0,
-    paused_at timestamp with time zone,
-    max_waiting integer,
-    constraint tenants_pkey PRIMARY KEY (tenant_id)
+    ordering_key text collate "C" not null statistics 0
+) with (
+    autovacuum_vacuum_cost_delay=0,
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=5000
 );
-CREATE INDEX tenants_paused ON jobforge.tenants USING btree (tenant_id) WHERE (paused_at IS NOT NULL);
-alter table jobforge.tenants owner to jobforge_owner;
-alter table jobforge.tenants enable row level security;
-alter table jobforge.tenants force row level security;
-create policy tenants_admin on jobforge.tenants as permissive for select to jobforge_admin
+alter table jobforge.turns owner to jobforge_owner;
+alter table jobforge.turns enable row level security;
+alter table jobforge.turns force row level security;
+create policy turns_admin on jobforge.turns as permissive for select to jobforge_admin
     using (true);
-create policy tenants_owner on jobforge.tenants as permissive for all to jobforge_owner
+create policy turns_owner on jobforge.turns as permissive for all to jobforge_owner
     using ((CURRENT_USER = 'jobforge_owner'::name))
     with check ((CURRENT_USER = 'jobforge_owner'::name));
-create policy tenants_tenant on jobforge.tenants as permissive for select to jobforge_app
+create policy turns_tenant on jobforge.turns as permissive for select to jobforge_app
     using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
-create policy tenants_wall on jobforge.tenants as restrictive for all to jobforge_app
+create policy turns_wall on jobforge.turns as restrictive for all to jobforge_app
     using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
     with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
-grant select on table jobforge.tenants to jobforge_admin;
-grant select on table jobforge.tenants to jobforge_app;
-comment on table jobforge.tenants is 'Tenants that are paused or have a quota.';
+grant select on table jobforge.turns to jobforge_admin;
+grant select on table jobforge.turns to jobforge_app;
+comment on table jobforge.turns is 'Lines whose next job may have its turn now.';
 
 -- table jobforge.unique_keys
 create table jobforge.unique_keys (
@@ -847,7 +907,7 @@ create view jobforge.all_jobs (
             NULL::timestamp with time zone AS finished_at,
             NULL::json AS result
            FROM (jobforge.jobs j
-             JOIN jobforge.ready r ON (((r.queue = j.queue) AND (NOT r.suspect) AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))
+             JOIN jobforge.ready r ON (((r.tenant_id = j.tenant_id) AND (r.job_id = j.id))))
         UNION ALL
          SELECT j.id,
             j.tenant_id,
@@ -1007,38 +1067,7 @@ create view jobforge.all_jobs (
             NULL::json AS result
            FROM (jobforge.jobs j
              JOIN jobforge.outcomes o ON (((o.job_id = j.id) AND (o.tenant_id = j.tenant_id))))
-          WHERE (o.state = 'canceled'::text)
-        UNION ALL
-         SELECT j.id,
-            j.tenant_id,
-            j.queue,
-            j.type,
-            j.priority,
-            j.payload,
-            j.run_at,
-            j.max_attempts,
-            j.timeout,
-            j.retry,
-            j.idempotency_key,
-            j.unique_key,
-            j.ordering_key,
-            j.subject,
-            j.parent_id,
-            j.cause,
-            j.trace,
-            j.created_at,
-            ('queued'::text COLLATE "C") AS state,
-            r.run,
-            r.attempt,
-            r.crashes,
-            NULL::timestamp with time zone AS due_at,
-            NULL::uuid AS worker_id,
-            NULL::timestamp with time zone AS claimed_at,
-            NULL::timestamp with time zone AS deadline,
-            NULL::timestamp with time zone AS finished_at,
-            NULL::json AS result
-           FROM (jobforge.jobs j
-             JOIN jobforge.ready r ON (((r.queue = j.queue) AND r.suspect AND (r.tenant_id = j.tenant_id) AND (r.priority = j.priority) AND (r.job_id = j.id))))) every_job
+          WHERE (o.state = 'canceled'::text)) every_job
   WHERE (( SELECT row_security_active('jobforge.jobs'::text) AS row_security_active) OR (tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
 alter view jobforge.all_jobs owner to jobforge_owner;
 grant select on view jobforge.all_jobs to jobforge_admin;
