@@ -56,6 +56,7 @@ FUNCTIONS = (
     "heartbeat_jobs",
     "heartbeat_job",
     "is_storable",
+    "result_fault",
     "parse_results",
     "complete_jobs",
     "complete_job",

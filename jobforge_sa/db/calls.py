@@ -326,7 +326,9 @@ HAS_SUSPECT: Final = "select jobforge.has_suspect(%(queues)s::text[], %(types)s:
 # a lease that somebody holds in a transaction that he keeps open must not keep all others' ends waiting
 COMPLETE_JOBS: Final = """
 with patience as materialized (select set_config('lock_timeout', '500ms', true) as is)
-select j.item, j.answer, j.reason from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
+select count(*) filter (where j.answer = 'done'),
+       coalesce(json_agg(json_build_array(j.item, j.answer, j.reason)) filter (where j.answer <> 'done'), '[]')
+  from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
  where p.is is not null"""
 HEARTBEAT_JOBS: Final = """
 select signal, job_id, lease_token from jobforge.heartbeat_jobs(

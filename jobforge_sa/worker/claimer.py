@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import args_row
 from sqlalchemy import Engine
 
 from jobforge_sa.context import ClaimedJob
@@ -186,18 +185,18 @@ class Claimer(Service):
     def _fetch(
         connection: psycopg.Connection[Any], claim: LiteralString, values: Mapping[str, object]
     ) -> list[ClaimedJob]:
-        with connection.cursor(binary=True, row_factory=args_row(ClaimedJob)) as cursor:
+        with connection.cursor(binary=True, row_factory=lambda _: ClaimedJob._make) as cursor:
             return cursor.execute(claim, values).fetchall()
 
     def _hand_out(self, jobs: list[ClaimedJob]) -> None:
         self.claimed += len(jobs)
         if jobs and jobs[0].tenant_token is not None:
             self._signed()
+        runs = [Run(job, self._tasks[job.type]) for job in jobs]
+        self._runs.add(runs)
         by_queue: dict[str, list[Run]] = {}
-        for job in jobs:
-            run = Run(job, self._tasks[job.type])
-            self._runs.add(run)
-            by_queue.setdefault(job.queue, []).append(run)
+        for run in runs:
+            by_queue.setdefault(run.job.queue, []).append(run)
         for lane in self._lanes:
             if lane.queue in by_queue:
                 self._cursors[lane.queue] = by_queue[lane.queue][-1].job.tenant_id  # the ring goes on behind it

@@ -303,7 +303,7 @@ class Worker:
 
     def _wire(self) -> None:
         self._runs = Runs(self._incidents)
-        self._reporter = Reporter(self._engine, self._runs, self._ended)
+        self._reporter = Reporter(self._engine, self._runs, lambda: self._claimer.settled())
         executor = Executor(self._sessions.engine, self._sessions.make_async, self._reporter.report, self._trace)
         self._pool = ProcessPool(self._engine, self._setup, self._reporter.report, self._trace, self._incidents)
         self._loop = Loop(executor.run_async)
@@ -353,12 +353,6 @@ class Worker:
         self._engine.dispose(close=False)
         self._sessions.forget()
 
-    def _ended(self, run: Run, outcome: str) -> None:
-        if outcome == "lost":
-            self._incidents.lost(run)
-        self._incidents.counters.ended((run.job.queue, run.job.type, outcome), run.seconds)
-        self._claimer.settled()
-
     def _interrupt(self) -> bool:
         """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
         for run in self._runs.all():
@@ -370,7 +364,7 @@ class Worker:
         left = [run for run in self._runs.all() if not run.ended]
         self._release_all()
         for run in left:
-            run.backend.sever()  # it may wait on a half-open connection; and what it still writes would not count
+            run.sever()  # it may wait on a half-open connection; and what it still writes would not count
         self._runs.wait_empty(5)
         return False
 
