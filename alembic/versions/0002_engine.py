@@ -18,6 +18,7 @@ depends_on = None
 FUNCTIONS = (
     "schema_version",
     "wake",
+    "doze",
     "token_mac",
     "token_tenant",
     "new_token",

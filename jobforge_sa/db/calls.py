@@ -348,6 +348,7 @@ SESSIONS = text(f"""
 select {_WHERE}, has_function_privilege(to_regproc('jobforge.enqueue_job')::oid, 'execute')
        and has_function_privilege(to_regproc('jobforge.complete_job')::oid, 'execute'), current_user""")
 LISTEN: Final = "listen jobforge"
+DOZE: Final = "select jobforge.doze(%(queues)s::text[], %(asleep)s)"
 LISTEN_DONE: Final = "listen jobforge_done"
 PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = """

@@ -26,6 +26,7 @@ from jobforge_sa.worker.arguments import (
     seconds,
     warn_of_latecomers,
 )
+from jobforge_sa.worker.bed import Bed
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
@@ -317,11 +318,12 @@ class Worker:
             lane.on_free(self._claimer.freed)
 
     def _wire_services(self) -> None:
+        bed = Bed()
         self._claimer = Claimer(
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
             release=lambda run: self._reporter.report(run, endings.RELEASED), signed=self._sessions.seal,
-            loop_late=lambda: self._loop.late,
+            loop_late=lambda: self._loop.late, bed=bed,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=process_name(),
@@ -338,7 +340,7 @@ class Worker:
         self._listeners: list[Listener] = []
         if self._listen:
             self._listeners = [
-                Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake, self._heartbeat.deaf)
+                Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake, self._heartbeat.deaf, bed)
             ]
         self._connected = (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners)
         self._watchdog = Watchdog(self._engine, self._connected)

@@ -1990,6 +1990,32 @@ grant execute on function jobforge.disable_webhook to jobforge_admin;
 grant execute on function jobforge.disable_webhook to jobforge_app;
 comment on function jobforge.disable_webhook is 'Send nothing more to an endpoint of this tenant''s.';
 
+-- function jobforge.doze
+CREATE OR REPLACE FUNCTION jobforge.doze(p_queues text[], p_asleep boolean DEFAULT true)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    c_asleep constant integer := 1785686131;  -- as in wake
+    v_keys   integer[] := array(select hashtext(q.queue) from unnest(p_queues) as q (queue));
+    v_held   integer[] := v_keys;
+begin
+    if p_asleep then
+        v_held := array(select k.key from unnest(v_keys) as k (key) where pg_try_advisory_lock_shared(c_asleep, k.key));
+        if cardinality(v_held) = cardinality(v_keys) then
+            return true;
+        end if;
+    end if;
+    perform pg_advisory_unlock_shared(c_asleep, h.key) from unnest(v_held) as h (key);
+    return not p_asleep;
+end
+$function$
+;
+alter function jobforge.doze owner to jobforge_owner;
+grant execute on function jobforge.doze to jobforge_worker;
+comment on function jobforge.doze is 'Say that a worker sleeps, and wants to be woken; or that it does no longer.';
+
 -- function jobforge.drop_connector
 CREATE OR REPLACE FUNCTION jobforge.drop_connector(p_tenant_id text, p_type text DEFAULT ''::text)
  RETURNS SETOF jobforge.connectors
@@ -4820,7 +4846,15 @@ CREATE OR REPLACE FUNCTION jobforge.wake(p_queue text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    c_asleep constant integer := 1785686131;  -- of all such locks, as in doze
 begin
+    if clock_timestamp() < now() + interval '50 ms'
+       and (case when pg_try_advisory_lock(c_asleep, hashtext(p_queue))  -- "and" promises no order
+                 then pg_advisory_unlock(c_asleep, hashtext(p_queue)) else false end)
+    then
+        return;
+    end if;
     if pg_notification_queue_usage() < 0.5 then
         perform pg_notify('jobforge', p_queue);
     end if;
