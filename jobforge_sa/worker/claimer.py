@@ -18,7 +18,7 @@ from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.tasks import Task
 from jobforge_sa.worker.bed import Bed
-from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, Lookout, Rest
+from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, SUSPECT, Lookout, Rest
 from jobforge_sa.worker.deadlines import PATIENCE
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
@@ -148,12 +148,6 @@ class Claimer(Service):
         self.in_doubt = time.monotonic()
         jobs = self.link.run(lambda connection: self._fetch(connection, calls.CLAIM_SUSPECT, values))
         self.in_doubt = 0.0
-        for job in jobs:
-            log.warning(
-                "job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes,
-                extra=job.log_fields(),
-            )  # fmt: skip
-            self._alone = job.lease_token
         self._hand_out(jobs)
         return bool(jobs)
 
@@ -202,6 +196,8 @@ class Claimer(Service):
         self.claimed += len(jobs)
         if jobs and jobs[0].tenant_token is not None:
             self._signed()
+        if jobs and jobs[0].crashes >= SUSPECT:
+            self._isolate(jobs[0])
         runs = [Run(job, self._tasks[job.type]) for job in jobs]
         self._runs.add(runs)
         by_queue: dict[str, list[Run]] = {}
@@ -212,6 +208,13 @@ class Claimer(Service):
                 self._cursors[lane.queue] = by_queue[lane.queue][-1].job.tenant_id  # the ring goes on behind it
                 for run in lane.offer(by_queue[lane.queue]):
                     self._release(run)
+
+    def _isolate(self, job: ClaimedJob) -> None:
+        log.warning(
+            "job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes,
+            extra=job.log_fields(),
+        )  # fmt: skip
+        self._alone = job.lease_token
 
     def _observe_pace(self) -> None:
         now = time.monotonic()

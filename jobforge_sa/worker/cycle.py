@@ -9,6 +9,7 @@ MAX_PREFETCH = 1_000  # jobs of one queue that are claimed and not started
 PREFETCH_SECONDS = 0.25  # claimed ahead: what the handlers finish in so long, hence nothing for slow handlers
 BEHIND = 0.01  # seconds until the next look while the reports are behind
 MAX_UNREPORTED = 1_500  # ended runs that the database does not know of yet: over it nothing is claimed
+SUSPECT = 2  # workers lost in a row, from which on a job runs alone: as the table ready says
 LOOK_IDLE = 1.0  # seconds between two looks for suspects of a worker that holds nothing
 LOOK_BUSY = 10.0  # of one that runs jobs; from half to one and a half of it, so that not all workers stop at once
 MAKE_WAY = 60.0  # so long a worker claims nothing, to become empty for a suspect

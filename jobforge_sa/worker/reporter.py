@@ -46,6 +46,7 @@ class Reporter(Service):
         # others must not wait behind it
         self._aside: list[tuple[Run, Ending]] = []
         self._again = 0.0  # monotonic
+        self._behind = 0  # of a batch that is told one by one, those whose turn is still to come
         self._telling = threading.Lock()
 
     def report(self, run: Run, ending: Ending) -> None:
@@ -66,7 +67,7 @@ class Reporter(Service):
     @property
     def backlog(self) -> int:
         """Ended runs that the database does not know of yet."""
-        return self._queue.qsize() + len(self._batch) + len(self._aside)
+        return self._queue.qsize() + len(self._batch) + len(self._aside) + self._behind
 
     def wake(self) -> None:
         """Let the thread look at once."""
@@ -158,13 +159,13 @@ class Reporter(Service):
         whole, self._batch = self._batch, []
         for position, entry in enumerate(whole):
             if self.stopping_for > LAST:
-                self._batch, self._aside = [], self._aside + whole[position:]
+                self._batch, self._aside, self._behind = [], self._aside + whole[position:], 0
                 return
-            self._batch = [entry]
+            self._batch, self._behind = [entry], len(whole) - position - 1
             try:
                 self._send()
             except (LinkDown, psycopg.Error):
-                self._batch = whole[position:]
+                self._batch, self._behind = whole[position:], 0
                 raise
 
     def _hear(self, batch: list[tuple[Run, Ending]], answers: Mapping[int, Answer]) -> None:
