@@ -54,6 +54,7 @@ _WORKERS = frozenset(
         "claim_suspect",
         "complete_job",
         "complete_jobs",
+        "doze",
         "has_suspect",
         "heartbeat_job",
         "heartbeat_jobs",
@@ -109,6 +110,14 @@ class Sql:
         for session in self._sessions.values():
             session.close()
         self._threads.shutdown()
+
+    def asleep(self, *queues: str) -> Connection:
+        """A connection that listens, of a worker that sleeps: to who does not sleep nobody sends a hint."""
+        listener = self.connect("jf_worker")
+        listener.autocommit = True
+        listener.execute("listen jobforge")
+        assert call(listener, "doze", queues=list(queues)) == [{"doze": True}]
+        return listener
 
     def clean(self) -> None:
         """Ask the auditor, then take all jobs away: tests share a database, for making one costs 200 ms."""

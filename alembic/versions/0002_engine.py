@@ -18,6 +18,7 @@ depends_on = None
 FUNCTIONS = (
     "schema_version",
     "wake",
+    "doze",
     "token_mac",
     "token_tenant",
     "new_token",
@@ -74,6 +75,7 @@ FUNCTIONS = (
     "heartbeat_jobs",
     "heartbeat_job",
     "is_storable",
+    "result_fault",
     "parse_results",
     "complete_jobs",
     "complete_job",

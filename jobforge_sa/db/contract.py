@@ -88,6 +88,7 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "complete_job": frozenset({"reason"}),
     "complete_jobs": frozenset({"job_id", "reason"}),
     "count_tenant": frozenset(),
+    "doze": frozenset(),
     "drop_retention": frozenset({"p_type"}),
     "enqueue_job": frozenset(),
     "enqueue_job_for": frozenset(),

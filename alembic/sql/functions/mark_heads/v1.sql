@@ -24,7 +24,7 @@ begin
         union
         select h.lane, h.tenant_id from jobforge.heads h where p_all and h.queue = p_queue and h.lane = any (p_lanes)
     loop
-        continue when v_seen.lane = '!turn';
+        continue when v_seen.lane in ('!turn', '!suspect');
         select * into v_head from jobforge.heads h
          where h.queue = p_queue and h.lane = v_seen.lane and h.tenant_id = v_seen.tenant_id;
         v_priority := case when p_all then -32768 else coalesce(v_head.priority, -32768) end;
