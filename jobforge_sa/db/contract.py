@@ -38,7 +38,7 @@ REFUSALS: Final[dict[str, Refusal]] = {
         "keep large or free data in a table of yours and enqueue its key",
     ),
     "JF005": Refusal(
-        "claim, heartbeat of a worker, rescue or upkeep above READ COMMITTED",
+        "claim, heartbeat of a worker, rescue, upkeep or a bulk change above READ COMMITTED",
         "`set transaction isolation level read committed`, best on a connection of its own",
     ),
     "JF006": Refusal(
@@ -81,6 +81,7 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "act_for": frozenset(),
     "artifact_limit": frozenset(),
     "audit": frozenset(),
+    "cancel_jobs": frozenset({"next_cursor"}),
     "cancel_jobs_of": frozenset(),
     "claim_jobs": _CLAIMED,
     "claim_suspect": _CLAIMED,
@@ -114,7 +115,9 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "report_jobs": frozenset({"state"}),
     "report_tenant_usage": frozenset({"queue", "type", "back_to", "max_waiting", "paused_at", "max_artifact_bytes"}),
     "report_usage_summary": frozenset({"day", "back_to"}),
+    "reschedule_jobs": frozenset({"next_cursor"}),
     "rescue_expired_jobs": frozenset(),
+    "retry_jobs": frozenset({"next_cursor"}),
     "schema_version": frozenset(),
     "set_retention": frozenset({"p_keep"}),
     "store_artifact": frozenset(),

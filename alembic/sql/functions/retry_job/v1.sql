@@ -36,13 +36,11 @@ begin
         end if;
     end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
-    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    perform jobforge.enter_places(
+        array[row(v_tenant, v_job.id, null, v_job.queue, v_job.priority, v_job.type, v_run, 0, 0)::jobforge.scheduled],
+        p_notify);
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
         perform jobforge.check_quota(v_tenant, array[v_job.queue]);
-    end if;
-    if p_notify is not false then
-        perform jobforge.wake(v_job.queue);
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end

@@ -306,6 +306,7 @@ create table jobforge.outcomes (
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
 CREATE INDEX outcomes_dead ON jobforge.outcomes USING btree (finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX outcomes_failed ON jobforge.outcomes USING btree (job_id) WHERE (state = ANY (ARRAY['dead'::text, 'canceled'::text]));
 CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
 alter table jobforge.outcomes owner to jobforge_owner;
 alter table jobforge.outcomes enable row level security;

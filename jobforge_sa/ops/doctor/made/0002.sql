@@ -306,6 +306,7 @@ create table jobforge.outcomes (
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
 CREATE INDEX outcomes_dead ON jobforge.outcomes USING btree (finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX outcomes_failed ON jobforge.outcomes USING btree (job_id) WHERE (state = ANY (ARRAY['dead'::text, 'canceled'::text]));
 CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
 alter table jobforge.outcomes owner to jobforge_owner;
 alter table jobforge.outcomes enable row level security;
@@ -1236,6 +1237,62 @@ grant execute on function jobforge.cancel_job to jobforge_admin;
 grant execute on function jobforge.cancel_job to jobforge_app;
 comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
 
+-- function jobforge.cancel_jobs
+CREATE OR REPLACE FUNCTION jobforge.cancel_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_tenant text := case when p_all_tenants is not true then jobforge.require_tenant(null) end;
+    v_states text[] := jobforge.check_states(p_state, array['scheduled', 'queued', 'running']);
+    v_met    uuid[];
+    v_cursor uuid;
+    v_told   uuid[] := '{}';
+    v_gone   jobforge.scheduled[] := '{}';
+begin
+    perform jobforge.check_bulk(p_all_tenants, p_limit);
+    select m.met, m.next_cursor into v_met, v_cursor
+      from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, null, p_limit, p_cursor) m;
+    if p_dry_run then
+        return query select cardinality(v_met), 0, v_cursor;
+        return;
+    end if;
+    -- requests first and in the order of ids, as who cancels one by one: another's may have to be waited for. Behind that
+    -- nothing waits. No lock on a lease: see cancel_now
+    if 'running' = any (v_states) then
+        with told as (
+            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+            select l.job_id, l.tenant_id, jobforge.now() from jobforge.leases l
+             where l.job_id = any (v_met) order by l.job_id
+            on conflict do nothing returning job_id
+        )
+        select coalesce(array_agg(t.job_id), '{}') into v_told from told t;
+        if v_told <> '{}' and p_notify is not false then
+            perform jobforge.wake(':cancel');
+        end if;
+    end if;
+    if v_states <> array['running'] then
+        v_gone := array(select g from jobforge.leave_places(
+            array(select m from unnest(v_met) m except select t from unnest(v_told) t)) g);
+        perform jobforge.end_waiting(v_gone, p_notify);
+    end if;
+    return query
+        select cardinality(v_told) + cardinality(v_gone), cardinality(v_met) - cardinality(v_told) - cardinality(v_gone),
+               v_cursor;
+end
+$function$
+;
+alter function jobforge.cancel_jobs owner to jobforge_owner;
+grant execute on function jobforge.cancel_jobs to jobforge_admin;
+grant execute on function jobforge.cancel_jobs to jobforge_app;
+comment on function jobforge.cancel_jobs is 'Cancel the jobs that fit, batch by batch.';
+
 -- function jobforge.cancel_jobs_of
 CREATE OR REPLACE FUNCTION jobforge.cancel_jobs_of(p_subject text, p_notify boolean DEFAULT true)
  RETURNS integer
@@ -1283,11 +1340,7 @@ begin
     for i in 1 .. 100 loop
         v_gone := jobforge.leave_place(v_job);
         if v_gone.run is not null then
-            insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
-            values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
-            if p_notify is not false then
-                perform jobforge.tell_waiting(array[v_job.id]);
-            end if;
+            perform jobforge.end_waiting(array[v_gone], p_notify);
             return;
         end if;
         -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those
@@ -1308,6 +1361,35 @@ $function$
 ;
 alter function jobforge.cancel_now owner to jobforge_owner;
 comment on function jobforge.cancel_now is 'Cancel a job where it stands.';
+
+-- function jobforge.check_bulk
+CREATE OR REPLACE FUNCTION jobforge.check_bulk(p_all_tenants boolean, p_limit integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_limit is null or p_limit not between 1 and 10000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000'
+            using errcode = 'JF003', hint = 'Commit each batch, and pass its next_cursor as p_cursor.';
+    end if;
+    perform jobforge.require_read_committed();
+    if p_all_tenants is not true then
+        return;
+    end if;
+    if not pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'usage') then
+        raise exception 'jobforge: only jobforge_admin changes the jobs of all tenants' using errcode = '42501';
+    end if;
+    if jobforge.current_tenant() is not null then
+        raise exception 'jobforge: all tenants are asked for in a transaction of one'
+            using errcode = 'JF002', hint = 'Leave p_all_tenants out, or set no tenant.';
+    end if;
+end
+$function$
+;
+alter function jobforge.check_bulk owner to jobforge_owner;
+comment on function jobforge.check_bulk is 'Raises for a bulk call that is not bounded, or not allowed.';
 
 -- function jobforge.check_claim
 CREATE OR REPLACE FUNCTION jobforge.check_claim(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer, p_alive interval)
@@ -1576,6 +1658,25 @@ $function$
 ;
 alter function jobforge.check_retry owner to jobforge_owner;
 comment on function jobforge.check_retry is 'Whether a retry policy is well formed.';
+
+-- function jobforge.check_states
+CREATE OR REPLACE FUNCTION jobforge.check_states(p_state text, p_states text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_state <> all (p_states) then
+        raise exception 'jobforge: this call changes no job with the state %', quote_literal(left(p_state, 50))
+            using errcode = 'JF003', hint = 'States: ' || array_to_string(p_states, ', ') || '.';
+    end if;
+    return case when p_state is null then p_states else array[p_state] end;
+end
+$function$
+;
+alter function jobforge.check_states owner to jobforge_owner;
+comment on function jobforge.check_states is 'The states that a bulk call is for.';
 
 -- function jobforge.check_tenant
 CREATE OR REPLACE FUNCTION jobforge.check_tenant(p_tenant_id text)
@@ -2056,6 +2157,24 @@ grant execute on function jobforge.enable_webhook to jobforge_admin;
 grant execute on function jobforge.enable_webhook to jobforge_app;
 comment on function jobforge.enable_webhook is 'Let webhooks go to an endpoint of this tenant''s again.';
 
+-- function jobforge.end_waiting
+CREATE OR REPLACE FUNCTION jobforge.end_waiting(p_jobs jobforge.scheduled[], p_notify boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+    select w.job_id, w.tenant_id, 'canceled', w.run, w.attempt, w.crashes, jobforge.now() from unnest(p_jobs) w;
+    if found and p_notify is not false then
+        perform jobforge.tell_waiting(array(select w.job_id from unnest(p_jobs) w));
+    end if;
+end
+$function$
+;
+alter function jobforge.end_waiting owner to jobforge_owner;
+comment on function jobforge.end_waiting is 'Where jobs end without a run.';
+
 -- function jobforge.end_walk
 CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
  RETURNS boolean
@@ -2304,6 +2423,29 @@ grant execute on function jobforge.enqueue_jobs to jobforge_admin;
 grant execute on function jobforge.enqueue_jobs to jobforge_app;
 comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
 
+-- function jobforge.enter_places
+CREATE OR REPLACE FUNCTION jobforge.enter_places(p_jobs jobforge.scheduled[], p_notify boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now timestamptz := jobforge.now();
+begin
+    insert into jobforge.scheduled select w.* from unnest(p_jobs) w where w.run_at > v_now;
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    select w.queue, w.tenant_id, w.priority, w.job_id, w.type, w.run, w.attempt, w.crashes
+      from unnest(p_jobs) w where w.run_at is null or w.run_at <= v_now;
+    if found and p_notify is not false then
+        perform jobforge.wake(q.queue)
+           from (select distinct w.queue from unnest(p_jobs) w where w.run_at is null or w.run_at <= v_now) q;
+    end if;
+end
+$function$
+;
+alter function jobforge.enter_places owner to jobforge_owner;
+comment on function jobforge.enter_places is 'Put jobs where they wait from now on.';
+
 -- function jobforge.export_tenant
 CREATE OR REPLACE FUNCTION jobforge.export_tenant(p_tenant_id text, p_cursor uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
  RETURNS TABLE(job_id uuid, record text)
@@ -2438,6 +2580,57 @@ $function$
 ;
 alter function jobforge.forget_jobs owner to jobforge_owner;
 comment on function jobforge.forget_jobs is 'Delete what the runs of jobs have left behind.';
+
+-- function jobforge.free_keys
+CREATE OR REPLACE FUNCTION jobforge.free_keys(p_jobs uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_keyed uuid[];
+    v_held  uuid[];
+    v_free  uuid[];
+begin
+    v_keyed := array(
+        select distinct on (j.tenant_id, j.type, j.unique_key) j.id from jobforge.jobs j
+         where j.id = any (p_jobs) and j.unique_key is not null order by j.tenant_id, j.type, j.unique_key, j.id desc);
+    if v_keyed = '{}' then
+        return p_jobs;
+    end if;
+    insert into jobforge.unique_keys (tenant_id, type, key, job_id)
+    select j.tenant_id, j.type, j.unique_key, j.id from jobforge.jobs j
+     where j.id = any (v_keyed)
+       and not exists (select from jobforge.unique_keys k
+                        where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key)
+     order by j.tenant_id, j.type, j.unique_key
+    on conflict do nothing;
+    v_held := array(
+        select j.id from jobforge.jobs j
+          join jobforge.unique_keys k on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key
+         where j.id = any (v_keyed) for update of k skip locked);
+    -- behind the lock: what became of who had the key is seen
+    with free as (
+        select j.id, j.tenant_id, j.type, j.unique_key, k.job_id from jobforge.jobs j
+          join jobforge.unique_keys k on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key
+         where j.id = any (v_held)
+           and (exists (select from jobforge.outcomes o where o.job_id = k.job_id)
+                or not exists (select from jobforge.jobs h where h.id = k.job_id))
+    ), taken as (
+        update jobforge.unique_keys k set job_id = f.id from free f
+         where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.unique_key and f.job_id <> f.id
+    )
+    select array_agg(f.id) into v_free from free f;
+    return array(select j.id from jobforge.jobs j where j.id = any (p_jobs) and j.unique_key is null) || v_free;
+end
+$function$
+;
+alter function jobforge.free_keys owner to jobforge_owner;
+comment on function jobforge.free_keys is 'Which ended jobs no unique key keeps from coming back.';
 
 -- function jobforge.get_artifact
 CREATE OR REPLACE FUNCTION jobforge.get_artifact(p_job_id uuid, p_name text)
@@ -2801,6 +2994,46 @@ $function$
 ;
 alter function jobforge.leave_place owner to jobforge_owner;
 comment on function jobforge.leave_place is 'Take a job out of the place where it waits.';
+
+-- function jobforge.leave_places
+CREATE OR REPLACE FUNCTION jobforge.leave_places(p_jobs uuid[])
+ RETURNS SETOF jobforge.scheduled
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+    return query
+    with job as materialized (
+        select j.id, j.tenant_id, j.queue, j.priority from jobforge.jobs j where j.id = any (p_jobs)
+    ), later as (
+        select s.ctid from job j join jobforge.scheduled s on s.tenant_id = j.tenant_id and s.job_id = j.id
+           for update of s skip locked
+    ), sooner as (
+        select r.ctid from job j
+          join jobforge.ready r on r.queue = j.queue and not r.suspect and r.tenant_id = j.tenant_id
+                                   and r.priority = j.priority and r.job_id = j.id
+           for update of r skip locked
+    ), alone as (
+        select r.ctid from job j
+          join jobforge.ready r on r.queue = j.queue and r.suspect and r.tenant_id = j.tenant_id
+                                   and r.priority = j.priority and r.job_id = j.id
+           for update of r skip locked
+    ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l)) returning s.*
+    ), gone_too as (
+        delete from jobforge.ready r where r.ctid = any (array(select s.ctid from sooner s union all select a.ctid from alone a))
+        returning r.tenant_id, r.job_id, null::timestamptz, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes
+    )
+    select * from gone union all select * from gone_too;
+end
+$function$
+;
+alter function jobforge.leave_places owner to jobforge_owner;
+comment on function jobforge.leave_places is 'Take jobs out of the places where they wait.';
 
 -- function jobforge.limit_artifacts
 CREATE OR REPLACE FUNCTION jobforge.limit_artifacts(p_max_bytes integer)
@@ -3178,6 +3411,67 @@ alter function jobforge.log_delivery owner to jobforge_owner;
 grant execute on function jobforge.log_delivery to jobforge_app;
 grant execute on function jobforge.log_delivery to jobforge_worker;
 comment on function jobforge.log_delivery is 'Note an attempt to deliver a webhook, by the lease token of its run.';
+
+-- function jobforge.meet_jobs
+CREATE OR REPLACE FUNCTION jobforge.meet_jobs(p_tenant_id text, p_states text[], p_type text, p_queue text, p_subject text, p_since timestamp with time zone, p_until timestamp with time zone, p_error text, p_limit integer, p_cursor uuid)
+ RETURNS TABLE(met uuid[], next_cursor uuid)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+declare
+    v_ended  boolean := p_states && array['dead', 'canceled'];
+    -- an id is of the time of its enqueue, and in a call of many up to a microsecond later for each
+    v_before uuid := least(p_cursor, jobforge.first_job_id(
+        least(greatest(coalesce(p_until, 'infinity'), '1970-01-01 00:00+00'), '3000-01-01 00:00+00') + interval '1 minute'));
+    v_after  uuid := jobforge.first_job_id(least(greatest(p_since, '1970-01-01 00:00+00'), '3000-01-01 00:00+00'));
+    v_walk   uuid[];
+    v_met    uuid[] := '{}';
+    v_over   boolean;
+begin
+    for i in 1 .. 20 loop
+        v_walk := jobforge.walk_jobs(p_tenant_id, p_subject, case when v_ended then p_states end, v_before, v_after, p_limit);
+        v_before := v_walk[cardinality(v_walk)];
+        v_over := cardinality(v_walk) < p_limit;
+        with near as materialized (  -- narrow, and most have ended or none has: before their wide rows are read
+            select w.id, w.place, o.state, o.run
+              from unnest(v_walk) with ordinality as w (id, place) left join jobforge.outcomes o on o.job_id = w.id
+             where case when v_ended then o.state = any (p_states) else o.state is null end
+        )
+        select v_met || array_agg(n.id order by n.place) into v_met
+          from near n join jobforge.jobs j on j.id = n.id
+         where (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
+           and (p_subject is null or j.subject = p_subject)
+           and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
+           and (v_ended or case
+                    when exists (select from jobforge.leases l where l.job_id = j.id)
+                        then 'running' = any (p_states)
+                             and not exists (select from jobforge.cancel_requests c where c.job_id = j.id)  -- it was told
+                    when exists (select from jobforge.scheduled s where s.tenant_id = j.tenant_id and s.job_id = j.id)
+                        then 'scheduled' = any (p_states)
+                    else 'queued' = any (p_states) end)
+           and (p_error is null or exists (
+                    select from jobforge.attempts a
+                     where a.job_id = n.id and a.run = n.run
+                       and strpos(concat(a.error ->> 'type', ': ', a.error ->> 'message'), p_error) > 0));
+        if cardinality(v_met) >= p_limit then
+            v_met := v_met[:p_limit];
+            v_before := v_met[p_limit];
+            v_over := false;
+        end if;
+        exit when v_over or cardinality(v_met) = p_limit;
+    end loop;
+    return query select v_met, case when not v_over then v_before end;
+end
+$function$
+;
+alter function jobforge.meet_jobs owner to jobforge_owner;
+comment on function jobforge.meet_jobs is 'Jobs that fit, newest first, in bounded steps.';
 
 -- function jobforge.moment_text
 CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
@@ -4016,8 +4310,6 @@ CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at times
 AS $function$
 declare
     v_tenant text := jobforge.require_tenant(null);
-    v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz;
     v_job    jobforge.jobs;
     v_gone   jobforge.scheduled;
 begin
@@ -4027,8 +4319,6 @@ begin
     end if;
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null,
                                null);
-    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
-
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
         v_gone := jobforge.leave_place(v_job);
         exit when v_gone.run is not null;
@@ -4037,16 +4327,8 @@ begin
         raise exception 'jobforge: the job is running or has ended, it cannot be moved'
             using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
     end if;
-    if v_run_at > v_now then
-        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
-        values (v_job.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-    else
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-        if p_notify is not false then
-            perform jobforge.wake(v_job.queue);
-        end if;
-    end if;
+    v_gone.run_at := coalesce(p_run_at, jobforge.now() + p_delay);
+    perform jobforge.enter_places(array[v_gone], p_notify);
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
 $function$
@@ -4055,6 +4337,42 @@ alter function jobforge.reschedule_job owner to jobforge_owner;
 grant execute on function jobforge.reschedule_job to jobforge_admin;
 grant execute on function jobforge.reschedule_job to jobforge_app;
 comment on function jobforge.reschedule_job is 'Move a waiting job of this tenant to another time.';
+
+-- function jobforge.reschedule_jobs
+CREATE OR REPLACE FUNCTION jobforge.reschedule_jobs(p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := case when p_all_tenants is not true then jobforge.require_tenant(null) end;
+    v_states text[] := jobforge.check_states(p_state, array['scheduled', 'queued']);
+    v_met    uuid[];
+    v_cursor uuid;
+    v_moved  jobforge.scheduled[];
+begin
+    perform jobforge.check_bulk(p_all_tenants, p_limit);
+    perform jobforge.check_job(null, 'type', '{}', null, null, p_run_at, p_delay, null, null, null, null, null, null);
+    select m.met, m.next_cursor into v_met, v_cursor
+      from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, null, p_limit, p_cursor) m;
+    if p_dry_run then
+        return query select cardinality(v_met), 0, v_cursor;
+        return;
+    end if;
+    v_moved := array(
+        select row(g.tenant_id, g.job_id, coalesce(p_run_at, jobforge.now() + p_delay), g.queue, g.priority, g.type, g.run,
+                   g.attempt, g.crashes)::jobforge.scheduled
+          from jobforge.leave_places(v_met) g);
+    perform jobforge.enter_places(v_moved, p_notify);
+    return query select cardinality(v_moved), cardinality(v_met) - cardinality(v_moved), v_cursor;
+end
+$function$
+;
+alter function jobforge.reschedule_jobs owner to jobforge_owner;
+grant execute on function jobforge.reschedule_jobs to jobforge_admin;
+grant execute on function jobforge.reschedule_jobs to jobforge_app;
+comment on function jobforge.reschedule_jobs is 'Move the waiting jobs that fit to another time, batch by batch.';
 
 -- function jobforge.rescue_expired_jobs
 CREATE OR REPLACE FUNCTION jobforge.rescue_expired_jobs(p_limit integer DEFAULT 1000)
@@ -4186,13 +4504,11 @@ begin
         end if;
     end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
-    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    perform jobforge.enter_places(
+        array[row(v_tenant, v_job.id, null, v_job.queue, v_job.priority, v_job.type, v_run, 0, 0)::jobforge.scheduled],
+        p_notify);
     if exists (select from jobforge.tenants t where t.tenant_id = v_tenant and t.max_waiting is not null) then
         perform jobforge.check_quota(v_tenant, array[v_job.queue]);
-    end if;
-    if p_notify is not false then
-        perform jobforge.wake(v_job.queue);
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
@@ -4202,6 +4518,88 @@ alter function jobforge.retry_job owner to jobforge_owner;
 grant execute on function jobforge.retry_job to jobforge_admin;
 grant execute on function jobforge.retry_job to jobforge_app;
 comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
+
+-- function jobforge.retry_jobs
+CREATE OR REPLACE FUNCTION jobforge.retry_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_error text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant  text := case when p_all_tenants is not true then jobforge.require_tenant(null) end;
+    v_states  text[] := jobforge.check_states(p_state, array['dead', 'canceled']);
+    v_met     uuid[];
+    v_cursor  uuid;
+    v_back    integer;
+    v_changed integer := 0;
+    v_part    record;
+begin
+    perform jobforge.check_bulk(p_all_tenants, p_limit);
+    select m.met, m.next_cursor into v_met, v_cursor
+      from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, p_error, p_limit, p_cursor) m;
+    if p_dry_run then
+        return query select cardinality(v_met), 0, v_cursor;
+        return;
+    end if;
+    for v_part in
+        select t.tenant_id, array_agg(j.id) as jobs, array_agg(distinct j.queue) as queues
+          from unnest(jobforge.free_keys(v_met)) as f (id)
+         cross join lateral (select * from jobforge.jobs k where k.id = f.id offset 0) j
+          left join jobforge.tenants t on t.tenant_id = j.tenant_id and t.max_waiting is not null
+         group by t.tenant_id order by t.tenant_id
+    loop
+        begin
+            v_back := jobforge.revive(v_part.jobs, p_notify);
+            if v_part.tenant_id is not null then
+                perform jobforge.check_quota(v_part.tenant_id, v_part.queues[:99]);
+            end if;
+            v_changed := v_changed + v_back;
+        exception when sqlstate 'JF007' then
+            if v_tenant is not null then
+                raise;
+            end if;
+        end;
+    end loop;
+    return query select v_changed, cardinality(v_met) - v_changed, v_cursor;
+end
+$function$
+;
+alter function jobforge.retry_jobs owner to jobforge_owner;
+grant execute on function jobforge.retry_jobs to jobforge_admin;
+grant execute on function jobforge.retry_jobs to jobforge_app;
+comment on function jobforge.retry_jobs is 'Bring the dead or canceled jobs that fit back, batch by batch.';
+
+-- function jobforge.revive
+CREATE OR REPLACE FUNCTION jobforge.revive(p_jobs uuid[], p_notify boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_back jobforge.scheduled[];
+begin
+    with gone as (
+        delete from jobforge.outcomes d where d.ctid = any (array(
+            select o.ctid from jobforge.outcomes o
+             where o.job_id = any (p_jobs) and o.state in ('dead', 'canceled') for update skip locked))
+        returning d.job_id, d.run
+    ), late as (  -- one that came too late for an earlier run
+        delete from jobforge.cancel_requests c using gone g where c.job_id = g.job_id
+    )
+    select array_agg(row(j.tenant_id, j.id, null, j.queue, j.priority, j.type, g.run, 0, 0)::jobforge.scheduled) into v_back
+      from gone g join jobforge.jobs j on j.id = g.job_id;
+    perform jobforge.enter_places(v_back, p_notify);
+    return coalesce(cardinality(v_back), 0);
+end
+$function$
+;
+alter function jobforge.revive owner to jobforge_owner;
+comment on function jobforge.revive is 'Bring ended jobs back to where they are claimed.';
 
 -- function jobforge.ring_start
 CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text, p_suspect boolean)
@@ -4444,46 +4842,23 @@ CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+    v_asked   uuid[];
     v_settled integer;
 begin
-    with request as materialized (
-        select c.job_id as id, j.tenant_id, j.queue, j.priority
-          from (select c.job_id from jobforge.cancel_requests c
-                 where not exists (select from jobforge.leases l where l.job_id = c.job_id)
-                 order by random() limit p_limit for update skip locked) c
-          left join jobforge.jobs j on j.id = c.job_id  -- purged, while the request was not committed yet
-    ), later as (
-        select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
-           for update of s skip locked
-    ), sooner as (
-        select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and not w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
-                            and w.job_id = r.id
-           for update of w skip locked
-    ), alone as (
-        select w.ctid from jobforge.ready w
-          join request r on w.queue = r.queue and w.suspect and w.tenant_id = r.tenant_id and w.priority = r.priority
-                            and w.job_id = r.id
-           for update of w skip locked
-    ), gone (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
-        returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
-    ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o union all select o.ctid from alone o))
-        returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
-    ), canceled as (
-        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
-        select g.job_id, g.tenant_id, 'canceled', g.run, g.attempt, g.crashes, jobforge.now()
-          from (select * from gone union all select * from gone_too) g
-        returning job_id
-    ), answered as (
-        delete from jobforge.cancel_requests c using request r
-         where c.job_id = r.id
-           and (r.tenant_id is null or r.id in (select n.job_id from canceled n)
-                or exists (select from jobforge.outcomes o where o.job_id = r.id))
-        returning c.job_id
-    )
-    select count(*) into v_settled from answered;
+    v_asked := array(
+        select c.job_id from jobforge.cancel_requests c
+         where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+         order by random() limit p_limit for update skip locked);
+    if v_asked = '{}' then
+        return 0;
+    end if;
+    perform jobforge.end_waiting(array(select g from jobforge.leave_places(v_asked) g), true);
+    delete from jobforge.cancel_requests c
+     where c.job_id = any (v_asked)
+       and (exists (select from jobforge.outcomes o where o.job_id = c.job_id)
+            -- purged, while the request was not committed yet
+            or not exists (select from jobforge.jobs j where j.id = c.job_id));
+    get diagnostics v_settled = row_count;
     return v_settled;
 end
 $function$
@@ -4799,6 +5174,45 @@ $function$
 ;
 alter function jobforge.wake owner to jobforge_owner;
 comment on function jobforge.wake is 'A hint for sleeping workers that the queue has got something.';
+
+-- function jobforge.walk_jobs
+CREATE OR REPLACE FUNCTION jobforge.walk_jobs(p_tenant_id text, p_subject text, p_states text[], p_before uuid, p_after uuid, p_limit integer)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+begin
+    if p_subject is not null and p_tenant_id is not null then
+        return array(select j.id from jobforge.jobs j
+                      where j.tenant_id = p_tenant_id and j.subject = p_subject and j.id < p_before and j.id >= p_after
+                      order by j.id desc limit p_limit);
+    elsif p_states is null and p_tenant_id is not null then
+        return array(select j.id from jobforge.jobs j
+                      where j.tenant_id = p_tenant_id and j.id < p_before and j.id >= p_after
+                      order by j.id desc limit p_limit);
+    elsif p_states is null then
+        return array(select j.id from jobforge.jobs j where j.id < p_before and j.id >= p_after order by j.id desc limit p_limit);
+    elsif p_tenant_id is not null then
+        return array(select w.job_id from unnest(p_states) as s (state) cross join lateral (
+                            select o.job_id from jobforge.outcomes o
+                             where o.tenant_id = p_tenant_id and o.state = s.state
+                               and o.job_id < p_before and o.job_id >= p_after
+                             order by o.job_id desc limit p_limit) w
+                      order by w.job_id desc limit p_limit);
+    end if;
+    return array(select o.job_id from jobforge.outcomes o
+                  where o.state in ('dead', 'canceled') and o.job_id < p_before and o.job_id >= p_after
+                  order by o.job_id desc limit p_limit);
+end
+$function$
+;
+alter function jobforge.walk_jobs owner to jobforge_owner;
+comment on function jobforge.walk_jobs is 'The next jobs of an index, newest first.';
 
 -- function jobforge.why_ended
 CREATE OR REPLACE FUNCTION jobforge.why_ended(p_job jobforge.all_jobs, p_last jobforge.all_attempts)
