@@ -32,6 +32,7 @@ TABLES = (
     "results",
     "retention",
     "pruning",
+    "newest",
     "artifacts",
     "connectors",
     "connector_secrets",

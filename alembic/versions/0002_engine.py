@@ -72,6 +72,7 @@ FUNCTIONS = (
     "begin_walk",
     "end_walk",
     "forget_jobs",
+    "count_newest",
     "prune_jobs",
     "prune_results",
     "prune_keys",

@@ -378,3 +378,4 @@ def test_the_last_batch_costs_what_the_first_did(sql: Sql, function: str) -> Non
     )  # the first call of a session reads the catalog too
     assert len(costs) >= 200
     assert last < 1.3 * first, (first, last)
+    assert last < 60 * 20, last  # each job by key

@@ -28,19 +28,20 @@ begin
      order by j.tenant_id, j.type, j.unique_key
     on conflict do nothing;
     v_held := array(
-        select j.id from jobforge.jobs j
-          join jobforge.unique_keys k on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key
-         where j.id = any (v_keyed) for update of k skip locked);
+        select j.id from jobforge.jobs j cross join lateral (
+            select from jobforge.unique_keys k
+             where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key for update skip locked) k
+         where j.id = any (v_keyed));
     -- behind the lock: what became of who had the key is seen
     with free as (
-        select j.id, j.tenant_id, j.type, j.unique_key, k.job_id from jobforge.jobs j
-          join jobforge.unique_keys k on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key
+        select j.id, k.ctid, k.job_id from jobforge.jobs j cross join lateral (
+            select u.ctid, u.job_id from jobforge.unique_keys u
+             where u.tenant_id = j.tenant_id and u.type = j.type and u.key = j.unique_key limit 1) k
          where j.id = any (v_held)
            and (exists (select from jobforge.outcomes o where o.job_id = k.job_id)
                 or not exists (select from jobforge.jobs h where h.id = k.job_id))
-    ), taken as (
-        update jobforge.unique_keys k set job_id = f.id from free f
-         where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.unique_key and f.job_id <> f.id
+    ), taken as (  -- by place: they are locked
+        update jobforge.unique_keys k set job_id = f.id from free f where k.ctid = f.ctid and f.job_id <> f.id
     )
     select array_agg(f.id) into v_free from free f;
     return array(select j.id from jobforge.jobs j where j.id = any (p_jobs) and j.unique_key is null) || v_free;

@@ -13,19 +13,20 @@ begin
     return query
     with job as materialized (
         select j.id, j.tenant_id, j.queue, j.priority from jobforge.jobs j where j.id = any (p_jobs)
-    ), later as (
-        select s.ctid from job j join jobforge.scheduled s on s.tenant_id = j.tenant_id and s.job_id = j.id
-           for update of s skip locked
+    ), later as (  -- a sub-select that locks is asked for each job, by key, whatever the planner thinks of the table
+        select w.ctid from job j cross join lateral (
+            select s.ctid from jobforge.scheduled s where s.tenant_id = j.tenant_id and s.job_id = j.id
+               for update skip locked) w
     ), sooner as (
-        select r.ctid from job j
-          join jobforge.ready r on r.queue = j.queue and not r.suspect and r.tenant_id = j.tenant_id
-                                   and r.priority = j.priority and r.job_id = j.id
-           for update of r skip locked
+        select w.ctid from job j cross join lateral (
+            select r.ctid from jobforge.ready r
+             where r.queue = j.queue and not r.suspect and r.tenant_id = j.tenant_id and r.priority = j.priority
+               and r.job_id = j.id for update skip locked) w
     ), alone as (
-        select r.ctid from job j
-          join jobforge.ready r on r.queue = j.queue and r.suspect and r.tenant_id = j.tenant_id
-                                   and r.priority = j.priority and r.job_id = j.id
-           for update of r skip locked
+        select w.ctid from job j cross join lateral (
+            select r.ctid from jobforge.ready r
+             where r.queue = j.queue and r.suspect and r.tenant_id = j.tenant_id and r.priority = j.priority
+               and r.job_id = j.id for update skip locked) w
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l)) returning s.*
     ), gone_too as (

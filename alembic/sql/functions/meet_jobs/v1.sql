@@ -8,6 +8,7 @@ create or replace function jobforge.meet_jobs(
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- all is met by key
+set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
@@ -29,11 +30,13 @@ begin
         v_over := cardinality(v_walk) < p_limit;
         with near as materialized (  -- narrow, and most have ended or none has: before their wide rows are read
             select w.id, w.place, o.state, o.run
-              from unnest(v_walk) with ordinality as w (id, place) left join jobforge.outcomes o on o.job_id = w.id
+              from unnest(v_walk) with ordinality as w (id, place)
+              -- "limit 1": each by key, whatever the planner thinks of the tables
+              left join lateral (select e.state, e.run from jobforge.outcomes e where e.job_id = w.id limit 1) o on true
              where case when v_ended then o.state = any (p_states) else o.state is null end
         )
         select v_met || array_agg(n.id order by n.place) into v_met
-          from near n join jobforge.jobs j on j.id = n.id
+          from near n cross join lateral (select * from jobforge.jobs k where k.id = n.id limit 1) j
          where (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
            and (p_subject is null or j.subject = p_subject)
            and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)

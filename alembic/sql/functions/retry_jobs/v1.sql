@@ -39,7 +39,7 @@ begin
     for v_part in
         select t.tenant_id, array_agg(j.id) as jobs, array_agg(distinct j.queue) as queues
           from unnest(jobforge.free_keys(v_met)) as f (id)
-         cross join lateral (select * from jobforge.jobs k where k.id = f.id offset 0) j
+         cross join lateral (select * from jobforge.jobs k where k.id = f.id limit 1) j
           left join jobforge.tenants t on t.tenant_id = j.tenant_id and t.max_waiting is not null
          group by t.tenant_id order by t.tenant_id
     loop

@@ -17,10 +17,10 @@ begin
              where o.job_id = any (p_jobs) and o.state in ('dead', 'canceled') for update skip locked))
         returning d.job_id, d.run
     ), late as (  -- one that came too late for an earlier run
-        delete from jobforge.cancel_requests c using gone g where c.job_id = g.job_id
+        delete from jobforge.cancel_requests c where c.job_id = any (array(select g.job_id from gone g))
     )
     select array_agg(row(j.tenant_id, j.id, null, j.queue, j.priority, j.type, g.run, 0, 0)::jobforge.scheduled) into v_back
-      from gone g join jobforge.jobs j on j.id = g.job_id;
+      from gone g cross join lateral (select * from jobforge.jobs k where k.id = g.job_id limit 1) j;
     perform jobforge.enter_places(v_back, p_notify);
     return coalesce(cardinality(v_back), 0);
 end

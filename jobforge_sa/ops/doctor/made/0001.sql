@@ -293,6 +293,29 @@ grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, d
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
 comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
 
+-- table jobforge.newest
+create table jobforge.newest (
+    state text collate "C" not null,
+    type text collate "C" not null,
+    counted bigint not null,
+    beyond uuid,
+    constraint newest_pkey PRIMARY KEY (state, type)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.newest owner to jobforge_owner;
+alter table jobforge.newest enable row level security;
+alter table jobforge.newest force row level security;
+create policy newest_admin on jobforge.newest as permissive for select to jobforge_admin
+    using (true);
+create policy newest_owner on jobforge.newest as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.newest to jobforge_admin;
+comment on table jobforge.newest is 'What is kept by number, as far as it was counted.';
+
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
@@ -329,9 +352,10 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 create table jobforge.pruning (
     walk text not null,
     behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    met bigint not null default 0,
     began_at timestamp with time zone not null,
     constraint pruning_pkey PRIMARY KEY (walk),
-    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text, 'newest_succeeded'::text, 'newest_failed'::text])))
 ) with (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=500,
@@ -411,7 +435,10 @@ create table jobforge.retention (
     kind text collate "C" not null,
     type text collate "C" not null default ''::text,
     keep interval,
+    newest integer,
+    constraint retention_check CHECK (((newest IS NULL) OR (kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))),
     constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_newest_check CHECK ((newest > 0)),
     constraint retention_pkey PRIMARY KEY (kind, type)
 );
 alter table jobforge.retention owner to jobforge_owner;

@@ -293,6 +293,29 @@ grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, d
 grant select (job_id, tenant_id, worker_id, run, attempt, crashes, claimed_at, deadline) on table jobforge.leases to jobforge_app;
 comment on table jobforge.leases is 'State running: who runs it, until when. Never updated.';
 
+-- table jobforge.newest
+create table jobforge.newest (
+    state text collate "C" not null,
+    type text collate "C" not null,
+    counted bigint not null,
+    beyond uuid,
+    constraint newest_pkey PRIMARY KEY (state, type)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.newest owner to jobforge_owner;
+alter table jobforge.newest enable row level security;
+alter table jobforge.newest force row level security;
+create policy newest_admin on jobforge.newest as permissive for select to jobforge_admin
+    using (true);
+create policy newest_owner on jobforge.newest as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.newest to jobforge_admin;
+comment on table jobforge.newest is 'What is kept by number, as far as it was counted.';
+
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
@@ -329,9 +352,10 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 create table jobforge.pruning (
     walk text not null,
     behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    met bigint not null default 0,
     began_at timestamp with time zone not null,
     constraint pruning_pkey PRIMARY KEY (walk),
-    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text, 'newest_succeeded'::text, 'newest_failed'::text])))
 ) with (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=500,
@@ -411,7 +435,10 @@ create table jobforge.retention (
     kind text collate "C" not null,
     type text collate "C" not null default ''::text,
     keep interval,
+    newest integer,
+    constraint retention_check CHECK (((newest IS NULL) OR (kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))),
     constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_newest_check CHECK ((newest > 0)),
     constraint retention_pkey PRIMARY KEY (kind, type)
 );
 alter table jobforge.retention owner to jobforge_owner;
@@ -1962,6 +1989,78 @@ grant execute on function jobforge.connector_of_run to jobforge_app;
 grant execute on function jobforge.connector_of_run to jobforge_worker;
 comment on function jobforge.connector_of_run is 'The configuration and secrets of a live run''s tenant, by its token.';
 
+-- function jobforge.count_newest
+CREATE OR REPLACE FUNCTION jobforge.count_newest(p_walk text, p_states text[], p_limit integer, p_anew boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_walk  jobforge.pruning;
+    v_now   timestamptz := jobforge.now();
+    v_jobs  uuid[];
+    v_more  boolean;
+    c_start constant uuid := '00000000-0000-0000-0000-000000000000';
+    c_look  constant integer := 5 * p_limit;
+begin
+    if not exists (select from jobforge.retention r where r.kind = any (p_states) and r.newest is not null) then
+        return false;
+    end if;
+    select * into v_walk from jobforge.pruning p
+     where p.walk = p_walk and (p_anew or p.behind <> c_start or p.began_at < v_now - interval '1 minute')
+       for update skip locked;
+    if not found then
+        return p_anew;  -- somebody else counts
+    end if;
+    if p_anew or v_walk.behind = c_start then
+        v_walk.behind := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+        v_walk.met := 0;
+        v_walk.began_at := v_now;
+        delete from jobforge.newest n where n.state = any (p_states) and n.counted = 0;  -- nothing of it is left
+        update jobforge.newest n set counted = 0 where n.state = any (p_states);
+    end if;
+    if p_walk = 'newest_succeeded' then
+        v_jobs := array(select o.job_id from jobforge.outcomes o where o.job_id < v_walk.behind
+                         order by o.job_id desc limit c_look);
+    else
+        v_jobs := array(select o.job_id from jobforge.outcomes o where o.state in ('dead', 'canceled') and o.job_id < v_walk.behind
+                         order by o.job_id desc limit c_look);
+    end if;
+
+    with met as (
+        select o.job_id, o.state, j.type, case when own.kind is null then every.newest else own.newest end as newest,
+               row_number() over (partition by o.state, j.type order by o.job_id desc) as nth
+          from unnest(v_jobs) as w (id)
+         cross join lateral (select * from jobforge.outcomes e where e.job_id = w.id limit 1) o  -- by key: see meet_jobs
+         cross join lateral (select * from jobforge.jobs k where k.id = w.id limit 1) j
+          left join jobforge.retention own on own.kind = o.state and own.type = j.type
+          left join jobforge.retention every on every.kind = o.state and every.type = ''
+         where o.state = any (p_states)
+    )
+    insert into jobforge.newest as n (state, type, counted, beyond)
+    select m.state, m.type, count(*), (array_agg(m.job_id) filter (where m.nth + coalesce(k.counted, 0) = m.newest))[1]
+      from met m left join jobforge.newest k on k.state = m.state and k.type = m.type
+     where m.newest is not null group by m.state, m.type
+    on conflict (state, type) do update
+       set counted = n.counted + excluded.counted, beyond = coalesce(excluded.beyond, n.beyond);
+
+    v_walk.met := v_walk.met + cardinality(v_jobs);
+    v_more := cardinality(v_jobs) = c_look and v_walk.met < 1000000;
+    update jobforge.pruning p
+       set behind = case when v_more then v_jobs[c_look] else c_start end, met = v_walk.met, began_at = v_walk.began_at
+     where p.walk = p_walk;
+    return v_more;
+end
+$function$
+;
+alter function jobforge.count_newest owner to jobforge_owner;
+comment on function jobforge.count_newest is 'Find what is too many of what is kept by number.';
+
 -- function jobforge.count_ready
 CREATE OR REPLACE FUNCTION jobforge.count_ready(p_queue text, p_tenant_id text, p_limit integer)
  RETURNS integer
@@ -2112,6 +2211,7 @@ CREATE OR REPLACE FUNCTION jobforge.drop_retention(p_kind text, p_type text)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+    delete from jobforge.newest n where n.state = p_kind and n.type = p_type;
     delete from jobforge.retention r where r.kind = p_kind and r.type = nullif(p_type, '') returning *
 $function$
 ;
@@ -2176,18 +2276,14 @@ alter function jobforge.end_waiting owner to jobforge_owner;
 comment on function jobforge.end_waiting is 'Where jobs end without a run.';
 
 -- function jobforge.end_walk
-CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
+CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_behind uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-    v_behind uuid := case when cardinality(p_due) >= p_limit then p_due[p_limit]
-                          when cardinality(p_met) >= p_look then p_met[p_look] end;
 begin
-    update jobforge.pruning p set behind = coalesce(v_behind, '00000000-0000-0000-0000-000000000000')
-     where p.walk = p_walk;
-    return v_behind is not null;
+    update jobforge.pruning p set behind = coalesce(p_behind, '00000000-0000-0000-0000-000000000000') where p.walk = p_walk;
+    return p_behind is not null;
 end
 $function$
 ;
@@ -2610,19 +2706,20 @@ begin
      order by j.tenant_id, j.type, j.unique_key
     on conflict do nothing;
     v_held := array(
-        select j.id from jobforge.jobs j
-          join jobforge.unique_keys k on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key
-         where j.id = any (v_keyed) for update of k skip locked);
+        select j.id from jobforge.jobs j cross join lateral (
+            select from jobforge.unique_keys k
+             where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key for update skip locked) k
+         where j.id = any (v_keyed));
     -- behind the lock: what became of who had the key is seen
     with free as (
-        select j.id, j.tenant_id, j.type, j.unique_key, k.job_id from jobforge.jobs j
-          join jobforge.unique_keys k on k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key
+        select j.id, k.ctid, k.job_id from jobforge.jobs j cross join lateral (
+            select u.ctid, u.job_id from jobforge.unique_keys u
+             where u.tenant_id = j.tenant_id and u.type = j.type and u.key = j.unique_key limit 1) k
          where j.id = any (v_held)
            and (exists (select from jobforge.outcomes o where o.job_id = k.job_id)
                 or not exists (select from jobforge.jobs h where h.id = k.job_id))
-    ), taken as (
-        update jobforge.unique_keys k set job_id = f.id from free f
-         where k.tenant_id = f.tenant_id and k.type = f.type and k.key = f.unique_key and f.job_id <> f.id
+    ), taken as (  -- by place: they are locked
+        update jobforge.unique_keys k set job_id = f.id from free f where k.ctid = f.ctid and f.job_id <> f.id
     )
     select array_agg(f.id) into v_free from free f;
     return array(select j.id from jobforge.jobs j where j.id = any (p_jobs) and j.unique_key is null) || v_free;
@@ -3009,19 +3106,20 @@ begin
     return query
     with job as materialized (
         select j.id, j.tenant_id, j.queue, j.priority from jobforge.jobs j where j.id = any (p_jobs)
-    ), later as (
-        select s.ctid from job j join jobforge.scheduled s on s.tenant_id = j.tenant_id and s.job_id = j.id
-           for update of s skip locked
+    ), later as (  -- a sub-select that locks is asked for each job, by key, whatever the planner thinks of the table
+        select w.ctid from job j cross join lateral (
+            select s.ctid from jobforge.scheduled s where s.tenant_id = j.tenant_id and s.job_id = j.id
+               for update skip locked) w
     ), sooner as (
-        select r.ctid from job j
-          join jobforge.ready r on r.queue = j.queue and not r.suspect and r.tenant_id = j.tenant_id
-                                   and r.priority = j.priority and r.job_id = j.id
-           for update of r skip locked
+        select w.ctid from job j cross join lateral (
+            select r.ctid from jobforge.ready r
+             where r.queue = j.queue and not r.suspect and r.tenant_id = j.tenant_id and r.priority = j.priority
+               and r.job_id = j.id for update skip locked) w
     ), alone as (
-        select r.ctid from job j
-          join jobforge.ready r on r.queue = j.queue and r.suspect and r.tenant_id = j.tenant_id
-                                   and r.priority = j.priority and r.job_id = j.id
-           for update of r skip locked
+        select w.ctid from job j cross join lateral (
+            select r.ctid from jobforge.ready r
+             where r.queue = j.queue and r.suspect and r.tenant_id = j.tenant_id and r.priority = j.priority
+               and r.job_id = j.id for update skip locked) w
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l)) returning s.*
     ), gone_too as (
@@ -3419,6 +3517,7 @@ CREATE OR REPLACE FUNCTION jobforge.meet_jobs(p_tenant_id text, p_states text[],
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
  SET jit TO 'off'
@@ -3440,11 +3539,13 @@ begin
         v_over := cardinality(v_walk) < p_limit;
         with near as materialized (  -- narrow, and most have ended or none has: before their wide rows are read
             select w.id, w.place, o.state, o.run
-              from unnest(v_walk) with ordinality as w (id, place) left join jobforge.outcomes o on o.job_id = w.id
+              from unnest(v_walk) with ordinality as w (id, place)
+              -- "limit 1": each by key, whatever the planner thinks of the tables
+              left join lateral (select e.state, e.run from jobforge.outcomes e where e.job_id = w.id limit 1) o on true
              where case when v_ended then o.state = any (p_states) else o.state is null end
         )
         select v_met || array_agg(n.id order by n.place) into v_met
-          from near n join jobforge.jobs j on j.id = n.id
+          from near n cross join lateral (select * from jobforge.jobs k where k.id = n.id limit 1) j
          where (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
            and (p_subject is null or j.subject = p_subject)
            and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
@@ -3665,9 +3766,14 @@ CREATE OR REPLACE FUNCTION jobforge.prune(p_limit integer DEFAULT 1000, p_anew b
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    v_counting boolean;
 begin
     perform jobforge.check_limit(p_limit);
-    return query select 'jobs', p.pruned, p.more from jobforge.prune_jobs(p_limit, coalesce(p_anew, false)) p;
+    v_counting := jobforge.count_newest('newest_succeeded', array['succeeded'], p_limit, coalesce(p_anew, false));
+    v_counting := jobforge.count_newest('newest_failed', array['dead', 'canceled'], p_limit, coalesce(p_anew, false))
+                  or v_counting;
+    return query select 'jobs', p.pruned, p.more or v_counting from jobforge.prune_jobs(p_limit, coalesce(p_anew, false)) p;
     return query select 'results', p.pruned, p.more from jobforge.prune_results(p_limit, coalesce(p_anew, false)) p;
     return query select 'idempotency_keys', p.pruned, p.more from jobforge.prune_keys(p_limit, coalesce(p_anew, false)) p;
 end
@@ -3694,7 +3800,6 @@ AS $function$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_gone   uuid[];
     v_more   boolean;
@@ -3705,18 +3810,24 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select o.job_id,
-                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+    v_walk.before := greatest(v_walk.before, (select n.beyond from jobforge.newest n where n.beyond is not null
+                                               order by n.beyond desc limit 1));
+    v_due := array(
+        select m.job_id from (
+            select o.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end
+                       or o.job_id < n.beyond as due
               from jobforge.outcomes o
               left join jobforge.jobs j on j.id = o.job_id  -- left: what is walked over is the outer side of each loop
               left join jobforge.retention own on own.kind = o.state and own.type = j.type
               left join jobforge.retention every on every.kind = o.state and every.type = ''
+              left join jobforge.newest n on n.state = o.state and n.type = j.type
              where o.job_id > v_walk.behind and o.job_id < v_walk.before
-             order by o.job_id limit c_look) m;
-    v_more := jobforge.end_walk('jobs', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by o.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('jobs', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select o.job_id from jobforge.outcomes o where o.job_id > v_walk.behind and o.job_id < v_walk.before
+         order by o.job_id offset c_look - 1 limit 1) end);
 
     -- what was retried and ended again meanwhile has ended after v_now
     v_gone := array(select o.job_id from jobforge.outcomes o
@@ -3764,7 +3875,6 @@ AS $function$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_more   boolean;
     v_pruned integer;
@@ -3775,9 +3885,9 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select k.job_id,
+    v_due := array(
+        select m.job_id from (
+            select k.job_id,
                    k.created_at < v_now - case when own.kind is null then every.keep else own.keep end
                        and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id)) as due
               from jobforge.idempotency_keys k
@@ -3785,9 +3895,11 @@ begin
               left join jobforge.retention own on own.kind = 'idempotency_key' and own.type = k.type
               left join jobforge.retention every on every.kind = 'idempotency_key' and every.type = ''
              where k.job_id > v_walk.behind and k.job_id < v_walk.before
-             order by k.job_id limit c_look) m;
-    v_more := jobforge.end_walk('idempotency_keys', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by k.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('idempotency_keys', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select k.job_id from jobforge.idempotency_keys k where k.job_id > v_walk.behind and k.job_id < v_walk.before
+         order by k.job_id offset c_look - 1 limit 1) end);
     delete from jobforge.idempotency_keys d where d.ctid = any (array(
         select k.ctid from jobforge.idempotency_keys k where k.job_id = any (v_due) for update skip locked));
     get diagnostics v_pruned = row_count;
@@ -3814,7 +3926,6 @@ AS $function$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_more   boolean;
     v_pruned integer;
@@ -3825,9 +3936,9 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select r.job_id,
+    v_due := array(
+        select m.job_id from (
+            select r.job_id,
                    o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
               from jobforge.results r
               -- left: what is walked over is the outer side; now and then 20,000 outcomes were read for no result at all
@@ -3836,9 +3947,11 @@ begin
               left join jobforge.retention own on own.kind = 'result' and own.type = j.type
               left join jobforge.retention every on every.kind = 'result' and every.type = ''
              where r.job_id > v_walk.behind and r.job_id < v_walk.before
-             order by r.job_id limit c_look) m;
-    v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by r.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('results', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select r.job_id from jobforge.results r where r.job_id > v_walk.behind and r.job_id < v_walk.before
+         order by r.job_id offset c_look - 1 limit 1) end);
     delete from jobforge.results d where d.ctid = any (array(
         -- its job's outcome too: prune_jobs passes over that, for it would have to wait for the result
         select r.ctid from jobforge.results r join jobforge.outcomes o on o.job_id = r.job_id
@@ -4545,7 +4658,7 @@ begin
     for v_part in
         select t.tenant_id, array_agg(j.id) as jobs, array_agg(distinct j.queue) as queues
           from unnest(jobforge.free_keys(v_met)) as f (id)
-         cross join lateral (select * from jobforge.jobs k where k.id = f.id offset 0) j
+         cross join lateral (select * from jobforge.jobs k where k.id = f.id limit 1) j
           left join jobforge.tenants t on t.tenant_id = j.tenant_id and t.max_waiting is not null
          group by t.tenant_id order by t.tenant_id
     loop
@@ -4589,10 +4702,10 @@ begin
              where o.job_id = any (p_jobs) and o.state in ('dead', 'canceled') for update skip locked))
         returning d.job_id, d.run
     ), late as (  -- one that came too late for an earlier run
-        delete from jobforge.cancel_requests c using gone g where c.job_id = g.job_id
+        delete from jobforge.cancel_requests c where c.job_id = any (array(select g.job_id from gone g))
     )
     select array_agg(row(j.tenant_id, j.id, null, j.queue, j.priority, j.type, g.run, 0, 0)::jobforge.scheduled) into v_back
-      from gone g join jobforge.jobs j on j.id = g.job_id;
+      from gone g cross join lateral (select * from jobforge.jobs k where k.id = g.job_id limit 1) j;
     perform jobforge.enter_places(v_back, p_notify);
     return coalesce(cardinality(v_back), 0);
 end
@@ -4686,7 +4799,7 @@ grant execute on function jobforge.set_connector to jobforge_admin;
 comment on function jobforge.set_connector is 'Say what the built-in handlers may do for a tenant.';
 
 -- function jobforge.set_retention
-CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text, p_newest integer DEFAULT NULL::integer)
  RETURNS SETOF jobforge.retention
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4705,9 +4818,14 @@ begin
         raise exception 'jobforge: no job has the type %', quote_literal(left(p_type, 50))
             using errcode = 'JF003', hint = 'NULL stands for every type.';
     end if;
+    if p_newest < 1 or (p_newest is not null and p_kind in ('result', 'idempotency_key')) then
+        raise exception 'jobforge: p_newest must be 1 or more, and is for succeeded, dead and canceled jobs'
+            using errcode = 'JF003', hint = 'Leave it out, or let a p_keep of 0 keep none.';
+    end if;
+    delete from jobforge.newest n where n.state = p_kind and (p_type is null or n.type = p_type);  -- another number counts
     return query
-        insert into jobforge.retention (kind, type, keep) values (p_kind, coalesce(p_type, ''), p_keep)
-        on conflict (kind, type) do update set keep = excluded.keep
+        insert into jobforge.retention (kind, type, keep, newest) values (p_kind, coalesce(p_type, ''), p_keep, p_newest)
+        on conflict (kind, type) do update set keep = excluded.keep, newest = excluded.newest
         returning *;
 end
 $function$
