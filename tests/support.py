@@ -131,10 +131,12 @@ class Sql:
             "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes, jobforge.limits, "
             "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.results, jobforge.connectors, "
             "jobforge.connector_secrets, jobforge.webhook_endpoints, jobforge.webhook_deliveries, "
-            "jobforge.artifacts, jobforge.lines, jobforge.turns, jobforge.heads"
+            "jobforge.artifacts, jobforge.lines, jobforge.turns, jobforge.heads, jobforge.newest"
         )
         self.session("postgres").execute("update jobforge.settings set tenancy = 'plain', artifact_bytes = default")
-        self.session("postgres").execute("update jobforge.pruning set behind = default, began_at = '-infinity'")
+        self.session("postgres").execute(
+            "update jobforge.pruning set behind = default, met = default, began_at = '-infinity'"
+        )
         assert found == []
 
     def clock(self) -> Clock:

@@ -259,9 +259,9 @@ LIST_WORKERS = Call(
         column("running", BigInteger()),
     ),
 )
-_KEPT = (column("kind", Text()), column("type", Text()), column("keep", INTERVAL()))
+_KEPT = (column("kind", Text()), column("type", Text()), column("keep", INTERVAL()), column("newest", Integer()))
 LIST_RETENTION = Call("list_retention", {}, _KEPT)
-SET_RETENTION = Call("set_retention", {"kind": "text", "keep": "interval", "type": "text"}, _KEPT)
+SET_RETENTION = Call("set_retention", {"kind": "text", "keep": "interval", "type": "text", "newest": "int4"}, _KEPT)
 DROP_RETENTION = Call("drop_retention", {"kind": "text", "type": "text"}, _KEPT)
 PRUNE = Call(
     "prune",
