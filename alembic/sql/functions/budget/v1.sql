@@ -10,11 +10,15 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
+    v_said text[] := array(select l.name from jobforge.limits l where l.scope = p_scope and l.name = any (p_names));
     v_held text[];
 begin
+    if v_said = '{}' then
+        return;
+    end if;
     v_held := array(
         select l.name from jobforge.limits l
-         where l.scope = p_scope and l.name = any (p_names) and l.paused_at is null
+         where l.scope = p_scope and l.name = any (v_said) and l.paused_at is null
            and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
            for update skip locked);
     if exists (select from jobforge.limits l
@@ -39,7 +43,7 @@ begin
                                            case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                end,
                coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
-          from jobforge.limits l where l.scope = p_scope and l.name = any (p_names);
+          from jobforge.limits l where l.scope = p_scope and l.name = any (v_said);
 end
 $$;
 

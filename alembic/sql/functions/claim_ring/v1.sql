@@ -31,6 +31,8 @@ declare
     v_seen    text[] := '{}';      -- the tenants that were visited
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
+    v_again   boolean := p_said and random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
+                  select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
     v_page    integer;             -- so many tenants are looked at in one statement
     v_tenants text[];              -- the next ones on the ring
     v_shares  integer[];           -- how many jobs each may give; NULL: as many as any other
@@ -51,7 +53,8 @@ begin
     v_heads := v_heads and not v_all;
     v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
     while v_left > 0 loop
-        v_page := case when p_said then greatest(v_left, 100) else v_left end;
+        -- where the first page did not give enough many may be stopped or at their limits
+        v_page := case when p_said and v_last is not null then greatest(v_left, 100) else v_left end;
         with recursive ring (tenant_id, place, wrapped) as (
             select v_after, 0, false
             union all
@@ -74,6 +77,11 @@ begin
           into v_tenants, v_met, v_last, v_wrapped
           from (select ring.*, ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after) as met
                   from ring where ring.place > 0) m;
+        if v_again then
+            v_tenants := p_after || array_remove(v_tenants, p_after);
+            v_met := cardinality(v_tenants);
+            v_again := false;
+        end if;
         exit when v_met = 0;  -- nobody has work here
         v_moved := 0;
         if v_short is not null then

@@ -20,11 +20,11 @@ begin
     if jsonb_typeof(p_change) is distinct from 'object' or p_change = '{}' then
         v_fault := 'the change must be a JSON object that says something';
     else
-        select format('%s has no limit %s', 'a ' || p_scope, quote_literal(left(k.key, 50))) into v_fault
-          from jsonb_object_keys(p_change) k (key) where k.key <> all (v_allowed) limit 1;
-        select coalesce(v_fault, format('%s must be a number or null', k.key)) into v_fault
-          from jsonb_each(p_change) k (key, value)
-         where v_fault is null and jsonb_typeof(k.value) not in ('number', 'null') limit 1;
+        v_fault := (
+            select case when k.key <> all (v_allowed) then format('a %s has no limit %s', p_scope, quote_literal(left(k.key, 50)))
+                        else format('%s must be a number or null', k.key) end
+              from jsonb_each(p_change) k (key, value)
+             where k.key <> all (v_allowed) or jsonb_typeof(k.value) not in ('number', 'null') limit 1);
     end if;
     if v_fault is null then
         v_fault := (select case

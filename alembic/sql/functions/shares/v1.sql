@@ -19,19 +19,25 @@ begin
          group by t.tenant_id
     ), share as (
         select g.tenant_id, g.place,
-               least(greatest(g.weight, p_left * g.weight / sum(g.weight) over ()), g.budget)::integer as share
+               least(g.weight * greatest(p_left / sum(g.weight) over (), 1), g.budget)::integer as share
           from given g where g.budget is distinct from 0
     ), placed as (
         select s.*, sum(s.share) over (order by s.place) - s.share as before from share s
+    ), turned as (  -- who is last and has a part of its share only comes again, by chance, so often that it has all of it: it
+        -- goes before the others, and the ring goes on behind the one that is last now
+        select p.tenant_id, p.share, p.before,
+               case when p.before between 1 and p_left - 1 and random() > (p_left - p.before)::float8 / least(p.share, p_left)
+                    then 0 else p.place end as place
+          from placed p
     )
     select array_agg(p.tenant_id order by p.place) filter (where p.before < p_left),
            array_agg(least(p.share, p_left - p.before)::integer order by p.place) filter (where p.before < p_left),
-           case when bool_or(p.before >= p_left) then
+           case when bool_or(p.before >= p_left or p.place = 0) then
                (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
            (select array_agg(g.tenant_id) from given g where g.stopped),
            (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited)
       into tenants, shares, last, stopped, limited
-      from placed p;
+      from turned p;
 end
 $$;
 
