@@ -14,6 +14,7 @@ from jobforge_sa.tasks import Task
 
 BATCH = 1000
 LONGEST = dt.timedelta(days=36_500)
+MOST = 1_000_000_000
 
 Kind: TypeAlias = Literal["succeeded", "dead", "canceled", "result", "idempotency_key"]
 
@@ -25,6 +26,7 @@ class Kept:
     kind: str
     type: str | None
     keep: dt.timedelta | None  # None: for ever
+    newest: int | None = None  # beside it, so many of each type; None: any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,20 @@ class Retention(AdminCalls):
         """What holds: the kinds, then the types that differ."""
         return [_kept(row) for row in self._rows(calls.LIST_RETENTION)]
 
-    def set(self, kind: Kind | str, keep: dt.timedelta | None, *, type: str | Task[Any, Any] | None = None) -> Kept:  # noqa: A002 - the contract's word
+    def set(
+        self, kind: Kind | str, keep: dt.timedelta | None, *,
+        type: str | Task[Any, Any] | None = None, newest: int | None = None,  # noqa: A002 - the contract's word
+    ) -> Kept:  # fmt: skip
         """Keep a kind for so long, 0 to 100 years; None: for ever (a result: as long as its job).
 
         Holds for what is there already, too, from the next minute on.
+
+        Args:
+            kind: What is kept.
+            keep: For so long.
+            type: Of this task only.
+            newest: Of succeeded, dead or canceled jobs no more than so many of each type, of all tenants together; what
+                is too many goes earlier, the oldest first. None: any number.
         """
         if keep is not None and not isinstance(keep, dt.timedelta):
             raise ConfigurationError(f"keep is a {_called(keep)}", cure="pass a timedelta, or None: for ever")
@@ -65,7 +77,12 @@ class Retention(AdminCalls):
             raise ConfigurationError(
                 f"{kind} can be kept for 0 to {LONGEST.days:,} days, not for {keep}", cure="for ever is None"
             )
-        (row,) = self._rows(calls.SET_RETENTION, kind=kind, keep=keep, type=_name(type))
+        given: object = newest
+        if newest is not None and (not isinstance(given, int) or not 1 <= given <= MOST):
+            raise ConfigurationError(
+                f"{newest!r} is no number of jobs to keep", cure="pass 1 or more; any number is None"
+            )
+        (row,) = self._rows(calls.SET_RETENTION, kind=kind, keep=keep, type=_name(type), newest=newest)
         return _kept(row)
 
     def drop(self, kind: Kind | str, type: str | Task[Any, Any]) -> bool:  # noqa: A002 - the contract's word
@@ -96,4 +113,4 @@ def _called(value: object) -> str:
 
 
 def _kept(row: Any) -> Kept:
-    return Kept(row.kind, row.type or None, row.keep)
+    return Kept(row.kind, row.type or None, row.keep, row.newest)

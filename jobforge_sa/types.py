@@ -177,6 +177,15 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """What a bulk call did. Commit, and pass `cursor` to the next; None: there are no more."""
+
+    changed: int
+    skipped: int  # moved meanwhile, or somebody holds them
+    cursor: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
     """One page of jobs, newest first. Pass `cursor` to get the next; None: this was the last."""
 

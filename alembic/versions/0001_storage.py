@@ -35,6 +35,7 @@ TABLES = (
     "results",
     "retention",
     "pruning",
+    "newest",
     "artifacts",
     "connectors",
     "connector_secrets",

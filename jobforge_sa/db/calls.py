@@ -259,9 +259,9 @@ LIST_WORKERS = Call(
         column("running", BigInteger()),
     ),
 )
-_KEPT = (column("kind", Text()), column("type", Text()), column("keep", INTERVAL()))
+_KEPT = (column("kind", Text()), column("type", Text()), column("keep", INTERVAL()), column("newest", Integer()))
 LIST_RETENTION = Call("list_retention", {}, _KEPT)
-SET_RETENTION = Call("set_retention", {"kind": "text", "keep": "interval", "type": "text"}, _KEPT)
+SET_RETENTION = Call("set_retention", {"kind": "text", "keep": "interval", "type": "text", "newest": "int4"}, _KEPT)
 DROP_RETENTION = Call("drop_retention", {"kind": "text", "type": "text"}, _KEPT)
 PRUNE = Call(
     "prune",
@@ -321,7 +321,9 @@ HAS_SUSPECT: Final = "select jobforge.has_suspect(%(queues)s::text[], %(types)s:
 # a lease that somebody holds in a transaction that he keeps open must not keep all others' ends waiting
 COMPLETE_JOBS: Final = """
 with patience as materialized (select set_config('lock_timeout', '500ms', true) as is)
-select j.item, j.answer, j.reason from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
+select count(*) filter (where j.answer = 'done'),
+       coalesce(json_agg(json_build_array(j.item, j.answer, j.reason)) filter (where j.answer <> 'done'), '[]')
+  from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
  where p.is is not null"""
 HEARTBEAT_JOBS: Final = """
 select signal, job_id, lease_token from jobforge.heartbeat_jobs(
@@ -341,6 +343,7 @@ SESSIONS = text(f"""
 select {_WHERE}, has_function_privilege(to_regproc('jobforge.enqueue_job')::oid, 'execute')
        and has_function_privilege(to_regproc('jobforge.complete_job')::oid, 'execute'), current_user""")
 LISTEN: Final = "listen jobforge"
+DOZE: Final = "select jobforge.doze(%(queues)s::text[], %(asleep)s)"
 LISTEN_DONE: Final = "listen jobforge_done"
 PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = """

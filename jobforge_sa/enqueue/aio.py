@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from jobforge_sa.enqueue.jobs import Jobs
+from jobforge_sa.enqueue.matching import AsyncMatching, MoreFilters
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.impact import Impact
@@ -107,6 +108,13 @@ class AsyncJobs:
             lambda jobs: jobs.list(
                 state=state, type=type, queue=queue, since=since, until=until, limit=limit, cursor=cursor
             )
+        )
+
+    def matching(self, **filters: Unpack[MoreFilters]) -> AsyncMatching:
+        """See `Jobs.matching`; no `await`."""
+        return AsyncMatching(
+            self._session,
+            lambda sync: Jobs(sync, tenant=self._tenant, strict_rls=self._strict).matching(**filters),
         )
 
     @property

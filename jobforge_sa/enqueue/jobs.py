@@ -18,7 +18,8 @@ from jobforge_sa.db.jsontext import decode
 from jobforge_sa.enqueue import fit, item, pending, subject, unique
 from jobforge_sa.enqueue.answers import impact_of, info, translated, unknown
 from jobforge_sa.enqueue.item import Item
-from jobforge_sa.enqueue.options import identifier, moment, resolve, word
+from jobforge_sa.enqueue.matching import Matching, MoreFilters, fitting
+from jobforge_sa.enqueue.options import identifier, resolve
 from jobforge_sa.enqueue.origin import ORIGIN
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
@@ -222,17 +223,14 @@ class Jobs:
             InvalidJob: there is no such state, the limit is not between 1 and 1000, a time has no zone, a filter cannot
                 be stored.
         """
-        values = {
-            "state": word("state", state),
-            "type": type.name if isinstance(type, Task) else word("type", type),
-            "queue": word("queue", queue),
-            "since": moment("since")(since) if since is not None else None,
-            "until": moment("until")(until) if until is not None else None,
-            "limit": limit,
-            "cursor": identifier("cursor", cursor) if cursor is not None else None,
-        }
-        jobs = [info(row) for row in self._rows(calls.LIST_JOBS, **values)]
+        values = fitting(state=state, type=type, queue=queue, since=since, until=until)
+        place = identifier("cursor", cursor) if cursor is not None else None
+        jobs = [info(row) for row in self._rows(calls.LIST_JOBS, **values, limit=limit, cursor=place)]
         return JobPage(jobs, jobs[-1].id if len(jobs) == limit else None)
+
+    def matching(self, **filters: Unpack[MoreFilters]) -> Matching:
+        """The jobs that fit, by `state`, `type`, `queue`, `since`, `until`, `subject`: to be changed batch by batch."""
+        return Matching(self._rows, **filters)
 
     # -- how ---------------------------------------------------------------------------
 

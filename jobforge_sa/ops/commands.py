@@ -18,6 +18,7 @@ from jobforge_sa.ops.connectors.webhook_commands import webhooks
 from jobforge_sa.ops.doctor import page as doctor_page
 from jobforge_sa.ops.doctor import report as doctor
 from jobforge_sa.ops.impact.commands import impact
+from jobforge_sa.ops.jobs import bulk_commands
 from jobforge_sa.ops.jobs.commands import jobs, why
 from jobforge_sa.ops.limits.commands import limits, queues, tasks
 from jobforge_sa.ops.monitoring.commands import exporter, metrics
@@ -64,6 +65,9 @@ app.add_typer(jobs, name="jobs")
 
 app.add_typer(queues, name="queues")
 app.add_typer(tasks, name="tasks")
+jobs.command("cancel-all")(bulk_commands.cancel)
+jobs.command("retry-all")(bulk_commands.retry)
+jobs.command("reschedule-all")(bulk_commands.reschedule)
 app.add_typer(tenants, name="tenants")
 app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")

@@ -55,13 +55,14 @@ def change(
     kind: Kind,
     keep: Annotated[str, typer.Argument(metavar="TIME", help=f"90s, 15m, 2h, 3d, 1w; or {EVER}.")],
     task_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of this type only.")] = None,
+    newest: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of jobs: no more than the newest so many of each type.")] = None,  # noqa: E501
     url: Url = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Keep a kind for so long, also what is there already."""
     wanted = None if keep == EVER else times.duration(keep)
     with administering(database.engine(url or context.obj)) as session:
-        kept = Retention(session).set(kind, wanted, type=task_type)
+        kept = Retention(session).set(kind, wanted, type=task_type, newest=newest)
     typer.echo(records.line(dataclasses.asdict(kept)) if as_json else _said(kept))
 
 
@@ -103,16 +104,19 @@ def prune(
 
 def run(engine: Engine, report: Callable[[Pruned], None]) -> Pruned:
     """Prune batch by batch, each in a transaction of its own, until nothing is left to look at."""
-    done = Pruned(0, 0, 0, more=True)
-    anew = True
-    while done.more:
-        with Session(engine) as session, session.begin():
-            one = Retention(session).prune(anew=anew)
-        anew = False
-        done = Pruned(
-            done.jobs + one.jobs, done.results + one.results, done.idempotency_keys + one.idempotency_keys, one.more
-        )
-        report(done)
+    done = Pruned(0, 0, 0, more=False)
+    with Session(engine) as session, session.begin():
+        by_number = any(one.newest for one in Retention(session).list())
+    for _ in range(2 if by_number else 1):  # what is too many is counted in the first round, and goes in the second
+        anew = True
+        while anew or done.more:
+            with Session(engine) as session, session.begin():
+                one = Retention(session).prune(anew=anew)
+            anew = False
+            done = Pruned(
+                done.jobs + one.jobs, done.results + one.results, done.idempotency_keys + one.idempotency_keys, one.more
+            )
+            report(done)
     return done
 
 
@@ -126,9 +130,14 @@ def _time(keep: dt.timedelta | None, kind: str) -> str:
     return "as long as its job" if kind == "result" else "for ever"
 
 
+def _kept(one: Kept) -> str:
+    time = _time(one.keep, one.kind)
+    return time if one.newest is None else f"{time}, the newest {one.newest:,}"
+
+
 def _said(one: Kept) -> str:
     of = f" of the type {screen.one_line(one.type)}" if one.type else ""
-    return f"{one.kind}{of}: {_time(one.keep, one.kind)}"
+    return f"{one.kind}{of}: {_kept(one)}"
 
 
 def _table(found: Sequence[Kept]) -> Table:
@@ -138,5 +147,5 @@ def _table(found: Sequence[Kept]) -> Table:
     made.add_column("KEPT", no_wrap=True)
     for one in found:
         of = Text(screen.one_line(one.type)) if one.type else Text("all", "bright_black")
-        made.add_row(Text(one.kind, screen.STATES.get(one.kind, "")), of, Text(_time(one.keep, one.kind)))
+        made.add_row(Text(one.kind, screen.STATES.get(one.kind, "")), of, Text(_kept(one)))
     return made

@@ -47,6 +47,20 @@ def moment(text: str, now: dt.datetime, *, ahead: bool = False) -> dt.datetime:
     return time
 
 
+def target(text: str | None) -> tuple[dt.datetime | None, dt.timedelta | None]:
+    """A time, or how far it is ahead: that goes as an interval, for the clock that counts is the database's.
+
+    Raises:
+        ConfigurationError: it means neither.
+    """
+    if text is None:
+        return None, None
+    try:
+        return None, duration(text)
+    except ConfigurationError:
+        return moment(text, dt.datetime.min.replace(tzinfo=dt.UTC)), None
+
+
 def ago(time: dt.datetime, now: dt.datetime) -> str:
     """`3m ago`, `in 3m`, `now`."""
     seconds = round((now - time).total_seconds())

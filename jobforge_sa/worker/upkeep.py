@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,7 @@ class Upkeep(Service):
         if not self._asked_now.is_set() and not self._steady():
             self.sleep(min(self._pause, LOOK))
             return
+        began = time.monotonic()
         rows: list[Any] = self.link.run(lambda c: c.execute(calls.UPKEEP, self._values).fetchall())
         moved = {step: count for step, count, _ in rows if count}
         if moved.get("rescued"):
@@ -58,8 +60,8 @@ class Upkeep(Service):
         ((pruned,),) = self.link.run(lambda c: c.execute(calls.PRUNE_STEP).fetchall())
         if pruned or max(moved.values(), default=0) >= FULL:
             # ten thousand after an outage are a second's work, and none of it waits; and where few of many may go, a
-            # step of 5,000 in ten seconds would never catch up
-            self._stopping.wait(0.05)
+            # step of 5,000 in ten seconds would never catch up. Half of the time: that deletes as much as a worker ends
+            self._stopping.wait(time.monotonic() - began)
             return
         self._asked_now.clear()
         self.sleep(self._pause * random.uniform(0.7, 1.3))  # so that many workers do not all come at once

@@ -29,11 +29,15 @@ def test_what_is_kept_is_shown_changed_and_pruned(database: Database) -> None:
     assert inside(admin, "retention", "set", "succeeded", "0s", "--type", "send").stdout == (
         "succeeded of the type send: 0ms\n"
     )
+    assert inside(admin, "retention", "set", "canceled", "7d", "--type", "send", "--newest", "1000").stdout == (
+        "canceled of the type send: 7d, the newest 1,000\n"
+    )
+    inside(admin, "retention", "drop", "canceled", "--type", "send")
     assert inside(admin, "retention", "set", "dead", "forever").stdout == "dead: for ever\n"
     assert inside(admin, "retention", "set", "canceled", "1d12h").stdout == "canceled: 36h00m\n"
     assert inside(admin, "retention").stdout.splitlines()[-1].split() == ["succeeded", "send", "0ms"]
     first = json.loads(inside(admin, "retention", "--json").stdout.splitlines()[0])
-    assert first == {"kind": "canceled", "type": None, "keep": 129_600.0}
+    assert first == {"kind": "canceled", "type": None, "keep": 129_600.0, "newest": None}
 
     with Session(database.engine("jf_one")) as session, session.begin():
         Jobs(session, tenant="a").enqueue_many([cli_app.send.new({"n": n}) for n in range(2500)])
@@ -68,3 +72,14 @@ def test_what_cannot_work_is_refused_with_its_cure(database: Database, arguments
 def test_only_administrators_prune(database: Database) -> None:
     refused(inside(database.url("jf_app"), "prune", status=2), "jobforge_admin")
     refused(inside(database.url("jf_app"), "retention", status=2), "jobforge_admin")
+
+
+def test_what_is_too_many_is_counted_and_deleted_by_one_command(database: Database) -> None:
+    admin = database.url("jf_admin")
+    with Session(database.engine("jf_one")) as session, session.begin():
+        Jobs(session, tenant="a").enqueue_many([cli_app.send.new({"n": n}) for n in range(20)])
+    inside(admin, "jobs", "cancel-all", "--yes")
+    inside(admin, "retention", "set", "canceled", "forever", "--newest", "3")
+    assert inside(admin, "prune").stdout.startswith("deleted 17 jobs")
+    with Session(database.engine("jf_one")) as session:
+        assert len(Jobs(session, tenant="a").list().jobs) == 3

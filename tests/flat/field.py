@@ -10,9 +10,13 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from psycopg.rows import dict_row
 
+from jobforge_sa.testing import database as databases
 from jobforge_sa.testing.database import Database
+from jobforge_sa.testing.server import EmbeddedServer, ServerError
+from tests.fix_postgres import ROLES
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -20,6 +24,7 @@ BATCH = 500
 # With a hundred times the rows an index is one level higher: where a row was found by it with three pages, one of them
 # the table's, it takes four
 LEVEL = 1.5
+DEAD = 200  # pages with rows that were deleted, which a claim may pass while they cannot leave, but not more and more
 TASKS = ["t", "slow"]  # the types that the worker knows
 
 # Rows as enqueueing would leave them, tenants in turn; a hundred ids for each second, so that they have an order
@@ -61,7 +66,7 @@ class Field:
         self.done = 0
 
     def connect(self, login: str = "postgres") -> Connection:
-        return psycopg.connect(self.database.dsn(login), autocommit=True, row_factory=dict_row)
+        return connect(self.database, login)
 
     def fill(
         self, jobs: int, tenants: int = 1, *, name: str = "a", type_: str = "t", queue: str = "default", days: int = 1
@@ -135,6 +140,10 @@ class Field:
         assert row is not None
         return int(row["n"])
 
+    def vacuum(self) -> None:
+        """As autovacuum does, but now."""
+        self.admin.execute("vacuum jobforge.ready, jobforge.leases, jobforge.scheduled, jobforge.workers")
+
     @contextmanager
     def held_snapshot(self) -> Iterator[None]:
         """Somebody looked once, in a transaction that he forgot."""
@@ -155,6 +164,27 @@ class Field:
     def close(self) -> None:
         self.admin.close()
         self.worker.close()
+
+
+@contextmanager
+def own_server(settings: Mapping[str, str] | None = None) -> Iterator[tuple[EmbeddedServer, Database]]:
+    """A server of the test's own, and a migrated database on it."""
+    server = EmbeddedServer(settings=settings)
+    try:
+        server.start()
+    except ServerError as error:
+        pytest.skip(f"needs a server of its own: {error}")
+    try:
+        url = sa.make_url(server.url)
+        with databases.template(url, ROLES) as template, databases.fresh(url, template) as database:
+            yield server, database
+    finally:
+        server.stop()
+
+
+def connect(database: Database, login: str = "postgres") -> Connection:
+    """A connection in autocommit."""
+    return psycopg.connect(database.dsn(login), autocommit=True, row_factory=dict_row)
 
 
 def more(few: Mapping[Any, int], read: Mapping[Any, int], spare: int = 0) -> dict[Any, tuple[int, int]]:

@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.flat.field import Field, more
+from tests.flat.field import DEAD, Field, more
 
 pytestmark = pytest.mark.flat
 
 LOOKS = 10  # on the way
-DEAD = 200  # pages with rows that were deleted, which a claim may pass at any time, but not more and more
 WAITING = 1_000
 FEW = 100  # enqueued, claimed, completed at a time
 

@@ -115,7 +115,13 @@ def test_what_happens_to_a_job_updates_no_row_but_a_workers_a_walks_a_waiting_pa
     told_by_people = {"limits", "retention", "settings", "tenant_keys", "connectors", "connector_secrets"}
     failing = {"webhook_endpoints"}
     updated = {table for name in sql_functions() for verb, table in writes(name) if verb == "update"}
-    assert updated == {"workers", "pruning", "jobs", "unique_keys", "waits"} | told_by_people | failing
+    assert updated == {"workers", "pruning", "newest", "jobs", "unique_keys", "waits"} | told_by_people | failing
+
+
+@pytest.mark.parametrize("name", sorted(sql_functions().keys() - {"budget"}))  # which has found its rows by their key
+def test_no_row_is_chosen_by_a_comparison_with_the_clock_itself(name: str) -> None:
+    """It is volatile: asked for each row, and no index is searched for what it gives. A variable takes its value."""
+    assert not re.search(r"\b(?:where|and|or|on)\b[^;\n]*[<>]=?\s*jobforge\.now\(\)", body(name))
 
 
 # --- the order of locks -------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ select 'result', job_id, tenant_id, (value #>> '{}')::integer, null, null, null,
   from jobforge.results
 union all
 select 'walk', behind, null, null, null, null, nullif(began_at, '-infinity'), null, null, null, walk
-  from jobforge.pruning
+  from jobforge.pruning where walk in ('jobs', 'results', 'idempotency_keys')  -- nothing is kept by number here
 union all
 select 'effect', job_id, null, null, null, null, null, null, token, null, null from public.effects
 """

@@ -56,8 +56,8 @@ FINE = (
     Mutant(
         "a prune does not ask how long a job was kept",
         "prune_jobs",
-        "o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due",
-        "true as due",
+        "o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end",
+        "true",
     ),
     Mutant(
         "a completion ends another tenant's run",
@@ -163,9 +163,9 @@ FINE = (
     ),
     Mutant(
         "a reschedule forgets the attempts",
-        "reschedule_job",
-        "v_gone.run, v_gone.attempt, v_gone.crashes",
-        "v_gone.run, 0, v_gone.crashes",
+        "enter_places",
+        "w.run, w.attempt, w.crashes",
+        "w.run, 0, w.crashes",
     ),
     Mutant(
         "what is promoted loses its crashes",
@@ -241,9 +241,9 @@ FINE = (
     ),
     Mutant(
         "a walk goes on behind what it has not taken",
-        "end_walk",
-        "then p_due[p_limit]",
-        "then p_met[cardinality(p_met)]",
+        "prune_jobs",
+        "then v_due[p_limit]",
+        "then v_walk.before",
     ),
     Mutant(
         "a retry of a pruned job is refused",

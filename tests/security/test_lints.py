@@ -146,7 +146,7 @@ GRANTS = [
     Mutant("foreign_grant", "stranger_schema", "grant usage, create on schema jobforge to jf_stranger"),
     Mutant("foreign_grant", "all_tables", "grant select on all tables in schema jobforge to public", also=("readable_secret", "tenantless_table")),
     Mutant("foreign_grant", "all_functions", "grant execute on all functions in schema jobforge to jf_stranger"),
-    Mutant("grant_option", "all", "grant select on jobforge.jobs, jobforge.outcomes, jobforge.ready, jobforge.scheduled, jobforge.tenants to jobforge_admin with grant option"),
+    Mutant("grant_option", "all", "grant select on jobforge.jobs, jobforge.outcomes, jobforge.ready, jobforge.scheduled, jobforge.limits to jobforge_admin with grant option"),
     Mutant("write_grant", "all", "grant delete on all tables in schema jobforge to jobforge_worker"),
     Mutant("grant_option", "function", "grant execute on function jobforge.claim_jobs to jobforge_worker with grant option"),
     Mutant("grant_option", "table", "grant select on jobforge.jobs to jobforge_app with grant option"),

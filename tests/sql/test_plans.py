@@ -55,3 +55,22 @@ def test_fault_043_a_claim_and_its_completion_read_a_few_pages_for_each_job(data
             assert read < 40 * BATCH or not call, f"claim {call} of {BATCH} read {read} pages"
             read = pages(c, complete, d=c.execute(leases).scalar_one())
             assert read < 60 * BATCH or not call, f"completion {call} of {BATCH} read {read} pages"
+
+
+DUE_LATER = {
+    "promote_due(1000)": "insert into jobforge.scheduled (tenant_id, job_id, run_at, queue, priority, type, run,"
+    " attempt, crashes) select 'a', gen_random_uuid(), now() + interval '1 hour', 'default', 0, 't', 0, 0, 0",
+    "upkeep(null, 1000, false)": "insert into jobforge.webhook_endpoints (tenant_id, url_sha256, url, failures,"
+    " last_failed_at) select 'a', sha256(n::text::bytea), 'u', 1, now()",
+}
+
+
+@pytest.mark.no_audit("rows without jobs, which are only looked at")
+@pytest.mark.parametrize("what", DUE_LATER)
+def test_what_is_due_later_is_not_read(database: Database, what: str) -> None:
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+        c.exec_driver_sql(f"{DUE_LATER[what]} from generate_series(1, 20000) n")
+        c.exec_driver_sql("analyze")
+        for _ in range(3):  # the first call of a session reads the catalog as well
+            read = pages(c, f"select * from jobforge.{what}")
+        assert read < 100

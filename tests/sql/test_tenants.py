@@ -138,9 +138,7 @@ def test_resuming_wakes_the_workers_of_all_queues_in_which_something_waits(sql: 
     sql.enqueue("a", queue="mail")
     sql.enqueue("b", queue="other")
     pause(sql, "a")
-    listener = sql.connect("jf_worker")
-    listener.autocommit = True
-    listener.execute("listen jobforge")
+    listener = sql.asleep("mail", "other")
     sql("resume_tenant", user="jf_admin", tenant_id="a")
     assert [notify.payload for notify in listener.notifies(timeout=5, stop_after=2)] == ["mail", "other"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import sys
 import uuid
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from jobforge_sa.enqueue.jobs import Jobs
-from jobforge_sa.errors import ConfigurationError, JobForgeError
+from jobforge_sa.errors import JobForgeError
 from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops.jobs import listing as job_list
 from jobforge_sa.ops.jobs import page as job_page
@@ -101,7 +100,7 @@ def reschedule(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Move waiting jobs to another time."""
-    run_at, delay = _time(at)
+    run_at, delay = times.target(at)
     how = partial(Jobs.reschedule, run_at=run_at, delay=delay)
     _change(url, tenant, job_ids, how, as_json=as_json)
 
@@ -189,13 +188,3 @@ def _told(before: JobInfo, after: JobInfo) -> str:
     if after.state == JobState.SCHEDULED and after.due_at is not None:
         state += f", due at {times.second(after.due_at)}"
     return f"{after.id}  {state}"
-
-
-def _time(text: str | None) -> tuple[dt.datetime | None, dt.timedelta | None]:
-    """A time, or how far it is ahead: that goes as an interval, for the clock that counts is the database's."""
-    if text is None:
-        return None, None
-    try:
-        return None, times.duration(text)
-    except ConfigurationError:
-        return times.moment(text, dt.datetime.min.replace(tzinfo=dt.UTC)), None

@@ -15,14 +15,7 @@ begin
     for i in 1 .. 100 loop
         v_gone := jobforge.leave_place(v_job);
         if v_gone.run is not null then
-            insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
-            values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
-            if v_job.ordering_key is not null then
-                perform jobforge.leave_line(array[v_job.id]);
-            end if;
-            if p_notify is not false then
-                perform jobforge.tell_waiting(array[v_job.id]);
-            end if;
+            perform jobforge.end_waiting(array[v_gone], p_notify);
             return;
         end if;
         -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those

@@ -49,6 +49,8 @@ declare
     v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
     v_task    record;
+    v_began   timestamptz;
+    v_look    boolean := false;       -- it looks in spite of the heads
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
@@ -57,6 +59,10 @@ begin
         v_limited := array(select l.name from jobforge.limits l
                             where l.scope = 'task' and l.name = any (p_types)
                               and (l.paused_at is not null or l.max_running is not null or l.rate is not null));
+    end if;
+    if exists (select from jobforge.heads) then
+        v_began := clock_timestamp();
+        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
     end if;
     v_left := p_limit;
 
@@ -74,7 +80,7 @@ begin
         if v_limited = '{}' then
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
-                                                v_marked);
+                                                v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end if;
@@ -87,7 +93,7 @@ begin
                 return query
                     select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
                         least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said, true);
+                        null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -96,7 +102,7 @@ begin
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
                     array(select unnest(v_lanes) except all select unnest(v_limited)),
-                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked);
+                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end loop;
@@ -105,6 +111,10 @@ begin
             perform jobforge.spend('queue', p_queues[i], v_before - v_queue);
         end if;
     end loop;
+    if v_look then
+        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+                                                                   20 * (clock_timestamp() - v_began)))::text, false);
+    end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;

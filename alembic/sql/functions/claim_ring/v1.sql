@@ -10,7 +10,8 @@
 -- may be found that much later.
 -- What stands before a tenant's jobs and may not run here is put aside, so that it is read once and not by each claim.
 create or replace function jobforge.claim_ring(
-    p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean, p_limited boolean
+    p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean, p_limited boolean,
+    p_look boolean
 ) returns table (
     job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer,
     max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamptz, deadline timestamptz,
@@ -24,10 +25,9 @@ as $$
 declare
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_alone   boolean := p_lanes = '{!suspect}';
-    v_began   timestamptz := clock_timestamp();
     v_read    bigint := jobforge.pages_read();
     v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
-    v_all     boolean := false;    -- a full look, in spite of them
+    v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
     v_seen    text[] := '{}';      -- the tenants that were visited
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
@@ -50,10 +50,7 @@ declare
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
     c_many    constant integer := 200;  -- pages of deleted jobs, before anybody does something about it
 begin
-    if v_heads then  -- a full look now and then: once a second, and at most a twentieth of the time
-        v_all := clock_timestamp() > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
-        v_heads := not v_all;
-    end if;
+    v_heads := v_heads and not v_all;
     v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
@@ -177,10 +174,6 @@ begin
     -- a step reads some ten pages, a job five; and what mark_heads leaves as it is
     if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 6 * (p_limit - v_left) then
         perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
-    end if;
-    if v_all then
-        perform set_config('jobforge.look_at', (clock_timestamp()
-            + greatest(interval '1 second', 20 * (clock_timestamp() - v_began)))::text, false);
     end if;
 end
 $$;

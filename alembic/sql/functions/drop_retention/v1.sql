@@ -3,6 +3,7 @@ create or replace function jobforge.drop_retention(p_kind text, p_type text) ret
 language sql security definer
 set search_path = pg_catalog, pg_temp
 as $$
+    delete from jobforge.newest n where n.state = p_kind and n.type = p_type;
     delete from jobforge.retention r where r.kind = p_kind and r.type = nullif(p_type, '') returning *
 $$;
 

@@ -10,6 +10,8 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$
+declare
+    v_now timestamptz := jobforge.now();
 begin
     if p_count is null or p_count not between 1 and 100000000 then
         raise exception 'jobforge: p_count must be between 1 and 100000000'
@@ -28,7 +30,7 @@ begin
             select l.queue, count(*) as running from jobforge.leases l group by l.queue
         ), served as (
             select q.queue, count(*) as workers
-              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
+              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > v_now group by q.queue
         ), known as (
             select w.queue from waiting w where w.queue is not null
             union select l.queue from later l union select h.queue from held h union select s.queue from served s

@@ -9,6 +9,7 @@ declare
     v_now  timestamptz := jobforge.now();
     v_seen record;
     v_head jobforge.heads;
+    v_old  jobforge.heads;
     v_priority smallint;
     v_job  uuid;
     v_read bigint;
@@ -23,12 +24,13 @@ begin
         union
         select h.lane, h.tenant_id from jobforge.heads h where p_all and h.queue = p_queue and h.lane = any (p_lanes)
     loop
-        continue when v_seen.lane = '!turn';
+        continue when v_seen.lane in ('!turn', '!suspect');
         select * into v_head from jobforge.heads h
          where h.queue = p_queue and h.lane = v_seen.lane and h.tenant_id = v_seen.tenant_id;
         v_priority := case when p_all then -32768 else coalesce(v_head.priority, -32768) end;
         v_job := case when p_all then c_none else coalesce(v_head.job_id, c_none) end;
         v_read := jobforge.pages_read();
+        v_old := v_head;
         v_marks := coalesce(v_head.marks, 0);
         select p_queue, v_seen.lane, v_seen.tenant_id, r.priority, r.job_id, v_now, v_marks + 1 into v_head
           from jobforge.ready r
@@ -36,7 +38,8 @@ begin
            and (r.priority, r.job_id) >= (v_priority, v_job)
          order by r.priority, r.job_id limit 1;
         -- each mark leaves an old row of its own behind, which stays as long as the jobs do: so the more, the rarer
-        continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2);
+        continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2)
+                  and not coalesce((v_head.priority, v_head.job_id) < (v_old.priority, v_old.job_id), false);
         if v_head.job_id is null then  -- nothing is left: what comes will be newer
             v_head := row(p_queue, v_seen.lane, v_seen.tenant_id, 0, jobforge.new_job_id(v_now), v_now, v_marks + 1);
         end if;

@@ -1,4 +1,4 @@
--- Deletes up to p_limit ended jobs that were kept for long enough, with all that belongs to them but their idempotency
+-- Deletes up to p_limit ended jobs that were kept for long enough, or are too many, with all that belongs to them but their idempotency
 -- keys. Waits for nobody: a job whose outcome (a retry) or unique key (an enqueue) somebody holds stays until the next walk.
 create or replace function jobforge.prune_jobs(p_limit integer, p_anew boolean)
 returns table (pruned integer, more boolean)
@@ -17,7 +17,6 @@ as $$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_gone   uuid[];
     v_more   boolean;
@@ -28,18 +27,24 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select o.job_id,
-                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+    v_walk.before := greatest(v_walk.before, (select n.beyond from jobforge.newest n where n.beyond is not null
+                                               order by n.beyond desc limit 1));
+    v_due := array(
+        select m.job_id from (
+            select o.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end
+                       or o.job_id < n.beyond as due
               from jobforge.outcomes o
               left join jobforge.jobs j on j.id = o.job_id  -- left: what is walked over is the outer side of each loop
               left join jobforge.retention own on own.kind = o.state and own.type = j.type
               left join jobforge.retention every on every.kind = o.state and every.type = ''
+              left join jobforge.newest n on n.state = o.state and n.type = j.type
              where o.job_id > v_walk.behind and o.job_id < v_walk.before
-             order by o.job_id limit c_look) m;
-    v_more := jobforge.end_walk('jobs', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by o.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('jobs', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select o.job_id from jobforge.outcomes o where o.job_id > v_walk.behind and o.job_id < v_walk.before
+         order by o.job_id offset c_look - 1 limit 1) end);
 
     -- what was retried and ended again meanwhile has ended after v_now
     v_gone := array(select o.job_id from jobforge.outcomes o

@@ -14,7 +14,6 @@ as $$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_more   boolean;
     v_pruned integer;
@@ -25,9 +24,9 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select k.job_id,
+    v_due := array(
+        select m.job_id from (
+            select k.job_id,
                    k.created_at < v_now - case when own.kind is null then every.keep else own.keep end
                        and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id)) as due
               from jobforge.idempotency_keys k
@@ -35,9 +34,11 @@ begin
               left join jobforge.retention own on own.kind = 'idempotency_key' and own.type = k.type
               left join jobforge.retention every on every.kind = 'idempotency_key' and every.type = ''
              where k.job_id > v_walk.behind and k.job_id < v_walk.before
-             order by k.job_id limit c_look) m;
-    v_more := jobforge.end_walk('idempotency_keys', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by k.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('idempotency_keys', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select k.job_id from jobforge.idempotency_keys k where k.job_id > v_walk.behind and k.job_id < v_walk.before
+         order by k.job_id offset c_look - 1 limit 1) end);
     delete from jobforge.idempotency_keys d where d.ctid = any (array(
         select k.ctid from jobforge.idempotency_keys k where k.job_id = any (v_due) for update skip locked));
     get diagnostics v_pruned = row_count;

@@ -14,7 +14,6 @@ as $$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_more   boolean;
     v_pruned integer;
@@ -25,9 +24,9 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select r.job_id,
+    v_due := array(
+        select m.job_id from (
+            select r.job_id,
                    o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
               from jobforge.results r
               -- left: what is walked over is the outer side; now and then 20,000 outcomes were read for no result at all
@@ -36,9 +35,11 @@ begin
               left join jobforge.retention own on own.kind = 'result' and own.type = j.type
               left join jobforge.retention every on every.kind = 'result' and every.type = ''
              where r.job_id > v_walk.behind and r.job_id < v_walk.before
-             order by r.job_id limit c_look) m;
-    v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by r.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('results', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select r.job_id from jobforge.results r where r.job_id > v_walk.behind and r.job_id < v_walk.before
+         order by r.job_id offset c_look - 1 limit 1) end);
     delete from jobforge.results d where d.ctid = any (array(
         -- its job's outcome too: prune_jobs passes over that, for it would have to wait for the result
         select r.ctid from jobforge.results r join jobforge.outcomes o on o.job_id = r.job_id

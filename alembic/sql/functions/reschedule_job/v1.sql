@@ -8,8 +8,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_tenant text := jobforge.require_tenant(null);
-    v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz;
     v_job    jobforge.jobs;
     v_gone   jobforge.scheduled;
 begin
@@ -19,8 +17,6 @@ begin
     end if;
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null,
                                null);
-    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
-
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
         v_gone := jobforge.leave_place(v_job);
         exit when v_gone.run is not null;
@@ -29,16 +25,8 @@ begin
         raise exception 'jobforge: the job is running or has ended, it cannot be moved'
             using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
     end if;
-    if v_run_at > v_now then
-        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
-        values (v_job.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-    else
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-        if p_notify is not false then
-            perform jobforge.wake(v_job.queue);
-        end if;
-    end if;
+    v_gone.run_at := coalesce(p_run_at, jobforge.now() + p_delay);
+    perform jobforge.enter_places(array[v_gone], p_notify);
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
 $$;

@@ -36,16 +36,12 @@ begin
         end if;
     end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
-    if v_job.ordering_key is not null then  -- its old place in line, in front of all that came later
-        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, v_job.ordering_key, v_job.id);
-    end if;
-    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    perform jobforge.enter_lines(array[v_job.id]);
+    perform jobforge.enter_places(
+        array[row(v_tenant, v_job.id, null, v_job.queue, v_job.priority, v_job.type, v_run, 0, 0)::jobforge.scheduled],
+        p_notify);
     if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
         perform jobforge.check_quota(v_tenant);
-    end if;
-    if p_notify is not false then
-        perform jobforge.wake(v_job.queue);
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end

@@ -7,44 +7,23 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_settled  integer;
-    v_canceled uuid[];
+    v_asked   uuid[];
+    v_settled integer;
 begin
-    with request as materialized (
-        select c.job_id as id, j.tenant_id
-          from (select c.job_id from jobforge.cancel_requests c
-                 where not exists (select from jobforge.leases l where l.job_id = c.job_id)
-                 order by random() limit p_limit for update skip locked) c
-          left join jobforge.jobs j on j.id = c.job_id  -- purged, while the request was not committed yet
-    ), later as (
-        select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
-           for update of s skip locked
-    ), sooner as (
-        select w.ctid from jobforge.ready w join request r on w.tenant_id = r.tenant_id and w.job_id = r.id
-           for update of w skip locked
-    ), gone (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
-        returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
-    ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
-        returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
-    ), canceled as (
-        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
-        select g.job_id, g.tenant_id, 'canceled', g.run, g.attempt, g.crashes, jobforge.now()
-          from (select * from gone union all select * from gone_too) g
-        returning job_id
-    ), answered as (
-        delete from jobforge.cancel_requests c using request r
-         where c.job_id = r.id
-           and (r.tenant_id is null or r.id in (select n.job_id from canceled n)
-                or exists (select from jobforge.outcomes o where o.job_id = r.id))
-        returning c.job_id
-    )
-    select count(*), array_agg(n.job_id) filter (where n.job_id is not null) into v_settled, v_canceled
-      from answered a left join canceled n on n.job_id = a.job_id;
-    if v_canceled is not null then
-        perform jobforge.leave_line(v_canceled);
+    v_asked := array(
+        select c.job_id from jobforge.cancel_requests c
+         where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+         order by random() limit p_limit for update skip locked);
+    if v_asked = '{}' then
+        return 0;
     end if;
+    perform jobforge.end_waiting(array(select g from jobforge.leave_places(v_asked) g), true);
+    delete from jobforge.cancel_requests c
+     where c.job_id = any (v_asked)
+       and (exists (select from jobforge.outcomes o where o.job_id = c.job_id)
+            -- purged, while the request was not committed yet
+            or not exists (select from jobforge.jobs j where j.id = c.job_id));
+    get diagnostics v_settled = row_count;
     return v_settled;
 end
 $$;

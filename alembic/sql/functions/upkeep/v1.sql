@@ -10,6 +10,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_now   timestamptz := jobforge.now();
     v_moved integer;
     v_ended jobforge.ended_run[];
     v_named json;
@@ -32,14 +33,14 @@ begin
         select h.ctid from jobforge.heads h where h.marked_at < jobforge.now() - interval '1 hour'
          limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
-        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
+        select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));
     delete from jobforge.webhook_endpoints d where d.ctid = any (array(  -- a tenant may make up URLs without end
         select e.ctid from jobforge.webhook_endpoints e
-         where e.disabled_at is null and e.last_failed_at < jobforge.now() - interval '90 days'
+         where e.disabled_at is null and e.last_failed_at < v_now - interval '90 days'
          order by e.last_failed_at limit p_limit for update of e skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
-         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+         where w.alive_until < v_now - interval '1 hour' and w.worker_id is distinct from p_worker_id
            and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
            for update of w skip locked));
     get diagnostics v_moved = row_count;

@@ -11,6 +11,8 @@ create table jobforge.outcomes (
 create index outcomes_state on jobforge.outcomes (tenant_id, state, job_id);
 -- of the dead alone, so it costs nothing while all goes well: how many died in the last hour, however many have ended
 create index outcomes_dead on jobforge.outcomes (finished_at) where state = 'dead';
+-- of these too: whoever retries what failed, of all tenants, finds it among any number that succeeded
+create index outcomes_failed on jobforge.outcomes (job_id) where state in ('dead', 'canceled');
 
 -- as in jobs: no guess of the planner spells a name
 alter table jobforge.outcomes alter tenant_id set statistics 0;

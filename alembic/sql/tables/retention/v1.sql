@@ -4,7 +4,9 @@ create table jobforge.retention (
     kind text collate "C" not null check (kind in ('succeeded', 'dead', 'canceled', 'result', 'idempotency_key')),
     type text collate "C" not null default '',  -- '': every type that has no row of its own
     keep interval,                              -- NULL: for ever; a result then goes with its job
-    primary key (kind, type)
+    newest integer check (newest > 0),          -- beside it, so many of each type, of all tenants; NULL: any number
+    primary key (kind, type),
+    check (newest is null or kind in ('succeeded', 'dead', 'canceled'))
 );
 
 alter table jobforge.retention enable row level security;

@@ -1,0 +1,86 @@
+"""Jobs that fit, changed batch by batch: each commits on its own, so that it can be stopped, and gone on with."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine
+
+from jobforge_sa.db import failures
+from jobforge_sa.enqueue.matching import Matching, MoreFilters
+from jobforge_sa.errors import JobForgeError
+from jobforge_sa.ops.reader import writing
+from jobforge_sa.types import Batch
+
+CROSSED = ("40P01", "55P03")  # a deadlock; a lock that was not given in time
+TRIES = 8  # of one batch, where somebody stands in its way
+AGAIN = 5  # looks at jobs that were on their way while they were to be canceled
+COUNTED = 10_000  # jobs in a batch that changes nothing
+
+Change = Callable[..., Batch]
+
+
+@dataclass
+class Bulk:
+    """One change of the jobs that fit, from a cursor on."""
+
+    engine: Engine
+    tenant: str | None
+    filters: MoreFilters
+    change: Callable[[Matching], Change]
+    patient: bool = False  # a skipped job may be between two places, and is looked at again
+    cursor: uuid.UUID | None = None
+    changed: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+
+    def count(self) -> int:
+        """How many fit: nothing is changed."""
+        found, cursor = 0, self.cursor
+        while True:
+            batch = self._batch(cursor, limit=COUNTED, dry_run=True)
+            found += batch.changed
+            if (cursor := batch.cursor) is None:
+                return found
+
+    def run(self, limit: int, report: Callable[[int], None]) -> None:
+        """Change them, batch by batch. `cursor` is always where to go on.
+
+        Raises:
+            JobForgeError: the database refuses.
+        """
+        while True:
+            batch = self._changed(limit)
+            self.skipped += batch.skipped
+            self.cursor = batch.cursor
+            report(self.changed)
+            if self.cursor is None:
+                return
+
+    def _changed(self, limit: int) -> Batch:
+        """One batch; and what it skipped once more, for a claim that is under way is over in a moment."""
+        for tried in range(AGAIN if self.patient else 1):
+            if tried:
+                time.sleep(0.02 * 2**tried)
+            batch = self._batch(self.cursor, limit=limit)
+            self.changed += batch.changed
+            if not batch.skipped:
+                break
+        return batch
+
+    def _batch(self, cursor: uuid.UUID | None, **given: Any) -> Batch:
+        for tried in range(TRIES):
+            try:
+                with writing(self.engine, self.tenant) as reader:
+                    filters = self.filters.copy()
+                    filters["all_tenants"] = reader.sees_all
+                    return self.change(reader.jobs.matching(**filters))(cursor=cursor, **given)
+            except JobForgeError as error:
+                if failures.sqlstate(error.__cause__ or error) not in CROSSED:
+                    raise
+                time.sleep(0.1 * 2**tried * random.uniform(0.5, 1))
+        raise JobForgeError("somebody holds these jobs", cure="end that transaction (pg_locks), and go on")
