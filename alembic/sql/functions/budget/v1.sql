@@ -10,42 +10,49 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- of most nothing was said; joined, for Postgres 15 filters by an array, behind all rows of the scope
-    v_said text[] := array(select l.name from unnest(p_names) n (name)
-                             join jobforge.limits l on l.scope = p_scope and l.name = n.name);
-    v_held text[];
+    -- each by a probe, of most of whom nothing was said: "in any of these" would be a filter behind all rows of the scope
+    v_said   text[] := array(select n.name from unnest(p_names) n (name) cross join lateral (
+                             select from jobforge.limits l where l.scope = p_scope and l.name = n.name limit 1) l);
+    v_held   text[];
+    v_unsure text[];  -- there may be leases that are not marked
 begin
     if v_said = '{}' then
         return;
     end if;
     v_held := array(
-        select l.name from jobforge.limits l
-         where l.scope = p_scope and l.name = any (v_said) and l.paused_at is null
-           and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
-           for update skip locked);
-    if exists (select from jobforge.limits l
-                where l.scope = p_scope and l.name = any (v_held) and l.max_running is not null and not l.counted) then
+        select n.name from unnest(v_said) n (name) cross join lateral (
+               select from jobforge.limits l
+                where l.scope = p_scope and l.name = n.name and l.paused_at is null
+                  and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
+                  for update skip locked) l);
+    v_unsure := array(
+        select n.name from unnest(v_held) n (name) cross join lateral (
+               select from jobforge.limits l
+                where l.scope = p_scope and l.name = n.name and l.max_running is not null and not l.counted limit 1) l);
+    if v_unsure <> '{}' then
         -- A claim that did not know of the limit may still commit leases that are not marked. A minute later it has ended
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
-         where l.scope = p_scope and l.name = any (v_held) and l.since is null;
+         where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
         update jobforge.limits l set settled_xid = pg_current_xact_id()
-         where l.scope = p_scope and l.name = any (v_held) and l.settled_xid is null
+         where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
            and l.since < jobforge.now() - interval '1 minute';
         update jobforge.limits l set counted = true
-         where l.scope = p_scope and l.name = any (v_held) and not l.counted
+         where l.scope = p_scope and l.name = any (v_unsure)
            and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot()) and jobforge.running_before(l) = 0;
     end if;
     return query
-        select l.name,
-               case when l.paused_at is not null then 0
-                    when l.max_running is null and l.rate is null then null
-                    when l.name <> all (v_held) then 0
-                    else greatest(0, least(l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
-                                           case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
-               end,
-               coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
-          from jobforge.limits l where l.scope = p_scope and l.name = any (v_said);
+        select n.name, l.*
+          from unnest(v_said) n (name) cross join lateral (
+               select case when l.paused_at is not null then 0
+                           when l.max_running is null and l.rate is null then null
+                           when l.name <> all (v_held) then 0
+                           else greatest(0, least(
+                               l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
+                               case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
+                      end,
+                      coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
+                 from jobforge.limits l where l.scope = p_scope and l.name = n.name limit 1) l;
 end
 $$;
 

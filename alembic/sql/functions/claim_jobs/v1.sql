@@ -56,9 +56,11 @@ begin
     perform jobforge.keep_alive(p_worker_id, p_alive);
     perform jobforge.make_ready();
     if v_said then
-        v_limited := array(select l.name from jobforge.limits l
-                            where l.scope = 'task' and l.name = any (p_types)
-                              and (l.paused_at is not null or l.max_running is not null or l.rate is not null));
+        v_limited := array(
+            select t.type from unnest(p_types) t (type) cross join lateral (
+                   select from jobforge.limits l
+                    where l.scope = 'task' and l.name = t.type
+                      and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
     end if;
     if exists (select from jobforge.heads) then
         v_began := clock_timestamp();

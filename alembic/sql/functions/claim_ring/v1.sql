@@ -148,8 +148,10 @@ begin
             delete from jobforge.ready r where r.ctid = any (array(select g.ctid from given g))
         ), spent as (
             update jobforge.limits l set bucket = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
-              from (select g.tenant_id, count(*) as taken from given g where p_said group by g.tenant_id) t
-             where l.scope = 'tenant' and l.name = t.tenant_id and l.rate is not null
+              from (select g.tenant_id, count(*) as taken from given g where g.tenant_id = any (v_limited) group by g.tenant_id) t
+             cross join lateral (select r.ctid from jobforge.limits r  -- by a probe each: a join would read all rows
+                                  where r.scope = 'tenant' and r.name = t.tenant_id and r.rate is not null limit 1) r
+             where l.ctid = r.ctid
         )
         select g.job_id, g.tenant_id, g.queue, g.type, g.priority, g.payload::text, g.run + 1, g.attempt + 1,
                g.max_attempts, g.crashes, g.token, g.now, g.deadline, g.timeout, g.run_at, g.created_at,
