@@ -192,6 +192,38 @@ create policy connectors_wall on jobforge.connectors as restrictive for all to j
 grant select on table jobforge.connectors to jobforge_admin;
 comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
 
+-- table jobforge.heads
+create table jobforge.heads (
+    queue text collate "C" not null statistics 0,
+    lane text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
+    priority smallint not null,
+    job_id uuid not null,
+    marked_at timestamp with time zone not null,
+    marks integer not null,
+    constraint heads_pkey PRIMARY KEY (queue, lane, tenant_id)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=10
+);
+alter table jobforge.heads owner to jobforge_owner;
+alter table jobforge.heads enable row level security;
+alter table jobforge.heads force row level security;
+create policy heads_admin on jobforge.heads as permissive for select to jobforge_admin
+    using (true);
+create policy heads_owner on jobforge.heads as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy heads_tenant on jobforge.heads as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy heads_wall on jobforge.heads as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.heads to jobforge_admin;
+grant select on table jobforge.heads to jobforge_app;
+comment on table jobforge.heads is 'Where claims begin to read the jobs of a tenant. Hints.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,
@@ -375,6 +407,29 @@ grant select on table jobforge.lines to jobforge_admin;
 grant select on table jobforge.lines to jobforge_app;
 comment on table jobforge.lines is 'Jobs with an ordering key that have not ended.';
 
+-- table jobforge.newest
+create table jobforge.newest (
+    state text collate "C" not null,
+    type text collate "C" not null,
+    counted bigint not null,
+    beyond uuid,
+    constraint newest_pkey PRIMARY KEY (state, type)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.newest owner to jobforge_owner;
+alter table jobforge.newest enable row level security;
+alter table jobforge.newest force row level security;
+create policy newest_admin on jobforge.newest as permissive for select to jobforge_admin
+    using (true);
+create policy newest_owner on jobforge.newest as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.newest to jobforge_admin;
+comment on table jobforge.newest is 'What is kept by number, as far as it was counted.';
+
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
@@ -388,6 +443,7 @@ create table jobforge.outcomes (
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
 CREATE INDEX outcomes_dead ON jobforge.outcomes USING btree (finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX outcomes_failed ON jobforge.outcomes USING btree (job_id) WHERE (state = ANY (ARRAY['dead'::text, 'canceled'::text]));
 CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
 alter table jobforge.outcomes owner to jobforge_owner;
 alter table jobforge.outcomes enable row level security;
@@ -410,9 +466,10 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 create table jobforge.pruning (
     walk text not null,
     behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    met bigint not null default 0,
     began_at timestamp with time zone not null,
     constraint pruning_pkey PRIMARY KEY (walk),
-    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text, 'newest_succeeded'::text, 'newest_failed'::text])))
 ) with (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=500,
@@ -498,7 +555,10 @@ create table jobforge.retention (
     kind text collate "C" not null,
     type text collate "C" not null default ''::text,
     keep interval,
+    newest integer,
+    constraint retention_check CHECK (((newest IS NULL) OR (kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))),
     constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_newest_check CHECK ((newest > 0)),
     constraint retention_pkey PRIMARY KEY (kind, type)
 );
 alter table jobforge.retention owner to jobforge_owner;
