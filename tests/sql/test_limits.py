@@ -146,7 +146,7 @@ def counted(sql: Sql) -> bool:
 
 
 def test_a_claim_that_was_open_when_the_limit_was_said_counts_from_its_commit_on(sql: Sql) -> None:
-    """Its leases are not marked; as long as such a one may come all leases are counted, not those of the index alone."""
+    """Its leases are not marked; while such a one may come all leases are counted, not those of the index alone."""
     clock = sql.clock()
     sql.fill("a", 20)
     late = sql.connect("jf_worker")
@@ -408,8 +408,8 @@ def test_who_has_no_limit_pays_little_for_those_of_others_and_no_more_for_many(s
     alone = pages(sql, 10)
     more = (
         "insert into jobforge.limits (scope, name, max_running, rate, refilled_at) "
-        "select scope, scope || n, 1, 5, now() from unnest('{tenant, queue, task}'::text[]) scope, generate_series(%s::int, %s::int) n "
-        "returning 1"
+        "select scope, scope || n, 1, 5, now() from unnest('{tenant, queue, task}'::text[]) scope, "
+        "generate_series(%s::int, %s::int) n returning 1"
     )
     sql.look(more, 1, 10)
     few = pages(sql, 10)
@@ -441,8 +441,8 @@ def test_only_administrators_may(sql: Sql, user: str, statement: str) -> None:
     [
         None, {}, [], 5, {"max_runing": 5}, {"max_running": "5"}, {"max_running": -1}, {"max_running": 1.5},
         {"rate": 0}, {"rate": -1}, {"rate": 1e7}, {"rate": 1e-9}, {"rate": True}, {"burst": 5}, {"rate": 5, "burst": 0},
-        {"weight": 0}, {"rate": None, "burst": 5}, {"weight": 101}, {"max_waiting": -1}, {"max_running": 1e300}, {"scope": None},
-        {"counted": 1},
+        {"weight": 0}, {"rate": None, "burst": 5}, {"weight": 101}, {"max_waiting": -1}, {"max_running": 1e300},
+        {"scope": None}, {"counted": 1},
     ],
     ids=str,
 )  # fmt: skip

@@ -407,6 +407,29 @@ grant select on table jobforge.lines to jobforge_admin;
 grant select on table jobforge.lines to jobforge_app;
 comment on table jobforge.lines is 'Jobs with an ordering key that have not ended.';
 
+-- table jobforge.newest
+create table jobforge.newest (
+    state text collate "C" not null,
+    type text collate "C" not null,
+    counted bigint not null,
+    beyond uuid,
+    constraint newest_pkey PRIMARY KEY (state, type)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.newest owner to jobforge_owner;
+alter table jobforge.newest enable row level security;
+alter table jobforge.newest force row level security;
+create policy newest_admin on jobforge.newest as permissive for select to jobforge_admin
+    using (true);
+create policy newest_owner on jobforge.newest as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.newest to jobforge_admin;
+comment on table jobforge.newest is 'What is kept by number, as far as it was counted.';
+
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
@@ -420,6 +443,7 @@ create table jobforge.outcomes (
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
 CREATE INDEX outcomes_dead ON jobforge.outcomes USING btree (finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX outcomes_failed ON jobforge.outcomes USING btree (job_id) WHERE (state = ANY (ARRAY['dead'::text, 'canceled'::text]));
 CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
 alter table jobforge.outcomes owner to jobforge_owner;
 alter table jobforge.outcomes enable row level security;
@@ -442,9 +466,10 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 create table jobforge.pruning (
     walk text not null,
     behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    met bigint not null default 0,
     began_at timestamp with time zone not null,
     constraint pruning_pkey PRIMARY KEY (walk),
-    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text, 'newest_succeeded'::text, 'newest_failed'::text])))
 ) with (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=500,
@@ -530,7 +555,10 @@ create table jobforge.retention (
     kind text collate "C" not null,
     type text collate "C" not null default ''::text,
     keep interval,
+    newest integer,
+    constraint retention_check CHECK (((newest IS NULL) OR (kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))),
     constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_newest_check CHECK ((newest > 0)),
     constraint retention_pkey PRIMARY KEY (kind, type)
 );
 alter table jobforge.retention owner to jobforge_owner;

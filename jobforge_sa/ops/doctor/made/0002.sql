@@ -407,6 +407,29 @@ grant select on table jobforge.lines to jobforge_admin;
 grant select on table jobforge.lines to jobforge_app;
 comment on table jobforge.lines is 'Jobs with an ordering key that have not ended.';
 
+-- table jobforge.newest
+create table jobforge.newest (
+    state text collate "C" not null,
+    type text collate "C" not null,
+    counted bigint not null,
+    beyond uuid,
+    constraint newest_pkey PRIMARY KEY (state, type)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=50
+);
+alter table jobforge.newest owner to jobforge_owner;
+alter table jobforge.newest enable row level security;
+alter table jobforge.newest force row level security;
+create policy newest_admin on jobforge.newest as permissive for select to jobforge_admin
+    using (true);
+create policy newest_owner on jobforge.newest as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+grant select on table jobforge.newest to jobforge_admin;
+comment on table jobforge.newest is 'What is kept by number, as far as it was counted.';
+
 -- table jobforge.outcomes
 create table jobforge.outcomes (
     job_id uuid not null,
@@ -420,6 +443,7 @@ create table jobforge.outcomes (
     constraint outcomes_state_check CHECK ((state = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))
 );
 CREATE INDEX outcomes_dead ON jobforge.outcomes USING btree (finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX outcomes_failed ON jobforge.outcomes USING btree (job_id) WHERE (state = ANY (ARRAY['dead'::text, 'canceled'::text]));
 CREATE INDEX outcomes_state ON jobforge.outcomes USING btree (tenant_id, state, job_id);
 alter table jobforge.outcomes owner to jobforge_owner;
 alter table jobforge.outcomes enable row level security;
@@ -442,9 +466,10 @@ comment on table jobforge.outcomes is 'States succeeded, dead, canceled: how eac
 create table jobforge.pruning (
     walk text not null,
     behind uuid not null default '00000000-0000-0000-0000-000000000000'::uuid,
+    met bigint not null default 0,
     began_at timestamp with time zone not null,
     constraint pruning_pkey PRIMARY KEY (walk),
-    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text])))
+    constraint pruning_walk_check CHECK ((walk = ANY (ARRAY['jobs'::text, 'results'::text, 'idempotency_keys'::text, 'newest_succeeded'::text, 'newest_failed'::text])))
 ) with (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=500,
@@ -530,7 +555,10 @@ create table jobforge.retention (
     kind text collate "C" not null,
     type text collate "C" not null default ''::text,
     keep interval,
+    newest integer,
+    constraint retention_check CHECK (((newest IS NULL) OR (kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text])))),
     constraint retention_kind_check CHECK ((kind = ANY (ARRAY['succeeded'::text, 'dead'::text, 'canceled'::text, 'result'::text, 'idempotency_key'::text]))),
+    constraint retention_newest_check CHECK ((newest > 0)),
     constraint retention_pkey PRIMARY KEY (kind, type)
 );
 alter table jobforge.retention owner to jobforge_owner;
@@ -1390,40 +1418,49 @@ CREATE OR REPLACE FUNCTION jobforge.budget(p_scope text, p_names text[])
 AS $function$
 #variable_conflict use_column
 declare
-    v_said text[] := array(select l.name from jobforge.limits l where l.scope = p_scope and l.name = any (p_names));
-    v_held text[];
+    -- each by a probe, of most of whom nothing was said: "in any of these" would be a filter behind all rows of the scope
+    v_said   text[] := array(select n.name from unnest(p_names) n (name) cross join lateral (
+                             select from jobforge.limits l where l.scope = p_scope and l.name = n.name limit 1) l);
+    v_held   text[];
+    v_unsure text[];  -- there may be leases that are not marked
 begin
     if v_said = '{}' then
         return;
     end if;
     v_held := array(
-        select l.name from jobforge.limits l
-         where l.scope = p_scope and l.name = any (v_said) and l.paused_at is null
-           and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
-           for update skip locked);
-    if exists (select from jobforge.limits l
-                where l.scope = p_scope and l.name = any (v_held) and l.max_running is not null and not l.counted) then
+        select n.name from unnest(v_said) n (name) cross join lateral (
+               select from jobforge.limits l
+                where l.scope = p_scope and l.name = n.name and l.paused_at is null
+                  and (l.max_running > 0 or l.rate is not null) and (l.rate is null or jobforge.tokens_of(l) >= 1)
+                  for update skip locked) l);
+    v_unsure := array(
+        select n.name from unnest(v_held) n (name) cross join lateral (
+               select from jobforge.limits l
+                where l.scope = p_scope and l.name = n.name and l.max_running is not null and not l.counted limit 1) l);
+    if v_unsure <> '{}' then
         -- A claim that did not know of the limit may still commit leases that are not marked. A minute later it has ended
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
-         where l.scope = p_scope and l.name = any (v_held) and l.since is null;
+         where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
         update jobforge.limits l set settled_xid = pg_current_xact_id()
-         where l.scope = p_scope and l.name = any (v_held) and l.settled_xid is null
+         where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
            and l.since < jobforge.now() - interval '1 minute';
         update jobforge.limits l set counted = true
-         where l.scope = p_scope and l.name = any (v_held) and not l.counted
+         where l.scope = p_scope and l.name = any (v_unsure)
            and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot()) and jobforge.running_before(l) = 0;
     end if;
     return query
-        select l.name,
-               case when l.paused_at is not null then 0
-                    when l.max_running is null and l.rate is null then null
-                    when l.name <> all (v_held) then 0
-                    else greatest(0, least(l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
-                                           case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
-               end,
-               coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
-          from jobforge.limits l where l.scope = p_scope and l.name = any (v_said);
+        select n.name, l.*
+          from unnest(v_said) n (name) cross join lateral (
+               select case when l.paused_at is not null then 0
+                           when l.max_running is null and l.rate is null then null
+                           when l.name <> all (v_held) then 0
+                           else greatest(0, least(
+                               l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
+                               case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
+                      end,
+                      coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
+                 from jobforge.limits l where l.scope = p_scope and l.name = n.name limit 1) l;
 end
 $function$
 ;
@@ -1449,6 +1486,62 @@ alter function jobforge.cancel_job owner to jobforge_owner;
 grant execute on function jobforge.cancel_job to jobforge_admin;
 grant execute on function jobforge.cancel_job to jobforge_app;
 comment on function jobforge.cancel_job is 'Cancel a job of this tenant; a running one is told.';
+
+-- function jobforge.cancel_jobs
+CREATE OR REPLACE FUNCTION jobforge.cancel_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_tenant text := case when p_all_tenants is not true then jobforge.require_tenant(null) end;
+    v_states text[] := jobforge.check_states(p_state, array['scheduled', 'queued', 'running']);
+    v_met    uuid[];
+    v_cursor uuid;
+    v_told   uuid[] := '{}';
+    v_gone   jobforge.scheduled[] := '{}';
+begin
+    perform jobforge.check_bulk(p_all_tenants, p_limit);
+    select m.met, m.next_cursor into v_met, v_cursor
+      from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, null, p_limit, p_cursor) m;
+    if p_dry_run then
+        return query select cardinality(v_met), 0, v_cursor;
+        return;
+    end if;
+    -- requests first and in the order of ids, as who cancels one by one: another's may have to be waited for. Behind that
+    -- nothing waits. No lock on a lease: see cancel_now
+    if 'running' = any (v_states) then
+        with told as (
+            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+            select l.job_id, l.tenant_id, jobforge.now() from jobforge.leases l
+             where l.job_id = any (v_met) order by l.job_id
+            on conflict do nothing returning job_id
+        )
+        select coalesce(array_agg(t.job_id), '{}') into v_told from told t;
+        if v_told <> '{}' and p_notify is not false then
+            perform jobforge.wake(':cancel');
+        end if;
+    end if;
+    if v_states <> array['running'] then
+        v_gone := array(select g from jobforge.leave_places(
+            array(select m from unnest(v_met) m except select t from unnest(v_told) t)) g);
+        perform jobforge.end_waiting(v_gone, p_notify);
+    end if;
+    return query
+        select cardinality(v_told) + cardinality(v_gone), cardinality(v_met) - cardinality(v_told) - cardinality(v_gone),
+               v_cursor;
+end
+$function$
+;
+alter function jobforge.cancel_jobs owner to jobforge_owner;
+grant execute on function jobforge.cancel_jobs to jobforge_admin;
+grant execute on function jobforge.cancel_jobs to jobforge_app;
+comment on function jobforge.cancel_jobs is 'Cancel the jobs that fit, batch by batch.';
 
 -- function jobforge.cancel_jobs_of
 CREATE OR REPLACE FUNCTION jobforge.cancel_jobs_of(p_subject text, p_notify boolean DEFAULT true)
@@ -1497,14 +1590,7 @@ begin
     for i in 1 .. 100 loop
         v_gone := jobforge.leave_place(v_job);
         if v_gone.run is not null then
-            insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
-            values (v_job.id, v_job.tenant_id, 'canceled', v_gone.run, v_gone.attempt, v_gone.crashes, jobforge.now());
-            if v_job.ordering_key is not null then
-                perform jobforge.leave_line(array[v_job.id]);
-            end if;
-            if p_notify is not false then
-                perform jobforge.tell_waiting(array[v_job.id]);
-            end if;
+            perform jobforge.end_waiting(array[v_gone], p_notify);
             return;
         end if;
         -- no lock on the lease: our caller's transaction may stay open, and its completion stands in a batch with those
@@ -1525,6 +1611,35 @@ $function$
 ;
 alter function jobforge.cancel_now owner to jobforge_owner;
 comment on function jobforge.cancel_now is 'Cancel a job where it stands.';
+
+-- function jobforge.check_bulk
+CREATE OR REPLACE FUNCTION jobforge.check_bulk(p_all_tenants boolean, p_limit integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_limit is null or p_limit not between 1 and 10000 then
+        raise exception 'jobforge: p_limit must be between 1 and 10000'
+            using errcode = 'JF003', hint = 'Commit each batch, and pass its next_cursor as p_cursor.';
+    end if;
+    perform jobforge.require_read_committed();
+    if p_all_tenants is not true then
+        return;
+    end if;
+    if not pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'usage') then
+        raise exception 'jobforge: only jobforge_admin changes the jobs of all tenants' using errcode = '42501';
+    end if;
+    if jobforge.current_tenant() is not null then
+        raise exception 'jobforge: all tenants are asked for in a transaction of one'
+            using errcode = 'JF002', hint = 'Leave p_all_tenants out, or set no tenant.';
+    end if;
+end
+$function$
+;
+alter function jobforge.check_bulk owner to jobforge_owner;
+comment on function jobforge.check_bulk is 'Raises for a bulk call that is not bounded, or not allowed.';
 
 -- function jobforge.check_claim
 CREATE OR REPLACE FUNCTION jobforge.check_claim(p_worker_id uuid, p_queues text[], p_types text[], p_limit integer, p_alive interval)
@@ -1799,6 +1914,25 @@ $function$
 alter function jobforge.check_scope owner to jobforge_owner;
 comment on function jobforge.check_scope is 'Raises JF003 for what cannot be a tenant, a queue or a task.';
 
+-- function jobforge.check_states
+CREATE OR REPLACE FUNCTION jobforge.check_states(p_state text, p_states text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if p_state <> all (p_states) then
+        raise exception 'jobforge: this call changes no job with the state %', quote_literal(left(p_state, 50))
+            using errcode = 'JF003', hint = 'States: ' || array_to_string(p_states, ', ') || '.';
+    end if;
+    return case when p_state is null then p_states else array[p_state] end;
+end
+$function$
+;
+alter function jobforge.check_states owner to jobforge_owner;
+comment on function jobforge.check_states is 'The states that a bulk call is for.';
+
 -- function jobforge.check_tenant
 CREATE OR REPLACE FUNCTION jobforge.check_tenant(p_tenant_id text)
  RETURNS void
@@ -1838,7 +1972,7 @@ begin
     for i in 1 .. coalesce(cardinality(v_queues), 0) loop
         continue when not exists (select from jobforge.ready r where r.queue = v_queues[i] and r.lane = '!suspect');
         return query
-            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said, p_said);
+            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said, p_said, false);
         if found then
             if p_said then
                 perform jobforge.spend('queue', v_queues[i], 1);
@@ -1881,14 +2015,22 @@ declare
     v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
     v_task    record;
+    v_began   timestamptz;
+    v_look    boolean := false;       -- it looks in spite of the heads
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
     perform jobforge.make_ready();
     if v_said then
-        v_limited := array(select l.name from jobforge.limits l
-                            where l.scope = 'task' and l.name = any (p_types)
-                              and (l.paused_at is not null or l.max_running is not null or l.rate is not null));
+        v_limited := array(
+            select t.type from unnest(p_types) t (type) cross join lateral (
+                   select from jobforge.limits l
+                    where l.scope = 'task' and l.name = t.type
+                      and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
+    end if;
+    if exists (select from jobforge.heads) then
+        v_began := clock_timestamp();
+        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
     end if;
     v_left := p_limit;
 
@@ -1906,7 +2048,7 @@ begin
         if v_limited = '{}' then
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
-                                                v_marked);
+                                                v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end if;
@@ -1919,7 +2061,7 @@ begin
                 return query
                     select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
                         least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said, true);
+                        null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -1928,7 +2070,7 @@ begin
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
                     array(select unnest(v_lanes) except all select unnest(v_limited)),
-                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked);
+                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end loop;
@@ -1937,6 +2079,10 @@ begin
             perform jobforge.spend('queue', p_queues[i], v_before - v_queue);
         end if;
     end loop;
+    if v_look then
+        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+                                                                   20 * (clock_timestamp() - v_began)))::text, false);
+    end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;
@@ -1948,7 +2094,7 @@ grant execute on function jobforge.claim_jobs to jobforge_worker;
 comment on function jobforge.claim_jobs is 'Give a worker jobs with leases, fairly over the tenants.';
 
 -- function jobforge.claim_ring
-CREATE OR REPLACE FUNCTION jobforge.claim_ring(p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean, p_limited boolean)
+CREATE OR REPLACE FUNCTION jobforge.claim_ring(p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean, p_limited boolean, p_look boolean)
  RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text, tenant_token text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1957,10 +2103,9 @@ AS $function$
 declare
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_alone   boolean := p_lanes = '{!suspect}';
-    v_began   timestamptz := clock_timestamp();
     v_read    bigint := jobforge.pages_read();
     v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
-    v_all     boolean := false;    -- a full look, in spite of them
+    v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
     v_seen    text[] := '{}';      -- the tenants that were visited
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
@@ -1983,10 +2128,7 @@ declare
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
     c_many    constant integer := 200;  -- pages of deleted jobs, before anybody does something about it
 begin
-    if v_heads then  -- a full look now and then: once a second, and at most a twentieth of the time
-        v_all := clock_timestamp() > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
-        v_heads := not v_all;
-    end if;
+    v_heads := v_heads and not v_all;
     v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
@@ -2084,8 +2226,10 @@ begin
             delete from jobforge.ready r where r.ctid = any (array(select g.ctid from given g))
         ), spent as (
             update jobforge.limits l set bucket = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
-              from (select g.tenant_id, count(*) as taken from given g where p_said group by g.tenant_id) t
-             where l.scope = 'tenant' and l.name = t.tenant_id and l.rate is not null
+              from (select g.tenant_id, count(*) as taken from given g where g.tenant_id = any (v_limited) group by g.tenant_id) t
+             cross join lateral (select r.ctid from jobforge.limits r  -- by a probe each: a join would read all rows
+                                  where r.scope = 'tenant' and r.name = t.tenant_id and r.rate is not null limit 1) r
+             where l.ctid = r.ctid
         )
         select g.job_id, g.tenant_id, g.queue, g.type, g.priority, g.payload::text, g.run + 1, g.attempt + 1,
                g.max_attempts, g.crashes, g.token, g.now, g.deadline, g.timeout, g.run_at, g.created_at,
@@ -2110,10 +2254,6 @@ begin
     -- a step reads some ten pages, a job five; and what mark_heads leaves as it is
     if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 6 * (p_limit - v_left) then
         perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
-    end if;
-    if v_all then
-        perform set_config('jobforge.look_at', (clock_timestamp()
-            + greatest(interval '1 second', 20 * (clock_timestamp() - v_began)))::text, false);
     end if;
 end
 $function$
@@ -2284,6 +2424,78 @@ grant execute on function jobforge.connector_of_run to jobforge_app;
 grant execute on function jobforge.connector_of_run to jobforge_worker;
 comment on function jobforge.connector_of_run is 'The configuration and secrets of a live run''s tenant, by its token.';
 
+-- function jobforge.count_newest
+CREATE OR REPLACE FUNCTION jobforge.count_newest(p_walk text, p_states text[], p_limit integer, p_anew boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_walk  jobforge.pruning;
+    v_now   timestamptz := jobforge.now();
+    v_jobs  uuid[];
+    v_more  boolean;
+    c_start constant uuid := '00000000-0000-0000-0000-000000000000';
+    c_look  constant integer := 5 * p_limit;
+begin
+    if not exists (select from jobforge.retention r where r.kind = any (p_states) and r.newest is not null) then
+        return false;
+    end if;
+    select * into v_walk from jobforge.pruning p
+     where p.walk = p_walk and (p_anew or p.behind <> c_start or p.began_at < v_now - interval '1 minute')
+       for update skip locked;
+    if not found then
+        return p_anew;  -- somebody else counts
+    end if;
+    if p_anew or v_walk.behind = c_start then
+        v_walk.behind := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+        v_walk.met := 0;
+        v_walk.began_at := v_now;
+        delete from jobforge.newest n where n.state = any (p_states) and n.counted = 0;  -- nothing of it is left
+        update jobforge.newest n set counted = 0 where n.state = any (p_states);
+    end if;
+    if p_walk = 'newest_succeeded' then
+        v_jobs := array(select o.job_id from jobforge.outcomes o where o.job_id < v_walk.behind
+                         order by o.job_id desc limit c_look);
+    else
+        v_jobs := array(select o.job_id from jobforge.outcomes o where o.state in ('dead', 'canceled') and o.job_id < v_walk.behind
+                         order by o.job_id desc limit c_look);
+    end if;
+
+    with met as (
+        select o.job_id, o.state, j.type, case when own.kind is null then every.newest else own.newest end as newest,
+               row_number() over (partition by o.state, j.type order by o.job_id desc) as nth
+          from unnest(v_jobs) as w (id)
+         cross join lateral (select * from jobforge.outcomes e where e.job_id = w.id limit 1) o  -- by key: see meet_jobs
+         cross join lateral (select * from jobforge.jobs k where k.id = w.id limit 1) j
+          left join jobforge.retention own on own.kind = o.state and own.type = j.type
+          left join jobforge.retention every on every.kind = o.state and every.type = ''
+         where o.state = any (p_states)
+    )
+    insert into jobforge.newest as n (state, type, counted, beyond)
+    select m.state, m.type, count(*), (array_agg(m.job_id) filter (where m.nth + coalesce(k.counted, 0) = m.newest))[1]
+      from met m left join jobforge.newest k on k.state = m.state and k.type = m.type
+     where m.newest is not null group by m.state, m.type
+    on conflict (state, type) do update
+       set counted = n.counted + excluded.counted, beyond = coalesce(excluded.beyond, n.beyond);
+
+    v_walk.met := v_walk.met + cardinality(v_jobs);
+    v_more := cardinality(v_jobs) = c_look and v_walk.met < 1000000;
+    update jobforge.pruning p
+       set behind = case when v_more then v_jobs[c_look] else c_start end, met = v_walk.met, began_at = v_walk.began_at
+     where p.walk = p_walk;
+    return v_more;
+end
+$function$
+;
+alter function jobforge.count_newest owner to jobforge_owner;
+comment on function jobforge.count_newest is 'Find what is too many of what is kept by number.';
+
 -- function jobforge.count_tenant
 CREATE OR REPLACE FUNCTION jobforge.count_tenant(p_tenant_id text)
  RETURNS TABLE(relation text, rows bigint)
@@ -2394,6 +2606,32 @@ grant execute on function jobforge.disable_webhook to jobforge_admin;
 grant execute on function jobforge.disable_webhook to jobforge_app;
 comment on function jobforge.disable_webhook is 'Send nothing more to an endpoint of this tenant''s.';
 
+-- function jobforge.doze
+CREATE OR REPLACE FUNCTION jobforge.doze(p_queues text[], p_asleep boolean DEFAULT true)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    c_asleep constant integer := 1785686131;  -- as in wake
+    v_keys   integer[] := array(select hashtext(q.queue) from unnest(p_queues) as q (queue));
+    v_held   integer[] := v_keys;
+begin
+    if p_asleep then
+        v_held := array(select k.key from unnest(v_keys) as k (key) where pg_try_advisory_lock_shared(c_asleep, k.key));
+        if cardinality(v_held) = cardinality(v_keys) then
+            return true;
+        end if;
+    end if;
+    perform pg_advisory_unlock_shared(c_asleep, h.key) from unnest(v_held) as h (key);
+    return not p_asleep;
+end
+$function$
+;
+alter function jobforge.doze owner to jobforge_owner;
+grant execute on function jobforge.doze to jobforge_worker;
+comment on function jobforge.doze is 'Say that a worker sleeps, and wants to be woken; or that it does no longer.';
+
 -- function jobforge.drop_connector
 CREATE OR REPLACE FUNCTION jobforge.drop_connector(p_tenant_id text, p_type text DEFAULT ''::text)
  RETURNS SETOF jobforge.connectors
@@ -2415,6 +2653,7 @@ CREATE OR REPLACE FUNCTION jobforge.drop_retention(p_kind text, p_type text)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+    delete from jobforge.newest n where n.state = p_kind and n.type = p_type;
     delete from jobforge.retention r where r.kind = p_kind and r.type = nullif(p_type, '') returning *
 $function$
 ;
@@ -2460,19 +2699,37 @@ grant execute on function jobforge.enable_webhook to jobforge_admin;
 grant execute on function jobforge.enable_webhook to jobforge_app;
 comment on function jobforge.enable_webhook is 'Let webhooks go to an endpoint of this tenant''s again.';
 
+-- function jobforge.end_waiting
+CREATE OR REPLACE FUNCTION jobforge.end_waiting(p_jobs jobforge.scheduled[], p_notify boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
+    select w.job_id, w.tenant_id, 'canceled', w.run, w.attempt, w.crashes, jobforge.now() from unnest(p_jobs) w;
+    if not found then
+        return;
+    end if;
+    perform jobforge.leave_line(array(select w.job_id from unnest(p_jobs) w));
+    if p_notify is not false then
+        perform jobforge.tell_waiting(array(select w.job_id from unnest(p_jobs) w));
+    end if;
+end
+$function$
+;
+alter function jobforge.end_waiting owner to jobforge_owner;
+comment on function jobforge.end_waiting is 'Where jobs end without a run.';
+
 -- function jobforge.end_walk
-CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_met uuid[], p_look integer, p_due uuid[], p_limit integer)
+CREATE OR REPLACE FUNCTION jobforge.end_walk(p_walk text, p_behind uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-    v_behind uuid := case when cardinality(p_due) >= p_limit then p_due[p_limit]
-                          when cardinality(p_met) >= p_look then p_met[p_look] end;
 begin
-    update jobforge.pruning p set behind = coalesce(v_behind, '00000000-0000-0000-0000-000000000000')
-     where p.walk = p_walk;
-    return v_behind is not null;
+    update jobforge.pruning p set behind = coalesce(p_behind, '00000000-0000-0000-0000-000000000000') where p.walk = p_walk;
+    return p_behind is not null;
 end
 $function$
 ;
@@ -2715,6 +2972,45 @@ grant execute on function jobforge.enqueue_jobs to jobforge_admin;
 grant execute on function jobforge.enqueue_jobs to jobforge_app;
 comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
 
+-- function jobforge.enter_lines
+CREATE OR REPLACE FUNCTION jobforge.enter_lines(p_jobs uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+    insert into jobforge.lines (tenant_id, ordering_key, job_id)
+    select j.tenant_id, j.ordering_key, j.id from jobforge.jobs j where j.id = any (p_jobs) and j.ordering_key is not null;
+end
+$function$
+;
+alter function jobforge.enter_lines owner to jobforge_owner;
+comment on function jobforge.enter_lines is 'Jobs that come back to life stand in their lines again.';
+
+-- function jobforge.enter_places
+CREATE OR REPLACE FUNCTION jobforge.enter_places(p_jobs jobforge.scheduled[], p_notify boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now timestamptz := jobforge.now();
+begin
+    insert into jobforge.scheduled select w.* from unnest(p_jobs) w where w.run_at > v_now;
+    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+    select w.queue, w.tenant_id, w.priority, w.job_id, w.type, w.run, w.attempt, w.crashes
+      from unnest(p_jobs) w where w.run_at is null or w.run_at <= v_now;
+    if found and p_notify is not false then
+        perform jobforge.wake(q.queue)
+           from (select distinct w.queue from unnest(p_jobs) w where w.run_at is null or w.run_at <= v_now) q;
+    end if;
+end
+$function$
+;
+alter function jobforge.enter_places owner to jobforge_owner;
+comment on function jobforge.enter_places is 'Put jobs where they wait from now on.';
+
 -- function jobforge.export_tenant
 CREATE OR REPLACE FUNCTION jobforge.export_tenant(p_tenant_id text, p_cursor uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000)
  RETURNS TABLE(job_id uuid, record text)
@@ -2851,6 +3147,58 @@ $function$
 ;
 alter function jobforge.forget_limit owner to jobforge_owner;
 comment on function jobforge.forget_limit is 'Delete the row of whom nothing is said any more.';
+
+-- function jobforge.free_keys
+CREATE OR REPLACE FUNCTION jobforge.free_keys(p_jobs uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_keyed uuid[];
+    v_held  uuid[];
+    v_free  uuid[];
+begin
+    v_keyed := array(
+        select distinct on (j.tenant_id, j.type, j.unique_key) j.id from jobforge.jobs j
+         where j.id = any (p_jobs) and j.unique_key is not null order by j.tenant_id, j.type, j.unique_key, j.id desc);
+    if v_keyed = '{}' then
+        return p_jobs;
+    end if;
+    insert into jobforge.unique_keys (tenant_id, type, key, job_id)
+    select j.tenant_id, j.type, j.unique_key, j.id from jobforge.jobs j
+     where j.id = any (v_keyed)
+       and not exists (select from jobforge.unique_keys k
+                        where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key)
+     order by j.tenant_id, j.type, j.unique_key
+    on conflict do nothing;
+    v_held := array(
+        select j.id from jobforge.jobs j cross join lateral (
+            select from jobforge.unique_keys k
+             where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key for update skip locked) k
+         where j.id = any (v_keyed));
+    -- behind the lock: what became of who had the key is seen
+    with free as (
+        select j.id, k.ctid, k.job_id from jobforge.jobs j cross join lateral (
+            select u.ctid, u.job_id from jobforge.unique_keys u
+             where u.tenant_id = j.tenant_id and u.type = j.type and u.key = j.unique_key limit 1) k
+         where j.id = any (v_held)
+           and (exists (select from jobforge.outcomes o where o.job_id = k.job_id)
+                or not exists (select from jobforge.jobs h where h.id = k.job_id))
+    ), taken as (  -- by place: they are locked
+        update jobforge.unique_keys k set job_id = f.id from free f where k.ctid = f.ctid and f.job_id <> f.id
+    )
+    select array_agg(f.id) into v_free from free f;
+    return array(select j.id from jobforge.jobs j where j.id = any (p_jobs) and j.unique_key is null) || v_free;
+end
+$function$
+;
+alter function jobforge.free_keys owner to jobforge_owner;
+comment on function jobforge.free_keys is 'Which ended jobs no unique key keeps from coming back.';
 
 -- function jobforge.get_artifact
 CREATE OR REPLACE FUNCTION jobforge.get_artifact(p_job_id uuid, p_name text)
@@ -3273,6 +3621,41 @@ $function$
 alter function jobforge.leave_place owner to jobforge_owner;
 comment on function jobforge.leave_place is 'Take a job out of the place where it waits.';
 
+-- function jobforge.leave_places
+CREATE OR REPLACE FUNCTION jobforge.leave_places(p_jobs uuid[])
+ RETURNS SETOF jobforge.scheduled
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+    return query
+    with job as materialized (
+        select j.id, j.tenant_id from jobforge.jobs j where j.id = any (p_jobs)
+    ), later as (  -- a sub-select that locks is asked for each job, by key, whatever the planner thinks of the table
+        select w.ctid from job j cross join lateral (
+            select s.ctid from jobforge.scheduled s where s.tenant_id = j.tenant_id and s.job_id = j.id
+               for update skip locked) w
+    ), sooner as (
+        select w.ctid from job j cross join lateral (
+            select r.ctid from jobforge.ready r where r.tenant_id = j.tenant_id and r.job_id = j.id
+               for update skip locked) w
+    ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l)) returning s.*
+    ), gone_too as (
+        delete from jobforge.ready r where r.ctid = any (array(select s.ctid from sooner s))
+        returning r.tenant_id, r.job_id, null::timestamptz, r.queue, r.priority, r.type, r.run, r.attempt, r.crashes
+    )
+    select * from gone union all select * from gone_too;
+end
+$function$
+;
+alter function jobforge.leave_places owner to jobforge_owner;
+comment on function jobforge.leave_places is 'Take jobs out of the places where they wait.';
+
 -- function jobforge.limit_artifacts
 CREATE OR REPLACE FUNCTION jobforge.limit_artifacts(p_max_bytes integer)
  RETURNS integer
@@ -3474,6 +3857,8 @@ CREATE OR REPLACE FUNCTION jobforge.list_queues(p_count integer DEFAULT 100000)
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+    v_now timestamptz := jobforge.now();
 begin
     if p_count is null or p_count not between 1 and 100000000 then
         raise exception 'jobforge: p_count must be between 1 and 100000000'
@@ -3492,7 +3877,7 @@ begin
             select l.queue, count(*) as running from jobforge.leases l group by l.queue
         ), served as (
             select q.queue, count(*) as workers
-              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
+              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > v_now group by q.queue
         ), known as (
             select w.queue from waiting w where w.queue is not null
             union select l.queue from later l union select h.queue from held h union select s.queue from served s
@@ -3726,6 +4111,7 @@ declare
     v_now  timestamptz := jobforge.now();
     v_seen record;
     v_head jobforge.heads;
+    v_old  jobforge.heads;
     v_priority smallint;
     v_job  uuid;
     v_read bigint;
@@ -3740,12 +4126,13 @@ begin
         union
         select h.lane, h.tenant_id from jobforge.heads h where p_all and h.queue = p_queue and h.lane = any (p_lanes)
     loop
-        continue when v_seen.lane = '!turn';
+        continue when v_seen.lane in ('!turn', '!suspect');
         select * into v_head from jobforge.heads h
          where h.queue = p_queue and h.lane = v_seen.lane and h.tenant_id = v_seen.tenant_id;
         v_priority := case when p_all then -32768 else coalesce(v_head.priority, -32768) end;
         v_job := case when p_all then c_none else coalesce(v_head.job_id, c_none) end;
         v_read := jobforge.pages_read();
+        v_old := v_head;
         v_marks := coalesce(v_head.marks, 0);
         select p_queue, v_seen.lane, v_seen.tenant_id, r.priority, r.job_id, v_now, v_marks + 1 into v_head
           from jobforge.ready r
@@ -3753,7 +4140,8 @@ begin
            and (r.priority, r.job_id) >= (v_priority, v_job)
          order by r.priority, r.job_id limit 1;
         -- each mark leaves an old row of its own behind, which stays as long as the jobs do: so the more, the rarer
-        continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2);
+        continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2)
+                  and not coalesce((v_head.priority, v_head.job_id) < (v_old.priority, v_old.job_id), false);
         if v_head.job_id is null then  -- nothing is left: what comes will be newer
             v_head := row(p_queue, v_seen.lane, v_seen.tenant_id, 0, jobforge.new_job_id(v_now), v_now, v_marks + 1);
         end if;
@@ -3768,6 +4156,70 @@ $function$
 ;
 alter function jobforge.mark_heads owner to jobforge_owner;
 comment on function jobforge.mark_heads is 'Remember where the jobs of tenants begin.';
+
+-- function jobforge.meet_jobs
+CREATE OR REPLACE FUNCTION jobforge.meet_jobs(p_tenant_id text, p_states text[], p_type text, p_queue text, p_subject text, p_since timestamp with time zone, p_until timestamp with time zone, p_error text, p_limit integer, p_cursor uuid)
+ RETURNS TABLE(met uuid[], next_cursor uuid)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+declare
+    v_ended  boolean := p_states && array['dead', 'canceled'];
+    -- an id is of the time of its enqueue, and in a call of many up to a microsecond later for each
+    v_before uuid := least(p_cursor, jobforge.first_job_id(
+        least(greatest(coalesce(p_until, 'infinity'), '1970-01-01 00:00+00'), '3000-01-01 00:00+00') + interval '1 minute'));
+    v_after  uuid := jobforge.first_job_id(least(greatest(p_since, '1970-01-01 00:00+00'), '3000-01-01 00:00+00'));
+    v_walk   uuid[];
+    v_met    uuid[] := '{}';
+    v_over   boolean;
+begin
+    for i in 1 .. 20 loop
+        v_walk := jobforge.walk_jobs(p_tenant_id, p_subject, case when v_ended then p_states end, v_before, v_after, p_limit);
+        v_before := v_walk[cardinality(v_walk)];
+        v_over := cardinality(v_walk) < p_limit;
+        with near as materialized (  -- narrow, and most have ended or none has: before their wide rows are read
+            select w.id, w.place, o.state, o.run
+              from unnest(v_walk) with ordinality as w (id, place)
+              -- "limit 1": each by key, whatever the planner thinks of the tables
+              left join lateral (select e.state, e.run from jobforge.outcomes e where e.job_id = w.id limit 1) o on true
+             where case when v_ended then o.state = any (p_states) else o.state is null end
+        )
+        select v_met || array_agg(n.id order by n.place) into v_met
+          from near n cross join lateral (select * from jobforge.jobs k where k.id = n.id limit 1) j
+         where (p_type is null or j.type = p_type) and (p_queue is null or j.queue = p_queue)
+           and (p_subject is null or j.subject = p_subject)
+           and (p_since is null or j.created_at >= p_since) and (p_until is null or j.created_at < p_until)
+           and (v_ended or case
+                    when exists (select from jobforge.leases l where l.job_id = j.id)
+                        then 'running' = any (p_states)
+                             and not exists (select from jobforge.cancel_requests c where c.job_id = j.id)  -- it was told
+                    when exists (select from jobforge.scheduled s where s.tenant_id = j.tenant_id and s.job_id = j.id)
+                        then 'scheduled' = any (p_states)
+                    else 'queued' = any (p_states) end)
+           and (p_error is null or exists (
+                    select from jobforge.attempts a
+                     where a.job_id = n.id and a.run = n.run
+                       and strpos(concat(a.error ->> 'type', ': ', a.error ->> 'message'), p_error) > 0));
+        if cardinality(v_met) >= p_limit then
+            v_met := v_met[:p_limit];
+            v_before := v_met[p_limit];
+            v_over := false;
+        end if;
+        exit when v_over or cardinality(v_met) = p_limit;
+    end loop;
+    return query select v_met, case when not v_over then v_before end;
+end
+$function$
+;
+alter function jobforge.meet_jobs owner to jobforge_owner;
+comment on function jobforge.meet_jobs is 'Jobs that fit, newest first, in bounded steps.';
 
 -- function jobforge.moment_text
 CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
@@ -3897,59 +4349,52 @@ CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
 AS $function$
 #variable_conflict use_column
 declare
-    -- a shape, strangers and a count, because one regular expression with {8} and {4} is unrolled by the engine and
-    -- costs 4 microseconds a match where these take 0.6
-    c_shape   constant text := '________-____-____-____-____________';
-    c_strange constant text := '[^0-9a-fA-F-]';
-    c_number  constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
-    v_items   json := p_results;
-    v_faults  text[];  -- of items that json_to_recordset cannot even read
+    c_number constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
+    v_items  json := p_results;
+    v_faults text[];
+    -- json passes an escape on that jsonb will not take; chr(92), because a literal backslash would be read by the caller's
+    -- standard_conforming_strings
+    v_alone  boolean := strpos(p_results::text, chr(92) || 'u') > 0;
 begin
-    -- chr(92): a literal backslash would be read by the caller's standard_conforming_strings
-    -- one look at the whole document; only where something is wrong does each item need its own
-    if strpos(p_results::text, chr(92) || 'u') > 0
-       or exists (select from json_array_elements(p_results) as e (body) where json_typeof(e.body) <> 'object') then
-        select json_agg(case when f.fault is null then f.body else '{}' end order by f.item), array_agg(f.fault order by f.item)
-          into v_items, v_faults
-          from (select e.body, e.item,
-                       case when json_typeof(e.body) <> 'object' then 'not an object'
-                            when strpos(e.body::text, chr(92) || 'u') > 0 and not jobforge.is_storable(e.body)
-                            then 'contains the character NUL or half of a surrogate pair' end as fault
-                  from json_array_elements(p_results) with ordinality as e (body, item)) f;
-    end if;
-
-    return query
-    with entry as (
-        select r.*,
-               r.job_id like c_shape and r.job_id !~ c_strange and length(replace(r.job_id, '-', '')) = 32 as is_job,
-               r.token like c_shape and r.token !~ c_strange and length(replace(r.token, '-', '')) = 32 as is_token
-          from rows from (json_to_recordset(v_items) as (
-                   job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text,
-                   final text)) with ordinality
-               as r (job_id, token, outcome, result, error, delay, run_ms, final, item)
-    ), judged as materialized (
-        select e.*,
-               case when v_faults[e.item] is not null then v_faults[e.item]
-                    when e.is_job is not true then 'job_id is not a uuid'
-                    when e.is_token is not true then 'lease_token is not a uuid'
-                    when e.outcome is null or e.outcome not in
-                         ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
-                    when e.delay !~ c_number then 'delay is not a number of seconds between 0 and 999999999'
-                    when e.run_ms ~ '[^0-9]' or length(e.run_ms) not between 1 and 9
-                         then 'run_ms is not a whole number of milliseconds'
-                    when octet_length(e.result::text) > 262144 then 'the result has more than 262144 bytes'
-                    when octet_length(e.error::text) > 65536 then 'the error has more than 65536 bytes'
-               end as fault
-          from entry e
-    )
-    select j.item::integer,
-           case when j.is_job then j.job_id::uuid end,
-           case when j.fault is null then j.token::uuid end,
-           j.outcome, j.result, j.error,
-           case when j.fault is null then j.delay::float8 * interval '1 second' end,
-           case when j.fault is null then j.run_ms::integer end,
-           coalesce(j.final = 'true', false), j.fault
-      from judged j;
+    loop
+        if v_alone then
+            select json_agg(case when f.fault is null then f.body else '{}' end order by f.item), array_agg(f.fault order by f.item)
+              into v_items, v_faults
+              from (select e.body, e.item, jobforge.result_fault(e.body) as fault
+                      from json_array_elements(p_results) with ordinality as e (body, item)) f;
+        end if;
+        begin
+            return query  -- json_to_recordset has read all of them before the first is judged, and judging never raises
+                select j.item::integer, j.job_id, case when j.fault is null then j.lease_token end, j.outcome, j.result, j.error,
+                       case when j.fault is null then j.delay::float8 * interval '1 second' end,
+                       j.run_ms, coalesce(j.final = 'true', false), j.fault
+                  from (select e.*,
+                               case when v_faults[e.item] is not null then v_faults[e.item]
+                                    when e.job_id is null then 'job_id is not a uuid'
+                                    when e.lease_token is null then 'lease_token is not a uuid'
+                                    when e.outcome is null then 'unknown outcome'
+                                    when e.outcome not in
+                                         ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
+                                    when e.delay !~ c_number
+                                         then 'delay is not a number of seconds between 0 and 999999999'
+                                    when e.run_ms not between 0 and 999999999
+                                         then 'run_ms is not a number of milliseconds between 0 and 999999999'
+                                    when octet_length(e.result::text) > 262144 then 'the result has more than 262144 bytes'
+                                    when octet_length(e.error::text) > 65536 then 'the error has more than 65536 bytes'
+                               end as fault
+                          from rows from (json_to_recordset(v_items) as (
+                                   job_id uuid, lease_token uuid, outcome text, result json, error json, delay text,
+                                   run_ms integer, final text)) with ordinality
+                               as e (job_id, lease_token, outcome, result, error, delay, run_ms, final, item)
+                        offset 0) j;  -- or each use of the fault would be one more evaluation of it
+            return;
+        exception when data_exception then
+            if v_alone then
+                raise;
+            end if;
+            v_alone := true;
+        end;
+    end loop;
 end
 $function$
 ;
@@ -4024,12 +4469,18 @@ CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
 AS $function$
 declare
+    -- not in the query: a volatile function is asked for each row, and no index searched. All that is due later was read
+    -- for every claim, a second for 1,000,000 jobs
+    v_now   timestamptz := jobforge.now();
     v_moved integer;
 begin
     with due as (
-        select s.ctid from jobforge.scheduled s where s.run_at <= jobforge.now()
+        select s.ctid from jobforge.scheduled s where s.run_at <= v_now
          order by s.run_at, s.job_id limit p_limit for update skip locked
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
@@ -4055,9 +4506,14 @@ CREATE OR REPLACE FUNCTION jobforge.prune(p_limit integer DEFAULT 1000, p_anew b
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    v_counting boolean;
 begin
     perform jobforge.check_limit(p_limit);
-    return query select 'jobs', p.pruned, p.more from jobforge.prune_jobs(p_limit, coalesce(p_anew, false)) p;
+    v_counting := jobforge.count_newest('newest_succeeded', array['succeeded'], p_limit, coalesce(p_anew, false));
+    v_counting := jobforge.count_newest('newest_failed', array['dead', 'canceled'], p_limit, coalesce(p_anew, false))
+                  or v_counting;
+    return query select 'jobs', p.pruned, p.more or v_counting from jobforge.prune_jobs(p_limit, coalesce(p_anew, false)) p;
     return query select 'results', p.pruned, p.more from jobforge.prune_results(p_limit, coalesce(p_anew, false)) p;
     return query select 'idempotency_keys', p.pruned, p.more from jobforge.prune_keys(p_limit, coalesce(p_anew, false)) p;
 end
@@ -4084,7 +4540,6 @@ AS $function$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_gone   uuid[];
     v_more   boolean;
@@ -4095,18 +4550,24 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select o.job_id,
-                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
+    v_walk.before := greatest(v_walk.before, (select n.beyond from jobforge.newest n where n.beyond is not null
+                                               order by n.beyond desc limit 1));
+    v_due := array(
+        select m.job_id from (
+            select o.job_id,
+                   o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end
+                       or o.job_id < n.beyond as due
               from jobforge.outcomes o
               left join jobforge.jobs j on j.id = o.job_id  -- left: what is walked over is the outer side of each loop
               left join jobforge.retention own on own.kind = o.state and own.type = j.type
               left join jobforge.retention every on every.kind = o.state and every.type = ''
+              left join jobforge.newest n on n.state = o.state and n.type = j.type
              where o.job_id > v_walk.behind and o.job_id < v_walk.before
-             order by o.job_id limit c_look) m;
-    v_more := jobforge.end_walk('jobs', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by o.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('jobs', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select o.job_id from jobforge.outcomes o where o.job_id > v_walk.behind and o.job_id < v_walk.before
+         order by o.job_id offset c_look - 1 limit 1) end);
 
     -- what was retried and ended again meanwhile has ended after v_now
     v_gone := array(select o.job_id from jobforge.outcomes o
@@ -4154,7 +4615,6 @@ AS $function$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_more   boolean;
     v_pruned integer;
@@ -4165,9 +4625,9 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select k.job_id,
+    v_due := array(
+        select m.job_id from (
+            select k.job_id,
                    k.created_at < v_now - case when own.kind is null then every.keep else own.keep end
                        and (o.job_id is not null or not exists (select from jobforge.jobs j where j.id = k.job_id)) as due
               from jobforge.idempotency_keys k
@@ -4175,9 +4635,11 @@ begin
               left join jobforge.retention own on own.kind = 'idempotency_key' and own.type = k.type
               left join jobforge.retention every on every.kind = 'idempotency_key' and every.type = ''
              where k.job_id > v_walk.behind and k.job_id < v_walk.before
-             order by k.job_id limit c_look) m;
-    v_more := jobforge.end_walk('idempotency_keys', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by k.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('idempotency_keys', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select k.job_id from jobforge.idempotency_keys k where k.job_id > v_walk.behind and k.job_id < v_walk.before
+         order by k.job_id offset c_look - 1 limit 1) end);
     delete from jobforge.idempotency_keys d where d.ctid = any (array(
         select k.ctid from jobforge.idempotency_keys k where k.job_id = any (v_due) for update skip locked));
     get diagnostics v_pruned = row_count;
@@ -4204,7 +4666,6 @@ AS $function$
 declare
     v_now    timestamptz := jobforge.now();
     v_walk   record;
-    v_met    uuid[];
     v_due    uuid[];
     v_more   boolean;
     v_pruned integer;
@@ -4215,9 +4676,9 @@ begin
         return query select 0, p_anew;  -- perhaps somebody else walks: ask once more
         return;
     end if;
-    select array_agg(m.job_id order by m.job_id), array_agg(m.job_id order by m.job_id) filter (where m.due)
-      into v_met, v_due
-      from (select r.job_id,
+    v_due := array(
+        select m.job_id from (
+            select r.job_id,
                    o.finished_at < v_now - case when own.kind is null then every.keep else own.keep end as due
               from jobforge.results r
               -- left: what is walked over is the outer side; now and then 20,000 outcomes were read for no result at all
@@ -4226,9 +4687,11 @@ begin
               left join jobforge.retention own on own.kind = 'result' and own.type = j.type
               left join jobforge.retention every on every.kind = 'result' and every.type = ''
              where r.job_id > v_walk.behind and r.job_id < v_walk.before
-             order by r.job_id limit c_look) m;
-    v_more := jobforge.end_walk('results', v_met, c_look, v_due, p_limit);
-    v_due := v_due[:p_limit];
+             order by r.job_id limit c_look) m
+         where m.due limit p_limit);  -- no further than to the last of them
+    v_more := jobforge.end_walk('results', case when cardinality(v_due) >= p_limit then v_due[p_limit] else (
+        select r.job_id from jobforge.results r where r.job_id > v_walk.behind and r.job_id < v_walk.before
+         order by r.job_id offset c_look - 1 limit 1) end);
     delete from jobforge.results d where d.ctid = any (array(
         -- its job's outcome too: prune_jobs passes over that, for it would have to wait for the result
         select r.ctid from jobforge.results r join jobforge.outcomes o on o.job_id = r.job_id
@@ -4752,8 +5215,6 @@ CREATE OR REPLACE FUNCTION jobforge.reschedule_job(p_job_id uuid, p_run_at times
 AS $function$
 declare
     v_tenant text := jobforge.require_tenant(null);
-    v_now    timestamptz := jobforge.now();
-    v_run_at timestamptz;
     v_job    jobforge.jobs;
     v_gone   jobforge.scheduled;
 begin
@@ -4763,8 +5224,6 @@ begin
     end if;
     perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, null, p_run_at, p_delay, null, null, null, null, null,
                                null);
-    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
-
     for i in 1 .. 5 loop  -- who was waited for has moved it: it stands where this statement could not see it yet
         v_gone := jobforge.leave_place(v_job);
         exit when v_gone.run is not null;
@@ -4773,16 +5232,8 @@ begin
         raise exception 'jobforge: the job is running or has ended, it cannot be moved'
             using errcode = 'JF008', hint = 'Cancel it if it is running; retry_job brings a dead or canceled one back.';
     end if;
-    if v_run_at > v_now then
-        insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
-        values (v_job.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-    else
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_gone.run, v_gone.attempt, v_gone.crashes);
-        if p_notify is not false then
-            perform jobforge.wake(v_job.queue);
-        end if;
-    end if;
+    v_gone.run_at := coalesce(p_run_at, jobforge.now() + p_delay);
+    perform jobforge.enter_places(array[v_gone], p_notify);
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
 $function$
@@ -4791,6 +5242,42 @@ alter function jobforge.reschedule_job owner to jobforge_owner;
 grant execute on function jobforge.reschedule_job to jobforge_admin;
 grant execute on function jobforge.reschedule_job to jobforge_app;
 comment on function jobforge.reschedule_job is 'Move a waiting job of this tenant to another time.';
+
+-- function jobforge.reschedule_jobs
+CREATE OR REPLACE FUNCTION jobforge.reschedule_jobs(p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_delay interval DEFAULT NULL::interval, p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant text := case when p_all_tenants is not true then jobforge.require_tenant(null) end;
+    v_states text[] := jobforge.check_states(p_state, array['scheduled', 'queued']);
+    v_met    uuid[];
+    v_cursor uuid;
+    v_moved  jobforge.scheduled[];
+begin
+    perform jobforge.check_bulk(p_all_tenants, p_limit);
+    perform jobforge.check_job(null, 'type', '{}', null, null, p_run_at, p_delay, null, null, null, null, null, null);
+    select m.met, m.next_cursor into v_met, v_cursor
+      from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, null, p_limit, p_cursor) m;
+    if p_dry_run then
+        return query select cardinality(v_met), 0, v_cursor;
+        return;
+    end if;
+    v_moved := array(
+        select row(g.tenant_id, g.job_id, coalesce(p_run_at, jobforge.now() + p_delay), g.queue, g.priority, g.type, g.run,
+                   g.attempt, g.crashes)::jobforge.scheduled
+          from jobforge.leave_places(v_met) g);
+    perform jobforge.enter_places(v_moved, p_notify);
+    return query select cardinality(v_moved), cardinality(v_met) - cardinality(v_moved), v_cursor;
+end
+$function$
+;
+alter function jobforge.reschedule_jobs owner to jobforge_owner;
+grant execute on function jobforge.reschedule_jobs to jobforge_admin;
+grant execute on function jobforge.reschedule_jobs to jobforge_app;
+comment on function jobforge.reschedule_jobs is 'Move the waiting jobs that fit to another time, batch by batch.';
 
 -- function jobforge.rescue_expired_jobs
 CREATE OR REPLACE FUNCTION jobforge.rescue_expired_jobs(p_limit integer DEFAULT 1000)
@@ -4808,6 +5295,43 @@ alter function jobforge.rescue_expired_jobs owner to jobforge_owner;
 grant execute on function jobforge.rescue_expired_jobs to jobforge_admin;
 grant execute on function jobforge.rescue_expired_jobs to jobforge_worker;
 comment on function jobforge.rescue_expired_jobs is 'Take back the leases of dead workers and passed deadlines.';
+
+-- function jobforge.result_fault
+CREATE OR REPLACE FUNCTION jobforge.result_fault(p_item json)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if json_typeof(p_item) <> 'object' then
+        return 'not an object';
+    end if;
+    -- chr(92): a literal backslash would be read by the caller's standard_conforming_strings
+    if strpos(p_item::text, chr(92) || 'u') > 0 and not jobforge.is_storable(p_item) then
+        return 'contains the character NUL or half of a surrogate pair';
+    end if;
+    begin
+        perform (p_item ->> 'job_id')::uuid;
+    exception when data_exception then
+        return 'job_id is not a uuid';
+    end;
+    begin
+        perform (p_item ->> 'lease_token')::uuid;
+    exception when data_exception then
+        return 'lease_token is not a uuid';
+    end;
+    begin
+        perform (p_item ->> 'run_ms')::integer;
+    exception when data_exception then
+        return 'run_ms is not a whole number of milliseconds';
+    end;
+    return null;
+end
+$function$
+;
+alter function jobforge.result_fault owner to jobforge_owner;
+comment on function jobforge.result_fault is 'Why an item of complete_jobs cannot be read.';
 
 -- function jobforge.resume
 CREATE OR REPLACE FUNCTION jobforge.resume(p_scope text, p_name text)
@@ -4959,16 +5483,12 @@ begin
         end if;
     end if;
     delete from jobforge.cancel_requests c where c.job_id = v_job.id;  -- one that came too late for an earlier run
-    if v_job.ordering_key is not null then  -- its old place in line, in front of all that came later
-        insert into jobforge.lines (tenant_id, ordering_key, job_id) values (v_tenant, v_job.ordering_key, v_job.id);
-    end if;
-    insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-    values (v_job.queue, v_tenant, v_job.priority, v_job.id, v_job.type, v_run, 0, 0);
+    perform jobforge.enter_lines(array[v_job.id]);
+    perform jobforge.enter_places(
+        array[row(v_tenant, v_job.id, null, v_job.queue, v_job.priority, v_job.type, v_run, 0, 0)::jobforge.scheduled],
+        p_notify);
     if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
         perform jobforge.check_quota(v_tenant);
-    end if;
-    if p_notify is not false then
-        perform jobforge.wake(v_job.queue);
     end if;
     return query select * from jobforge.all_jobs a where a.tenant_id = v_tenant and a.id = p_job_id;
 end
@@ -4978,6 +5498,89 @@ alter function jobforge.retry_job owner to jobforge_owner;
 grant execute on function jobforge.retry_job to jobforge_admin;
 grant execute on function jobforge.retry_job to jobforge_app;
 comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
+
+-- function jobforge.retry_jobs
+CREATE OR REPLACE FUNCTION jobforge.retry_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_error text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_tenant  text := case when p_all_tenants is not true then jobforge.require_tenant(null) end;
+    v_states  text[] := jobforge.check_states(p_state, array['dead', 'canceled']);
+    v_met     uuid[];
+    v_cursor  uuid;
+    v_back    integer;
+    v_changed integer := 0;
+    v_part    record;
+begin
+    perform jobforge.check_bulk(p_all_tenants, p_limit);
+    select m.met, m.next_cursor into v_met, v_cursor
+      from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, p_error, p_limit, p_cursor) m;
+    if p_dry_run then
+        return query select cardinality(v_met), 0, v_cursor;
+        return;
+    end if;
+    for v_part in
+        select t.tenant_id, array_agg(j.id) as jobs
+          from unnest(jobforge.free_keys(v_met)) as f (id)
+         cross join lateral (select * from jobforge.jobs k where k.id = f.id limit 1) j
+          left join jobforge.limits t on t.scope = 'tenant' and t.name = j.tenant_id and t.max_waiting is not null
+         group by t.tenant_id order by t.tenant_id
+    loop
+        begin
+            v_back := jobforge.revive(v_part.jobs, p_notify);
+            if v_part.tenant_id is not null then
+                perform jobforge.check_quota(v_part.tenant_id);
+            end if;
+            v_changed := v_changed + v_back;
+        exception when sqlstate 'JF007' then
+            if v_tenant is not null then
+                raise;
+            end if;
+        end;
+    end loop;
+    return query select v_changed, cardinality(v_met) - v_changed, v_cursor;
+end
+$function$
+;
+alter function jobforge.retry_jobs owner to jobforge_owner;
+grant execute on function jobforge.retry_jobs to jobforge_admin;
+grant execute on function jobforge.retry_jobs to jobforge_app;
+comment on function jobforge.retry_jobs is 'Bring the dead or canceled jobs that fit back, batch by batch.';
+
+-- function jobforge.revive
+CREATE OR REPLACE FUNCTION jobforge.revive(p_jobs uuid[], p_notify boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_back jobforge.scheduled[];
+begin
+    with gone as (
+        delete from jobforge.outcomes d where d.ctid = any (array(
+            select o.ctid from jobforge.outcomes o
+             where o.job_id = any (p_jobs) and o.state in ('dead', 'canceled') for update skip locked))
+        returning d.job_id, d.run
+    ), late as (  -- one that came too late for an earlier run
+        delete from jobforge.cancel_requests c where c.job_id = any (array(select g.job_id from gone g))
+    )
+    select array_agg(row(j.tenant_id, j.id, null, j.queue, j.priority, j.type, g.run, 0, 0)::jobforge.scheduled) into v_back
+      from gone g cross join lateral (select * from jobforge.jobs k where k.id = g.job_id limit 1) j;
+    perform jobforge.enter_lines(array(select b.job_id from unnest(v_back) b));
+    perform jobforge.enter_places(v_back, p_notify);
+    return coalesce(cardinality(v_back), 0);
+end
+$function$
+;
+alter function jobforge.revive owner to jobforge_owner;
+comment on function jobforge.revive is 'Bring ended jobs back to where they are claimed.';
 
 -- function jobforge.ring_start
 CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text, p_lane text, p_heads boolean DEFAULT false)
@@ -5175,7 +5778,7 @@ alter function jobforge.set_limit owner to jobforge_owner;
 comment on function jobforge.set_limit is 'Change what is said of a tenant, a queue or a task.';
 
 -- function jobforge.set_retention
-CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.set_retention(p_kind text, p_keep interval, p_type text DEFAULT NULL::text, p_newest integer DEFAULT NULL::integer)
  RETURNS SETOF jobforge.retention
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5194,9 +5797,14 @@ begin
         raise exception 'jobforge: no job has the type %', quote_literal(left(p_type, 50))
             using errcode = 'JF003', hint = 'NULL stands for every type.';
     end if;
+    if p_newest < 1 or (p_newest is not null and p_kind in ('result', 'idempotency_key')) then
+        raise exception 'jobforge: p_newest must be 1 or more, and is for succeeded, dead and canceled jobs'
+            using errcode = 'JF003', hint = 'Leave it out, or let a p_keep of 0 keep none.';
+    end if;
+    delete from jobforge.newest n where n.state = p_kind and (p_type is null or n.type = p_type);  -- another number counts
     return query
-        insert into jobforge.retention (kind, type, keep) values (p_kind, coalesce(p_type, ''), p_keep)
-        on conflict (kind, type) do update set keep = excluded.keep
+        insert into jobforge.retention (kind, type, keep, newest) values (p_kind, coalesce(p_type, ''), p_keep, p_newest)
+        on conflict (kind, type) do update set keep = excluded.keep, newest = excluded.newest
         returning *;
 end
 $function$
@@ -5337,44 +5945,23 @@ CREATE OR REPLACE FUNCTION jobforge.settle_cancels(p_limit integer)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_settled  integer;
-    v_canceled uuid[];
+    v_asked   uuid[];
+    v_settled integer;
 begin
-    with request as materialized (
-        select c.job_id as id, j.tenant_id
-          from (select c.job_id from jobforge.cancel_requests c
-                 where not exists (select from jobforge.leases l where l.job_id = c.job_id)
-                 order by random() limit p_limit for update skip locked) c
-          left join jobforge.jobs j on j.id = c.job_id  -- purged, while the request was not committed yet
-    ), later as (
-        select s.ctid from jobforge.scheduled s join request r on s.tenant_id = r.tenant_id and s.job_id = r.id
-           for update of s skip locked
-    ), sooner as (
-        select w.ctid from jobforge.ready w join request r on w.tenant_id = r.tenant_id and w.job_id = r.id
-           for update of w skip locked
-    ), gone (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.scheduled s where s.ctid = any (array(select l.ctid from later l))
-        returning s.job_id, s.tenant_id, s.run, s.attempt, s.crashes
-    ), gone_too (job_id, tenant_id, run, attempt, crashes) as (
-        delete from jobforge.ready w where w.ctid = any (array(select o.ctid from sooner o))
-        returning w.job_id, w.tenant_id, w.run, w.attempt, w.crashes
-    ), canceled as (
-        insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
-        select g.job_id, g.tenant_id, 'canceled', g.run, g.attempt, g.crashes, jobforge.now()
-          from (select * from gone union all select * from gone_too) g
-        returning job_id
-    ), answered as (
-        delete from jobforge.cancel_requests c using request r
-         where c.job_id = r.id
-           and (r.tenant_id is null or r.id in (select n.job_id from canceled n)
-                or exists (select from jobforge.outcomes o where o.job_id = r.id))
-        returning c.job_id
-    )
-    select count(*), array_agg(n.job_id) filter (where n.job_id is not null) into v_settled, v_canceled
-      from answered a left join canceled n on n.job_id = a.job_id;
-    if v_canceled is not null then
-        perform jobforge.leave_line(v_canceled);
+    v_asked := array(
+        select c.job_id from jobforge.cancel_requests c
+         where not exists (select from jobforge.leases l where l.job_id = c.job_id)
+         order by random() limit p_limit for update skip locked);
+    if v_asked = '{}' then
+        return 0;
     end if;
+    perform jobforge.end_waiting(array(select g from jobforge.leave_places(v_asked) g), true);
+    delete from jobforge.cancel_requests c
+     where c.job_id = any (v_asked)
+       and (exists (select from jobforge.outcomes o where o.job_id = c.job_id)
+            -- purged, while the request was not committed yet
+            or not exists (select from jobforge.jobs j where j.id = c.job_id));
+    get diagnostics v_settled = row_count;
     return v_settled;
 end
 $function$
@@ -5737,6 +6324,7 @@ CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+    v_now   timestamptz := jobforge.now();
     v_moved integer;
     v_ended jobforge.ended_run[];
     v_named json;
@@ -5756,17 +6344,17 @@ begin
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
     delete from jobforge.heads d where d.ctid = any (array(  -- by now a vacuum has been there, or claims will mark it again
-        select h.ctid from jobforge.heads h where h.marked_at < jobforge.now() - interval '1 hour'
+        select h.ctid from jobforge.heads h where h.marked_at < v_now - interval '1 hour'
          limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
-        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
+        select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));
     delete from jobforge.webhook_endpoints d where d.ctid = any (array(  -- a tenant may make up URLs without end
         select e.ctid from jobforge.webhook_endpoints e
-         where e.disabled_at is null and e.last_failed_at < jobforge.now() - interval '90 days'
+         where e.disabled_at is null and e.last_failed_at < v_now - interval '90 days'
          order by e.last_failed_at limit p_limit for update of e skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
-         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+         where w.alive_until < v_now - interval '1 hour' and w.worker_id is distinct from p_worker_id
            and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
            for update of w skip locked));
     get diagnostics v_moved = row_count;
@@ -5829,7 +6417,15 @@ CREATE OR REPLACE FUNCTION jobforge.wake(p_queue text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    c_asleep constant integer := 1785686131;  -- of all such locks, as in doze
 begin
+    if clock_timestamp() < now() + interval '50 ms'
+       and (case when pg_try_advisory_lock(c_asleep, hashtext(p_queue))  -- "and" promises no order
+                 then pg_advisory_unlock(c_asleep, hashtext(p_queue)) else false end)
+    then
+        return;
+    end if;
     if pg_notification_queue_usage() < 0.5 then
         perform pg_notify('jobforge', p_queue);
     end if;
@@ -5859,6 +6455,45 @@ $function$
 ;
 alter function jobforge.wake_all owner to jobforge_owner;
 comment on function jobforge.wake_all is 'Wake the workers of all queues in which something waits.';
+
+-- function jobforge.walk_jobs
+CREATE OR REPLACE FUNCTION jobforge.walk_jobs(p_tenant_id text, p_subject text, p_states text[], p_before uuid, p_after uuid, p_limit integer)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+begin
+    if p_subject is not null and p_tenant_id is not null then
+        return array(select j.id from jobforge.jobs j
+                      where j.tenant_id = p_tenant_id and j.subject = p_subject and j.id < p_before and j.id >= p_after
+                      order by j.id desc limit p_limit);
+    elsif p_states is null and p_tenant_id is not null then
+        return array(select j.id from jobforge.jobs j
+                      where j.tenant_id = p_tenant_id and j.id < p_before and j.id >= p_after
+                      order by j.id desc limit p_limit);
+    elsif p_states is null then
+        return array(select j.id from jobforge.jobs j where j.id < p_before and j.id >= p_after order by j.id desc limit p_limit);
+    elsif p_tenant_id is not null then
+        return array(select w.job_id from unnest(p_states) as s (state) cross join lateral (
+                            select o.job_id from jobforge.outcomes o
+                             where o.tenant_id = p_tenant_id and o.state = s.state
+                               and o.job_id < p_before and o.job_id >= p_after
+                             order by o.job_id desc limit p_limit) w
+                      order by w.job_id desc limit p_limit);
+    end if;
+    return array(select o.job_id from jobforge.outcomes o
+                  where o.state in ('dead', 'canceled') and o.job_id < p_before and o.job_id >= p_after
+                  order by o.job_id desc limit p_limit);
+end
+$function$
+;
+alter function jobforge.walk_jobs owner to jobforge_owner;
+comment on function jobforge.walk_jobs is 'The next jobs of an index, newest first.';
 
 -- function jobforge.why_ended
 CREATE OR REPLACE FUNCTION jobforge.why_ended(p_job jobforge.all_jobs, p_last jobforge.all_attempts)
