@@ -207,7 +207,8 @@ def test_a_hostile_name_is_one_tenant_to_every_command(database: Database, tmp_p
     url, said, out = database.url("jf_admin"), "", tmp_path / "x"
     for command in (
         ["list"], ["list", "--json"], ["pause", "--", tenant], ["limit", "--weight", "9", "--", tenant],
-        ["count", "--", tenant], ["count", "--json", "--", tenant], ["export", "--", tenant], ["export", "--out", str(out), "--", tenant],
+        ["count", "--", tenant], ["count", "--json", "--", tenant], ["export", "--", tenant],
+        ["export", "--out", str(out), "--", tenant],
         ["purge", "--dry-run", "--", tenant], ["resume", "--", tenant], ["purge", "--yes", "--", tenant],
     ):  # fmt: skip
         done = inside(url, "tenants", *command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,17 +15,17 @@ from psycopg.types.json import Json
 from tests.support import Row, Sql, call, item, refused, wait_for
 
 SCOPES = {"tenant": ("tenant_id", "a"), "queue": ("queue", "default"), "task": ("type", "t")}
-CLAIM = {"worker_id": uuid.UUID(int=1), "queues": ["default", "other"], "types": ["t", "u"]}
+CLAIM: dict[str, Any] = {"worker_id": uuid.UUID(int=1), "queues": ["default", "other"], "types": ["t", "u"]}
 
 
-def say(sql: Sql, verb: str, scope: str, name: str = "", **more: object) -> Row | None:
+def say(sql: Sql, verb: str, scope: str, name: str = "", **more: Any) -> Row | None:
     """Pause, resume or limit a tenant, a queue or a task."""
     argument, usual = SCOPES[scope]
     rows = sql(f"{verb}_{scope}", user="jf_admin", **{argument: name or usual}, **more)
     return rows[0] if rows else None
 
 
-def limit(sql: Sql, scope: str, name: str = "", **change: float | None) -> Row:
+def limit(sql: Sql, scope: str, name: str = "", **change: Any) -> Row:
     row = say(sql, "limit", scope, name, change=change)
     assert row is not None
     return row
@@ -192,9 +193,10 @@ def test_a_suspect_obeys_what_is_said_of_it(sql: Sql) -> None:
         sql("upkeep")
     clock.advance(minutes=5)
     sql("upkeep")
-    look = {"queues": ["default"], "types": ["t"]}
+    look: dict[str, Any] = {"queues": ["default"], "types": ["t"]}
     for scope in SCOPES:
-        for change in ({"max_running": 0}, {"max_running": None, "rate": 0.001}):
+        changes: list[dict[str, Any]] = [{"max_running": 0}, {"max_running": None, "rate": 0.001}]
+        for change in changes:
             limit(sql, scope, **change)
             if "rate" in change:  # its bucket is full
                 (run,) = sql.suspects()
@@ -363,7 +365,8 @@ def test_a_cap_that_is_changed_while_sixteen_workers_race_is_never_passed_from_i
                 race.caps[scope] = cap
         return 0
 
-    done = sql.together([change, *(partial(race.work, seed) for seed in range(16))])
+    works: list[Callable[[], int]] = [change, *(partial(race.work, seed) for seed in range(16))]
+    done = sql.together(works)
     assert race.over == []
     assert sum(done) == 200
 
@@ -454,18 +457,19 @@ def test_what_is_no_limit_is_refused_with_the_cure_and_changes_nothing(sql: Sql,
 
 def test_weights_and_quotas_are_for_tenants(sql: Sql) -> None:
     for scope in ("queue", "task"):
-        for change in ({"weight": 2}, {"max_waiting": 5}):
+        for name in ("weight", "max_waiting"):
             with refused("JF003", f"a {scope} has no limit"):
-                limit(sql, scope, **change)
+                limit(sql, scope, "x", **{name: 5})
 
 
 @pytest.mark.parametrize("name", ["", None, "x" * 101, "a b", ".a", "nul\u0001"])
 def test_what_is_no_queue_or_task_is_refused(sql: Sql, name: str | None) -> None:
     for scope, (argument, _) in SCOPES.items():
         if scope != "tenant":
-            for verb, more in (("pause", {}), ("resume", {}), ("limit", {"change": {"rate": 1}})):
+            for verb in ("pause", "resume", "limit"):
+                given: dict[str, Any] = {argument: name} | ({"change": {"rate": 1}} if verb == "limit" else {})
                 with refused("JF003", "1 to 100"):
-                    sql(f"{verb}_{scope}", user="jf_admin", **{argument: name}, **more)
+                    sql(f"{verb}_{scope}", user="jf_admin", **given)
 
 
 def test_a_change_names_what_it_changes_and_leaves_the_rest(sql: Sql) -> None:

@@ -1,0 +1,89 @@
+"""`jobforge limits`, `jobforge queues …` and `jobforge tasks …`: what they say, as people and as programs read it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.acceptance.cli import inside, refused
+from tests.acceptance.test_cli_tenants import claim, fill
+from tests.fix_postgres import Database
+
+
+def test_queues_and_tasks_are_paused_limited_and_listed(database: Database) -> None:
+    url = database.url("jf_admin")
+    assert inside(url, "limits").stdout == "nobody is paused or limited\n"
+    fill(database, "acme", 5)
+    claim(database)
+    said = [
+        inside(url, *command).stdout.removesuffix("\n")
+        for command in (
+            ["queues", "pause", "mail"],
+            ["tasks", "limit", "send", "--max-running", "1", "--rate", "90/m", "--burst", "10"],
+            ["tenants", "limit", "acme", "--weight", "3", "--max-waiting", "1000"],
+            ["tasks", "pause", "other"],
+            ["tasks", "resume", "other"],
+            ["tasks", "resume", "other"],
+        )
+    ]
+    assert said == [
+        "mail: paused (now); what runs goes on, what is enqueued waits",
+        "send: at most 1 of its jobs run at a time; at most 1.5/s begin (up to 10 at once)",
+        "acme: 3 times a tenant's share; at most 1,000 jobs may wait; an enqueue over that is refused",
+        "other: paused (now); what runs goes on, what is enqueued waits",
+        "other: resumed; its jobs are claimed",
+        "other: was not paused; its jobs are claimed",
+    ]
+    rows = [line.split() for line in inside(url, "limits").stdout.splitlines()]
+    del rows[1][6:]  # how long it is paused
+    assert rows == [
+        ["OF", "NAME", "RUNNING", "RATE", "WEIGHT", "QUOTA", "PAUSED"],
+        ["queue", "mail", "1", "-", "-", "-"],
+        ["task", "send", "1", "of", "1", "1.5/s", "(10", "at", "once)", "-", "-"],
+        ["tenant", "acme", "1", "-", "3", "1,000"],
+    ]
+    assert inside(url, "queues").stdout.splitlines()[0].split()[-1] == "PAUSED"
+    assert "resumed" in inside(url, "queues", "resume", "mail").stdout
+    assert "no limits" in inside(url, "tasks", "limit", "send", "--max-running", "none", "--rate", "none").stdout
+
+
+def test_programs_read_the_same_as_json(database: Database) -> None:
+    url = database.url("jf_admin")
+    (said,) = inside(url, "queues", "limit", "mail", "--rate", "6/h", "--json").stdout.splitlines()
+    assert json.loads(said) == {
+        "scope": "queue", "name": "mail", "paused_at": None, "max_running": None, "rate": 6 / 3600, "burst": None,
+        "weight": None, "max_waiting": None,
+    }  # fmt: skip
+    (listed,) = [json.loads(line) for line in inside(url, "limits", "--scope", "queue", "--json").stdout.splitlines()]
+    assert (listed["name"], listed["running"], listed["bucket"]) == ("mail", 0, 1)
+    (queue,) = [json.loads(line) for line in inside(url, "queues", "--json").stdout.splitlines()]
+    assert (queue["name"], queue["paused_at"], queue["max_running"]) == ("mail", None, None)
+    assert inside(url, "limits", "--scope", "task", "--json").stdout == ""
+
+
+@pytest.mark.parametrize("written", ["2", "2/s", "0.5", "none"])
+def test_a_rate_is_written_in_several_ways(database: Database, written: str) -> None:
+    inside(database.url("jf_admin"), "queues", "limit", "mail", "--rate", written)
+
+
+@pytest.mark.parametrize(
+    ("command", "cure"),
+    [
+        (["queues", "limit", "mail"], "--max-running, --rate, --burst"),
+        (["queues", "limit", "mail", "--rate", "5/week"], "write 5/s"),
+        (["queues", "limit", "mail", "--rate", "0"], "None takes it away"),
+        (["queues", "limit", "mail", "--max-running", "-1"], "write a whole number, or none"),
+        (["queues", "limit", "mail", "--burst", "5"], "rate"),
+        (["queues", "pause", "a b"], "jobforge queues"),
+        (["tasks", "limit", "send", "--max-running", "1000001"], "None takes it away"),
+    ],
+    ids=str,
+)
+def test_what_is_no_limit_is_status_2_with_the_cure(database: Database, command: list[str], cure: str) -> None:
+    refused(inside(database.url("jf_admin"), *command, status=2), cure)
+
+
+def test_who_is_no_administrator_is_told_the_grant(database: Database) -> None:
+    for command in (["limits"], ["queues", "pause", "mail"], ["tasks", "limit", "send", "--rate", "1"]):
+        refused(inside(database.url("jf_app"), *command, status=2), "connect as a login of jobforge_admin")
