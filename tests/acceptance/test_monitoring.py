@@ -224,8 +224,8 @@ def test_the_state_of_the_database_is_printed_once_or_served(sql: Sql) -> None:
     assert jobs("mail", "scheduled") == 2
     assert found["jobforge_dead_jobs_last_hour", ()] == 2
     assert found["jobforge_expired_leases", ()] == 1
-    assert found["jobforge_tenants", (("state", "paused"),)] == 1
-    assert found["jobforge_tenants", (("state", "full"),)] == 1
+    assert found["jobforge_paused", (("scope", "tenant"),)] == 1
+    assert found["jobforge_full_tenants", ()] == 1
     assert found["jobforge_workers", (("state", "live"),)] == 1
     assert found["jobforge_schema_info", (("revision", "0002"), ("tenancy", "plain"))] == 1
     known = {name: labels for name, labels in exported().items() if not name.startswith("jobforge_worker_")}

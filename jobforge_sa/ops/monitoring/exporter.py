@@ -26,7 +26,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "queue_workers": ("Live workers of a queue.", ("queue",)),
     "queues_left_out": (f"Queues beyond the first {MOST_QUEUES}.", ()),
     "workers": ("Workers that live, and those of the last hour that were lost.", ("state",)),
-    "tenants": ("Tenants that are paused, and those whose quota is used up.", ("state",)),
+    "paused": ("Tenants, queues and tasks that are paused.", ("scope",)),
+    "full_tenants": ("Tenants whose quota is used up.", ()),
     "dead_jobs_last_hour": ("Jobs that died in the last hour, counted up to 10,000.", ()),
     "expired_leases": ("Leases that are over for more than a minute, and were not taken back.", ()),
     "oldest_snapshot_seconds": ("For how long the oldest transaction has kept vacuum from its work.", ()),
@@ -92,14 +93,14 @@ def families(state: State | None) -> Iterator[Metric]:
         made["dead_rows"].add_metric([table], rows)
     for name, labels in (
         ("workers", {"live": state.live_workers, "lost": state.lost_workers}),
-        ("tenants", {"paused": state.paused_tenants, "full": state.full_tenants}),
+        ("paused", state.paused),
     ):
         for label, value in labels.items():
             made[name].add_metric([label], value)
     for name, single in (
         ("read_seconds", state.seconds), ("dead_jobs_last_hour", state.dead_last_hour),
         ("expired_leases", state.expired_leases), ("oldest_snapshot_seconds", state.oldest_snapshot),
-        ("queues_left_out", max(len(state.queues) - MOST_QUEUES, 0)),
+        ("full_tenants", state.full_tenants), ("queues_left_out", max(len(state.queues) - MOST_QUEUES, 0)),
     ):  # fmt: skip
         made[name].add_metric([], single)
     yield from made.values()

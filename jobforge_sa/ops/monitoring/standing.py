@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ class State:
     oldest: Sequence[float]  # seconds, of each queue
     live_workers: int
     lost_workers: int
-    paused_tenants: int
+    paused: Mapping[str, int]  # of tenants, queues and tasks
     full_tenants: int
     dead_last_hour: int
     expired_leases: int
@@ -62,10 +62,11 @@ def _as_admin(connection: Connection) -> dict[str, Any]:
     role.become(connection, "jobforge_admin")
     connection.execute(calls.BY_INDEX)
     ((live, lost),) = _rows(connection, "workers")
-    ((paused, full),) = _rows(connection, "tenants")
+    ((tenants, queues, tasks, full),) = _rows(connection, "tenants")
     one = {name: _rows(connection, name)[0][0] for name in ("dead_jobs", "expired_leases", "snapshots")}
     return {
-        "live_workers": live, "lost_workers": lost, "paused_tenants": paused, "full_tenants": full,
+        "live_workers": live, "lost_workers": lost, "full_tenants": full,
+        "paused": {"tenant": tenants, "queue": queues, "task": tasks},
         "dead_last_hour": one["dead_jobs"], "expired_leases": one["expired_leases"],
         "oldest_snapshot": one["snapshots"], "dead_rows": [tuple(row) for row in _rows(connection, "dead_rows")],
     }  # fmt: skip

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobforge_sa.ops import screen, times
+from jobforge_sa.ops.limits.page import running
 from jobforge_sa.ops.queue_commands import hands, oldest
 from jobforge_sa.ops.stats.page import rate
 from jobforge_sa.ops.top.look import COUNTED, SHOWN, Glimpse, rates
@@ -105,21 +106,23 @@ def _sum(glimpse: Glimpse, name: str) -> Text:
 
 
 def _queues(glimpse: Glimpse) -> Section:
-    columns = (
+    paused = any(one.paused_at for one in glimpse.queues)
+    columns = [
         ("QUEUE", 1),
         ("QUEUED", 0),
         ("OLDEST", 0),
         ("SCHED", 0),
         ("RUNNING", 0),
         ("WORKERS", 0),
-    )
+        *([("", 0)] if paused else []),
+    ]
     rows = []
     for one in sorted(glimpse.queues, key=lambda one: (-(one.queued + one.suspects), -one.running, one.name)):
         queued = one.queued + one.suspects
         rows.append((
             Text(screen.one_line(one.name)), _number(queued, "queued", bounded=True), oldest(one, glimpse.now),
-            _number(one.scheduled, "scheduled", bounded=True), _number(one.running, "running"),
-            hands(one),
+            _number(one.scheduled, "scheduled", bounded=True), running(one.running, one.max_running),
+            hands(one), *([Text("paused" if one.paused_at else "", "magenta")] if paused else []),
         ))  # fmt: skip
     return Section(columns, rows, "nothing waits or runs, and no worker lives")
 
