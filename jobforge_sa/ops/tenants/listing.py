@@ -52,7 +52,7 @@ def table(tenants: Sequence[TenantInfo], now: dt.datetime) -> Table:
     for name in ("QUEUED", "SCHEDULED", "RUNNING"):
         made.add_column(name, justify="right", no_wrap=True)
     said: list[tuple[str, Callable[[TenantInfo], Text | None]]] = [
-        ("RATE", lambda one: limit_page.rate(one.rate, one.burst)),
+        ("RATE", lambda one: limit_page.rate(one.rate, None)),
         ("WEIGHT", lambda one: None if one.weight is None else Text(str(one.weight))),
         ("QUOTA", _quota),
         ("PAUSED", lambda one: Text(times.ago(one.paused_at, now), "magenta") if one.paused_at else None),
