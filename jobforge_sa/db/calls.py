@@ -330,9 +330,11 @@ select signal, job_id, lease_token from jobforge.heartbeat_jobs(
        %(worker_id)s, %(runs)s::uuid[], %(alive)s::interval, %(name)s, %(queues)s::text[], %(types)s::text[],
        %(connections)s)"""
 UPKEEP: Final = "select step, moved, jobs from jobforge.upkeep(%(worker_id)s, p_prune => false)"
-# a table that somebody has locked (VACUUM FULL) must not keep the next rescue waiting
+# a table that somebody has locked (VACUUM FULL) must not keep the next rescue waiting; what a crash forgets to delete
+# is deleted again, so nobody waits for the disk
 PRUNE_STEP: Final = """
-with patience as materialized (select set_config('lock_timeout', '500ms', true) as is)
+with patience as materialized (
+    select set_config('lock_timeout', '500ms', true), set_config('synchronous_commit', 'off', true) as is)
 select sum(r.pruned) from patience p, lateral jobforge.prune() r where p.is is not null"""
 # one server, as long as it runs, and one database of it
 _WHERE: Final = """(select concat(pg_postmaster_start_time(), '/', d.oid)

@@ -17,6 +17,7 @@ from jobforge_sa.worker.incidents import Incidents
 from jobforge_sa.worker.service import Service
 
 FULL = 1_000  # what one call moves of a kind: there may be more
+REST = 2  # times as long as a step that may not have been the last
 LOOK = 1.0  # seconds between two looks whether the heartbeat is steady
 
 
@@ -60,8 +61,8 @@ class Upkeep(Service):
         ((pruned,),) = self.link.run(lambda c: c.execute(calls.PRUNE_STEP).fetchall())
         if pruned or max(moved.values(), default=0) >= FULL:
             # ten thousand after an outage are a second's work, and none of it waits; and where few of many may go, a
-            # step of 5,000 in ten seconds would never catch up. Half of the time: that deletes as much as a worker ends
-            self._stopping.wait(time.monotonic() - began)
+            # step of 5,000 in ten seconds would never catch up. A third of the time deletes more than a worker ends
+            self._stopping.wait(REST * (time.monotonic() - began))
             return
         self._asked_now.clear()
         self.sleep(self._pause * random.uniform(0.7, 1.3))  # so that many workers do not all come at once

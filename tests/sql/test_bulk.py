@@ -249,6 +249,40 @@ def test_two_at_the_same_time_do_not_wait_for_each_other_and_change_nothing_twic
     assert set(states(sql, jobs)) == {"canceled" if function == "cancel_jobs" else "queued"}
 
 
+def test_a_bulk_cancel_that_waits_for_anothers_request_holds_no_waiting_job_meanwhile(sql: Sql) -> None:
+    """Else it deadlocks with who cancels a running job, and then one that waits, in one transaction."""
+    running, waiting = stand(sql, "running"), stand(sql, "queued")
+    one, other = sql.connect(tenant="a"), sql.connect(tenant="a")
+    call(one, "cancel_job", job_id=running)
+    bulking = sql.waits(other, lambda: call(other, "cancel_jobs"))
+    assert call(one, "cancel_job", job_id=waiting)[0]["state"] == "canceled"
+    one.commit()
+    (row,) = bulking.result(5)
+    other.commit()
+    assert (row["changed"], row["skipped"]) == (0, 2)
+    assert states(sql, [running, waiting]) == ["running", "canceled"]
+
+
+def test_a_request_in_a_transaction_that_is_left_open_does_not_stop_a_bulk_cancel(sql: Sql) -> None:
+    running, waiting = stand(sql, "running"), stand(sql, "queued")
+    stuck = sql.connect(tenant="a")
+    call(stuck, "cancel_job", job_id=running)
+    assert bulk(sql, "cancel_jobs") == (1, 1)
+    assert sql.state(waiting) == "canceled"
+    stuck.rollback()
+    assert bulk(sql, "cancel_jobs") == (1, 0)
+
+
+def test_a_unique_key_that_an_open_transaction_makes_does_not_stop_a_bulk_retry(sql: Sql) -> None:
+    dead, alone = keyed(sql, "k", "dead"), stand(sql, "dead")
+    sql.session("postgres").execute("delete from jobforge.unique_keys")  # as when the last one with it was pruned
+    stuck = sql.connect(tenant="a")
+    call(stuck, "enqueue_job", type="t", payload={}, unique_key="k")
+    assert bulk(sql, "retry_jobs") == (1, 1)
+    assert states(sql, [dead, alone]) == ["dead", "queued"]
+    stuck.commit()
+
+
 def test_claims_go_on_beside_a_batch_that_is_not_committed(sql: Sql) -> None:
     sql.fill("a", 10)
     bulking = sql.connect(tenant="a")

@@ -331,6 +331,22 @@ def test_pruning_without_statistics_looks_at_no_more_than_it_has_to(sql: Sql, cl
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 5000
 
 
+def test_a_step_meets_what_it_deletes_and_no_more_and_the_last_one_costs_what_the_first_did(
+    sql: Sql, clock: Clock
+) -> None:
+    sql.fill("a", 1000)
+    sql("cancel_jobs", tenant="a")
+    clock.advance(days=8)
+    costs = []
+    for step in range(20):
+        query = f"explain (analyze, buffers, format json) select * from jobforge.prune(50, {step == 0})"
+        (found,) = sql.look(query)
+        plan = found["QUERY PLAN"][0]["Plan"]
+        costs.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+    assert rows(sql)["jobs"] == 0
+    assert max(costs[5:]) < 1.3 * costs[-1], costs  # behind which nothing is left to look at
+
+
 def test_while_a_tenant_is_purged_pruning_waits_for_nobody(sql: Sql, clock: Clock) -> None:
     ended(sql, unique_key="u")
     clock.advance(days=8)

@@ -19,6 +19,7 @@ create or replace function jobforge.cancel_jobs(
 ) returns table (changed integer, skipped integer, next_cursor uuid)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
 set enable_seqscan = off  -- leases are met by key
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -39,16 +40,20 @@ begin
         return query select cardinality(v_met), 0, v_cursor;
         return;
     end if;
-    -- requests first and in the order of ids, as who cancels one by one: another's may have to be waited for. Behind that
-    -- nothing waits. No lock on a lease: see cancel_now
+    -- requests first and in the order of ids, as who cancels one by one: another's, in a transaction that is open, is
+    -- waited for, and then these are skipped. Behind that nothing waits. No lock on a lease: see cancel_now
     if 'running' = any (v_states) then
-        with told as (
-            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
-            select l.job_id, l.tenant_id, jobforge.now() from jobforge.leases l
-             where l.job_id = any (v_met) order by l.job_id
-            on conflict do nothing returning job_id
-        )
-        select coalesce(array_agg(t.job_id), '{}') into v_told from told t;
+        begin
+            with told as (
+                insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+                select l.job_id, l.tenant_id, jobforge.now() from jobforge.leases l
+                 where l.job_id = any (v_met) order by l.job_id
+                on conflict do nothing returning job_id
+            )
+            select coalesce(array_agg(t.job_id), '{}') into v_told from told t;
+        exception when lock_not_available then
+            v_told := '{}';
+        end;
         if v_told <> '{}' and p_notify is not false then
             perform jobforge.wake(':cancel');
         end if;

@@ -4,6 +4,7 @@
 create or replace function jobforge.free_keys(p_jobs uuid[]) returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
 set enable_seqscan = off  -- met by key
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -20,13 +21,16 @@ begin
     if v_keyed = '{}' then
         return p_jobs;
     end if;
-    insert into jobforge.unique_keys (tenant_id, type, key, job_id)
-    select j.tenant_id, j.type, j.unique_key, j.id from jobforge.jobs j
-     where j.id = any (v_keyed)
-       and not exists (select from jobforge.unique_keys k
-                        where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key)
-     order by j.tenant_id, j.type, j.unique_key
-    on conflict do nothing;
+    begin
+        insert into jobforge.unique_keys (tenant_id, type, key, job_id)
+        select j.tenant_id, j.type, j.unique_key, j.id from jobforge.jobs j
+         where j.id = any (v_keyed)
+           and not exists (select from jobforge.unique_keys k
+                            where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key)
+         order by j.tenant_id, j.type, j.unique_key
+        on conflict do nothing;
+    exception when lock_not_available then  -- those without a key stay so, and are passed over
+    end;
     v_held := array(
         select j.id from jobforge.jobs j cross join lateral (
             select from jobforge.unique_keys k

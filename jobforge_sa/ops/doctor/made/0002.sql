@@ -1493,6 +1493,7 @@ CREATE OR REPLACE FUNCTION jobforge.cancel_jobs(p_state text DEFAULT NULL::text,
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '2s'
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
@@ -1513,16 +1514,20 @@ begin
         return query select cardinality(v_met), 0, v_cursor;
         return;
     end if;
-    -- requests first and in the order of ids, as who cancels one by one: another's may have to be waited for. Behind that
-    -- nothing waits. No lock on a lease: see cancel_now
+    -- requests first and in the order of ids, as who cancels one by one: another's, in a transaction that is open, is
+    -- waited for, and then these are skipped. Behind that nothing waits. No lock on a lease: see cancel_now
     if 'running' = any (v_states) then
-        with told as (
-            insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
-            select l.job_id, l.tenant_id, jobforge.now() from jobforge.leases l
-             where l.job_id = any (v_met) order by l.job_id
-            on conflict do nothing returning job_id
-        )
-        select coalesce(array_agg(t.job_id), '{}') into v_told from told t;
+        begin
+            with told as (
+                insert into jobforge.cancel_requests (job_id, tenant_id, requested_at)
+                select l.job_id, l.tenant_id, jobforge.now() from jobforge.leases l
+                 where l.job_id = any (v_met) order by l.job_id
+                on conflict do nothing returning job_id
+            )
+            select coalesce(array_agg(t.job_id), '{}') into v_told from told t;
+        exception when lock_not_available then
+            v_told := '{}';
+        end;
         if v_told <> '{}' and p_notify is not false then
             perform jobforge.wake(':cancel');
         end if;
@@ -3153,6 +3158,7 @@ CREATE OR REPLACE FUNCTION jobforge.free_keys(p_jobs uuid[])
  RETURNS uuid[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '2s'
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
@@ -3169,13 +3175,16 @@ begin
     if v_keyed = '{}' then
         return p_jobs;
     end if;
-    insert into jobforge.unique_keys (tenant_id, type, key, job_id)
-    select j.tenant_id, j.type, j.unique_key, j.id from jobforge.jobs j
-     where j.id = any (v_keyed)
-       and not exists (select from jobforge.unique_keys k
-                        where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key)
-     order by j.tenant_id, j.type, j.unique_key
-    on conflict do nothing;
+    begin
+        insert into jobforge.unique_keys (tenant_id, type, key, job_id)
+        select j.tenant_id, j.type, j.unique_key, j.id from jobforge.jobs j
+         where j.id = any (v_keyed)
+           and not exists (select from jobforge.unique_keys k
+                            where k.tenant_id = j.tenant_id and k.type = j.type and k.key = j.unique_key)
+         order by j.tenant_id, j.type, j.unique_key
+        on conflict do nothing;
+    exception when lock_not_available then  -- those without a key stay so, and are passed over
+    end;
     v_held := array(
         select j.id from jobforge.jobs j cross join lateral (
             select from jobforge.unique_keys k
