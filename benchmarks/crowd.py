@@ -31,8 +31,10 @@ insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attem
 select 'default', tenant, 0, id, 'nothing', 0, 0, 0 from told where place between 93 and 97 order by n;
 insert into jobforge.scheduled (tenant_id, job_id, run_at, queue, priority, type, run, attempt, crashes)
 select tenant, id, now() + interval '1 hour', 'default', 0, 'nothing', 0, 0, 0 from told where place = 98 order by n;
-insert into jobforge.leases (job_id, tenant_id, token, worker_id, run, attempt, crashes, claimed_at, deadline)
-select id, tenant, gen_random_uuid(), gen_random_uuid(), 1, 1, 0, now(), now() + interval '1 hour'
+insert into jobforge.leases (job_id, tenant_id, queue, type, limited, token, worker_id, run, attempt, crashes,
+                             claimed_at, deadline)
+select id, tenant, 'default', 'nothing', false, gen_random_uuid(), gen_random_uuid(), 1, 1, 0,
+       now(), now() + interval '1 hour'
   from told where place = 99 order by n;
 drop table told;
 """

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobforge_sa.enqueue.row import Row
     from jobforge_sa.enqueue.rows import HasJobs
     from jobforge_sa.enqueue.tenant import bind_tenant
+    from jobforge_sa.limits import Limits, Tasks
     from jobforge_sa.queues import Queues
     from jobforge_sa.results.aio import AsyncResults
     from jobforge_sa.results.results import Results
@@ -43,6 +44,7 @@ __all__ = [
     "JobForge",
     "JobState",
     "Jobs",
+    "Limits",
     "PendingJob",
     "Queues",
     "Results",
@@ -51,6 +53,7 @@ __all__ = [
     "Row",
     "Snooze",
     "Task",
+    "Tasks",
     "TenantKey",
     "Tenants",
     "Worker",
@@ -69,6 +72,7 @@ _HOME = {
     "jobforge_sa.enqueue.tenant": ("bind_tenant",),
     "jobforge_sa.results.aio": ("AsyncResults",),
     "jobforge_sa.results.results": ("Results",),
+    "jobforge_sa.limits": ("Limits", "Tasks"),
     "jobforge_sa.queues": ("Queues",),
     "jobforge_sa.retention": ("Retention",),
     "jobforge_sa.tasks": ("JobForge", "Task"),

@@ -1,4 +1,4 @@
-"""The queues and their workers, for administrators: what waits, what runs, who works on it."""
+"""The queues and their workers, for administrators: what waits, what runs, who works on it; paused and limited."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobforge_sa.admin import AdminCalls
-from jobforge_sa.db import calls
+from jobforge_sa.db import calls, limit_calls
 from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.limits import Limited
 
 COUNTED = 100_000  # jobs of a queue that are counted, so that a look costs the same however many there are
 
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """A queue that has something waiting or running, or a live worker."""
+    """A queue that has something waiting or running, or a live worker, or of which something is said: see `Limit`."""
 
     name: str
     queued: int  # at most as many as were to be counted; as with suspects and scheduled
@@ -26,6 +26,8 @@ class QueueInfo:
     next_due: dt.datetime | None
     running: int
     workers: int  # that live
+    paused_at: dt.datetime | None = None  # claims pass it over since then
+    max_running: int | None = None  # so many of its jobs run at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class WorkerInfo:
     running: int
 
 
-class Queues(AdminCalls):
-    """The queues of a database, of all tenants.
+class Queues(Limited[str]):
+    """The queues of a database, of all tenants. Never commits.
 
     Every method may raise what those of `Tenants` do.
 
@@ -50,6 +52,8 @@ class Queues(AdminCalls):
         >>> with Session(engine) as session:
         ...     late = [queue for queue in Queues(session).list() if queue.queued and not queue.workers]
     """
+
+    _calls = limit_calls.QUEUE_LIMITS
 
     def list(self, count: int = COUNTED) -> Sequence[QueueInfo]:
         """The queues by name; of each, up to `count` jobs in a state are counted."""

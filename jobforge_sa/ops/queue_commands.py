@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobforge_sa.ops import database, records, screen, times
+from jobforge_sa.ops.limits.page import running
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.reader import administering, moment
 from jobforge_sa.queues import COUNTED, QueueInfo, Queues, WorkerInfo
@@ -22,7 +23,7 @@ LATE = dt.timedelta(minutes=5)
 SHOWN = 4  # names in a cell
 
 
-def queues(url: Url = None, as_json: Json = False) -> None:
+def queues(url: str | None, *, as_json: bool) -> None:
     """List the queues: what waits, what runs, who works on them."""
     found, now = _asked(url, Queues.list)
     if as_json:
@@ -48,16 +49,17 @@ def workers(url: Url = None, as_json: Json = False) -> None:
 
 def queue_table(found: Sequence[QueueInfo], now: dt.datetime) -> Table:
     """One row each; what needs a hand is red."""
+    paused = any(one.paused_at for one in found)
     made = _table(("QUEUE", False), ("QUEUED", True), ("OLDEST", True), ("SCHEDULED", True), ("NEXT", True),
-                  ("RUNNING", True), ("WORKERS", True))  # fmt: skip
+                  ("RUNNING", True), ("WORKERS", True), *([("PAUSED", False)] if paused else []))  # fmt: skip
     for one in found:
         left = one.queued + one.suspects
         made.add_row(
             Text(screen.one_line(one.name)), _number(left, screen.STATES["queued"]),
             oldest(one, now),
             _number(one.scheduled, screen.STATES["scheduled"]),
-            Text(times.ago(one.next_due, now) if one.next_due else ""), _number(one.running, screen.STATES["running"]),
-            hands(one),
+            Text(times.ago(one.next_due, now) if one.next_due else ""), running(one.running, one.max_running),
+            hands(one), *([Text(times.ago(one.paused_at, now) if one.paused_at else "", "magenta")] if paused else []),
         )  # fmt: skip
     return made
 

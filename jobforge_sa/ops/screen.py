@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -70,6 +71,12 @@ def one_line(text: object, limit: int = 200) -> str:
     """The same on one line, and not longer than anybody reads in a table."""
     line = " ".join(safe(text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def named(name: str) -> str:
+    """A tenant's name as it can be read, typed and told from every other; a strange one as JSON writes it."""
+    plain = name.isprintable() and name == " ".join(name.split()) and not name.startswith('"')
+    return name if plain else json.dumps(name)
 
 
 def coloured(word: str, styles: dict[str, str]) -> Text:

@@ -26,15 +26,14 @@ class Backend:
     for one: a connection whose request is still on its way is thrown away when it comes back.
     """
 
-    __slots__ = ("_cancelling", "_connection", "_lock", "_moved", "_place", "idle_since", "stream")
+    idle_since: float | None = None  # monotonic: a transaction is open, and its last statement ended then
+    stream: Any = None  # the last cursor of the server's, from which rows are fetched without a statement
+    _place: object = None  # how far that had been read when it was looked at
+    _moved = 0.0  # monotonic: something was seen to be done beside statements
+    _connection: Any = None
+    _cancelling: tuple[Any, ...] = ()  # connections, one for each request on its way
 
     def __init__(self) -> None:
-        self.idle_since: float | None = None  # monotonic: a transaction is open, and its last statement ended then
-        self.stream: Any = None  # the last cursor of the server's, from which rows are fetched without a statement
-        self._place: object = None  # how far that had been read when it was looked at
-        self._moved = 0.0  # monotonic: something was seen to be done beside statements
-        self._connection: Any = None
-        self._cancelling: tuple[Any, ...] = ()  # connections, one for each request on its way
         self._lock = threading.Lock()  # held for a moment only, never while the network is waited for
 
     def hold(self, connection: Connection) -> None:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import args_row
 from sqlalchemy import Engine
 
 from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.tasks import Task
-from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, Lookout, nap
+from jobforge_sa.worker.bed import Bed
+from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, SUSPECT, Lookout, Rest
 from jobforge_sa.worker.deadlines import PATIENCE
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
@@ -38,6 +38,7 @@ class Claimer(Service):
         self, engine: Engine, runs: Runs, lanes: list[Lane], tasks: Mapping[str, Task[Any, Any]], *,
         worker_id: uuid.UUID, lease: dt.timedelta, poll: dt.timedelta, unreported: Callable[[], int],
         release: Callable[[Run], None], signed: Callable[[], None], loop_late: Callable[[], float],
+        bed: Bed,
     ) -> None:  # fmt: skip
         super().__init__(engine)
         self._runs = runs
@@ -50,7 +51,7 @@ class Claimer(Service):
         self._loop_late = loop_late
         self._values = {"worker_id": worker_id, "types": list(tasks), "alive": lease}
         self._cursors: dict[str, str] = {}
-        self._idle = 0
+        self._rest, self._bed = Rest(self._poll), bed
         self._paced = time.monotonic()
         self.claimed = 0
         self.in_doubt = 0.0  # monotonic: since then a claim may have been committed whose answer got lost
@@ -82,16 +83,24 @@ class Claimer(Service):
         self.in_doubt = time.monotonic()
         jobs = self.link.run(lambda connection: self._claim(connection, wanted))
         self.in_doubt = 0.0
-        self._idle = 0 if jobs else self._idle + 1
-        if jobs:
-            self._hand_out(jobs)
+        rest = self._take_in(jobs)
         if len(jobs) == min(sum(wanted.values()), MAX_CLAIM):
             self._short = set()
             return
         got = Counter(job.queue for job in jobs)
         self._short = {queue for queue, room in wanted.items() if got[queue] < room}
-        rest = nap(self._idle, self._poll)
         self.sleep(rest if jobs or held else self._idle_look(looks, rest))
+
+    def _take_in(self, jobs: list[ClaimedJob]) -> float:
+        """Start what a claim brought. Gives how long to sleep if that was all there is."""
+        now = time.monotonic()
+        if jobs:
+            self._rest.found(now)
+            self._hand_out(jobs)
+        else:
+            self._rest.nothing()
+        (self._bed.lie_down if self._rest.asleep else self._bed.get_up)()
+        return self._rest.nap(now, self._bed.since)
 
     def _idle_look(self, looks: int, rest: float) -> float:
         """Nothing to do: look for a suspect, a second after the last look at the earliest. Gives how long to sleep."""
@@ -139,12 +148,6 @@ class Claimer(Service):
         self.in_doubt = time.monotonic()
         jobs = self.link.run(lambda connection: self._fetch(connection, calls.CLAIM_SUSPECT, values))
         self.in_doubt = 0.0
-        for job in jobs:
-            log.warning(
-                "job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes,
-                extra=job.log_fields(),
-            )  # fmt: skip
-            self._alone = job.lease_token
         self._hand_out(jobs)
         return bool(jobs)
 
@@ -186,23 +189,32 @@ class Claimer(Service):
     def _fetch(
         connection: psycopg.Connection[Any], claim: LiteralString, values: Mapping[str, object]
     ) -> list[ClaimedJob]:
-        with connection.cursor(binary=True, row_factory=args_row(ClaimedJob)) as cursor:
+        with connection.cursor(binary=True, row_factory=lambda _: ClaimedJob._make) as cursor:
             return cursor.execute(claim, values).fetchall()
 
     def _hand_out(self, jobs: list[ClaimedJob]) -> None:
         self.claimed += len(jobs)
         if jobs and jobs[0].tenant_token is not None:
             self._signed()
+        if jobs and jobs[0].crashes >= SUSPECT:
+            self._isolate(jobs[0])
+        runs = [Run(job, self._tasks[job.type]) for job in jobs]
+        self._runs.add(runs)
         by_queue: dict[str, list[Run]] = {}
-        for job in jobs:
-            run = Run(job, self._tasks[job.type])
-            self._runs.add(run)
-            by_queue.setdefault(job.queue, []).append(run)
+        for run in runs:
+            by_queue.setdefault(run.job.queue, []).append(run)
         for lane in self._lanes:
             if lane.queue in by_queue:
                 self._cursors[lane.queue] = by_queue[lane.queue][-1].job.tenant_id  # the ring goes on behind it
                 for run in lane.offer(by_queue[lane.queue]):
                     self._release(run)
+
+    def _isolate(self, job: ClaimedJob) -> None:
+        log.warning(
+            "job %s (%s) has lost its last %s workers: it runs alone", job.id, job.type, job.crashes,
+            extra=job.log_fields(),
+        )  # fmt: skip
+        self._alone = job.lease_token
 
     def _observe_pace(self) -> None:
         now = time.monotonic()

@@ -9,9 +9,14 @@ MAX_PREFETCH = 1_000  # jobs of one queue that are claimed and not started
 PREFETCH_SECONDS = 0.25  # claimed ahead: what the handlers finish in so long, hence nothing for slow handlers
 BEHIND = 0.01  # seconds until the next look while the reports are behind
 MAX_UNREPORTED = 1_500  # ended runs that the database does not know of yet: over it nothing is claimed
+SUSPECT = 2  # workers lost in a row, from which on a job runs alone: as the table ready says
 LOOK_IDLE = 1.0  # seconds between two looks for suspects of a worker that holds nothing
 LOOK_BUSY = 10.0  # of one that runs jobs; from half to one and a half of it, so that not all workers stop at once
 MAKE_WAY = 60.0  # so long a worker claims nothing, to become empty for a suspect
+FIRST = 0.0025  # seconds: the first nap after work, and each next one is twice as long
+NAPS = 2  # so many of them, 7.5 ms, and it asks to be woken
+QUICK = 0.01  # seconds between two claims that both brought jobs
+MANY = 8  # such claims in a row, and there is so much to do that nobody needs to wake it
 GIVEN_UP = 300.0  # when its runs did not end in that time: the next try, for slots that wait are lost
 
 
@@ -61,9 +66,40 @@ def room(concurrency: int, rate: float, held: int) -> int:
     return max(0, concurrency + prefetch - held)
 
 
-def nap(idle_rounds: int, poll: float) -> float:
-    """How long to sleep after so many claims in a row without a job: 50 ms, 100 ms ... `poll`.
+@dataclass(slots=True)
+class Rest:
+    """How a claimer rests: it looks again soon while there is work about, and asks to be woken when there is none.
 
-    Short at first, because a lost or skipped wake-up costs just that.
+    While somebody is to be woken each enqueue's commit waits for a lock over the whole cluster; a look costs less than
+    that from some hundred jobs a second on.
     """
-    return min(poll, 0.05 * 2.0 ** min(idle_rounds, 20))
+
+    poll: float
+    idle: int = 0  # claims in a row without a job
+    asleep: bool = False  # whether it wants to be woken
+    _quick: int = 0  # claims in a row that brought jobs, each soon after the one before
+    _found: float = 0.0
+
+    def found(self, now: float) -> None:
+        """A claim brought jobs."""
+        self._quick = self._quick + 1 if now - self._found < QUICK else 0
+        self._found, self.idle = now, 0
+        if self._quick >= MANY:
+            self.asleep = False
+
+    def nothing(self) -> None:
+        """A claim brought none."""
+        self.idle += 1
+        self._quick = 0
+        if self.idle > NAPS:
+            self.asleep = True
+
+    def nap(self, now: float, since: float | None) -> float:
+        """How long to sleep now. Those who enqueue know that they have to wake it since then; None: they do not.
+
+        Unheard: 2.5 ms, 5 ms ... `poll`, for a skipped hint costs just that. A transaction that had asked before, and
+        is still open, sends none: so the first sleeps are no longer than what the worker has been asleep for.
+        """
+        if since is None:
+            return min(self.poll, FIRST * 2.0 ** min(self.idle, 20))
+        return min(self.poll, max(FIRST * 2.0**NAPS, now - since))

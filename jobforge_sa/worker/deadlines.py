@@ -46,18 +46,20 @@ class Deadlines(Service):
             left = run.left
             if left is None or left > 0:
                 continue
-            if not run.signals.timed_out and not run.task.is_async:  # those have a timeout of their loop's
+            if not run.timed_out and not run.task.is_async:  # those have a timeout of their loop's
                 run.interrupt("timed_out")
             elif left <= -PATIENCE and not run.task.process:  # the pool kills those
                 self._abandon(run)
         self.sleep(LOOK)
 
     def _look_at_transaction(self, run: Run) -> None:
+        if run.backend is None:
+            return
         idle = run.backend.idle_for()
         if idle > self._idle_limit and not run.overstayed:
             run.overstayed = True
             self._runs.incidents.idle(run, idle, ended=True)
-            run.backend.sever()
+            run.sever()
         elif idle > self._idle_warning and not run.idle_told:
             run.idle_told = True
             self._runs.incidents.idle(run, idle, ended=False)
@@ -77,5 +79,5 @@ class Deadlines(Service):
         if (run.told and not self._runs.is_behind(run)) or not self._lanes[run.job.queue].abandon(run):
             return
         self._runs.incidents.abandoned(run)
-        run.backend.sever()
+        run.sever()
         self._report(run, endings.ABANDONED)

@@ -93,7 +93,7 @@ class Executor:
         """Run the handler; again, where Postgres says that its transaction should be repeated."""
         for turn in range(MAX_TURNS):
             complete = partial(self._complete, run)
-            ctx = Context(run.job, run.signals, lambda: self.open(run), complete)
+            ctx = Context(run.job, run, lambda: self.open(run), complete)
             single = turn >= SINGLE and self._single.acquire(timeout=SINGLE_WAIT)
             try:
                 return self._handle(ctx, run)
@@ -111,7 +111,7 @@ class Executor:
 
     def _handle(self, ctx: Context, run: Run) -> Ending:
         payload = _load(run)
-        run.cancel = run.backend.cancel
+        run.cancel = run.cancel_statement
         value = run.task.handler(ctx, payload)
         run.cancel = None  # the handler is through: a late word must not tear its completion apart
         if ctx.completed:
@@ -141,13 +141,13 @@ class Executor:
         except asyncio.CancelledError as error:
             # where we did not ask for it, it leaked out of something that the handler waited for: an attempt that is
             # charged, for one that is given back would run again at once, for ever
-            return told(run) if run.signals.any else self.failed(run, error)
+            return told(run) if run.should_stop else self.failed(run, error)
         except BaseException as error:
             return self.failed(run, error)
 
     async def _turns_async(self, run: Run) -> Ending:
         for turn in range(MAX_TURNS):
-            ctx = AsyncContext(run.job, run.signals, lambda: self.open_async(run), partial(self._complete, run))
+            ctx = AsyncContext(run.job, run, lambda: self.open_async(run), partial(self._complete, run))
             single = turn >= SINGLE and await _acquired(self._single_async)
             try:
                 return await self._handle_async(ctx, run)
@@ -220,7 +220,7 @@ def _behind(run: Run, what: object) -> Ending:
 def _repeat(run: Run, error: Exception, turn: int) -> bool:
     """Whether Postgres has undone the transaction and would take it if it came again."""
     state = failures.sqlstate(error) if isinstance(error, DBAPIError) else None
-    if state not in failures.REPEATABLE or turn + 1 == MAX_TURNS or run.signals.any:
+    if state not in failures.REPEATABLE or turn + 1 == MAX_TURNS or run.should_stop:
         return False
     said = "its transaction is repeated"
     log.info("job %s (%s): %s, %s", run.job.id, run.job.type, state, said, extra=run.job.log_fields())
@@ -278,7 +278,7 @@ def _judged(run: Run, error: BaseException) -> Ending:
             return endings.of_error(error)  # the reporter hears that it does not count, and says so
         case Outcome():
             return endings.of_error(error)
-        case DBAPIError() if failures.sqlstate(error) == CANCELED and run.signals.any:
+        case DBAPIError() if failures.sqlstate(error) == CANCELED and run.should_stop:
             return told(run)
         case DBAPIError() | sessions.CutOff() if run.overstayed:
             ending = endings.OVERSTAYED
@@ -297,9 +297,9 @@ def _judged(run: Run, error: BaseException) -> Ending:
 
 def told(run: Run) -> Ending:
     """The end of what was stopped by us: what it was stopped for."""
-    if run.signals.canceled:
+    if run.canceled:
         return Ending("canceled")
-    return endings.TIMED_OUT if run.signals.timed_out else endings.RELEASED
+    return endings.TIMED_OUT if run.timed_out else endings.RELEASED
 
 
 def describe(span: Span, ending: Ending) -> None:

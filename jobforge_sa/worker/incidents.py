@@ -77,11 +77,19 @@ class Incidents:
         if len(job_ids) > NAMED:
             log.warning("so it was with %s more jobs", len(job_ids) - NAMED)
 
-    def claimed(self, job: ClaimedJob) -> None:
-        """A job was claimed: one that was lost with its worker before is worth a line."""
-        self.counters.claimed(job.queue, _wait(job))
-        if job.crashes:
-            self._warn(job, f"was lost with its worker, {job.crashes} times so far, and runs again")
+    def claimed(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Jobs were claimed: one that was lost with its worker before is worth a line."""
+        self.counters.claimed([(job.queue, _wait(job)) for job in jobs])
+        for job in jobs:
+            if job.crashes:
+                self._warn(job, f"was lost with its worker, {job.crashes} times so far, and runs again")
+
+    def ended(self, ended: Sequence[tuple[Run, str]]) -> None:
+        """The database knows how these runs ended: of each an outcome, or "lost"."""
+        for run, outcome in ended:
+            if outcome == "lost":
+                self.lost(run)
+        self.counters.ended([((run.job.queue, run.job.type, outcome), run.seconds) for run, outcome in ended])
 
     def _count(self, name: str, job: ClaimedJob, what: str) -> None:
         self.counters.add(name)

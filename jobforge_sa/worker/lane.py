@@ -152,29 +152,30 @@ class Lane:
         self._threads.add(thread)
 
     def _work(self) -> None:
+        thread = threading.current_thread()
         while True:
             run = self._handoff.get()
             while run is not None:
-                run.thread = threading.current_thread()
+                run.thread = thread
                 try:
                     self._run(run)
                 except BaseException:  # the executor lets nothing out; if it did, the slot must not be lost with it
                     log.exception("job %s: running it failed", run.job.id, extra=run.job.log_fields())
-                if self._left_behind(run):
+                ended, run = run, self._next(run)
+                if ended.abandoned:
                     return
-                run = self._next()
             if self._closed:
                 return
 
-    def _left_behind(self, run: Run) -> bool:
-        """Whether the run was abandoned meanwhile: then another thread has this one's place."""
-        with self._lock:
-            run.ended = True
-            return run.abandoned
+    def _next(self, ended: Run) -> Run | None:
+        """A slot became free: a thread goes on with the next plain job itself, without a handoff.
 
-    def _next(self) -> Run | None:
-        """A slot became free: a thread goes on with the next plain job itself, without a handoff."""
+        None as well where the run was abandoned meanwhile: then another thread has this one's place.
+        """
         with self._lock:
+            ended.ended = True
+            if ended.abandoned:
+                return None
             self._finished += 1
             self._active -= 1
             while self._inbox and self._inbox[0].task.is_async and self._try_one():
@@ -187,9 +188,10 @@ class Lane:
         return None
 
     def _async_ended(self, run: Run) -> None:
-        if self._left_behind(run):
-            return
         with self._lock:
+            run.ended = True
+            if run.abandoned:
+                return
             self._finished += 1
             self._active -= 1
             self._try_one()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -12,6 +13,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from jobforge_sa.db import calls
+from jobforge_sa.worker.bed import Bed
 from jobforge_sa.worker.service import Service
 from jobforge_sa.worker.voice import log
 
@@ -30,10 +32,12 @@ class Listener(Service):
 
     def __init__(
         self, engine: Engine, queues: Collection[str], hint: Callable[[], None], canceled: Callable[[], None],
-        deaf: Callable[[], None],
+        deaf: Callable[[], None], bed: Bed,
     ) -> None:  # fmt: skip
         super().__init__(engine)
         self._queues = frozenset(queues)
+        self._bed = bed
+        bed.changed = self.wake
         self._hint = hint
         self._canceled = canceled
         self._say_deaf = deaf
@@ -56,9 +60,11 @@ class Listener(Service):
             self._fall_silent()
             return
         if connection is not self._listening:
+            self._bed.since = None  # the locks went with the old one
             self.link.run(lambda c: c.execute(calls.LISTEN))
             self._listening = connection
             self._hint()
+        self._turn()
         self.link.run(self._wait)
 
     def finish(self) -> None:
@@ -74,6 +80,23 @@ class Listener(Service):
         log.warning("listener: a pooler stands between, so there is no LISTEN: jobs are found by polling; for hints "
                     "give the worker the server's own address")  # fmt: skip
         self._say_deaf()
+
+    def _turn(self) -> None:
+        """Say that the worker sleeps, or does no longer, where that has changed."""
+        bed = self._bed
+        wanted = bed.wanted
+        if wanted is (bed.since is not None):
+            return
+        values = {"queues": sorted(self._queues), "asleep": wanted}
+        ((said,),) = self.link.run(lambda c: c.execute(calls.DOZE, values).fetchall())
+        if not wanted:
+            bed.since = None
+        elif said:
+            bed.since = time.monotonic()
+            self._hint()  # what was committed before has sent none: look once more
+        else:
+            self._stopping.wait(0.001)  # somebody was asking whether anybody sleeps
+            self.wake()
 
     def _wait(self, connection: psycopg.Connection[Any]) -> None:
         with selectors.DefaultSelector() as selector:

@@ -61,7 +61,7 @@ class Loop:
         if left:
             _, left = await asyncio.wait(left, timeout=PATIENCE)
         for task in left:
-            self._tasks[task].backend.sever()
+            self._tasks[task].sever()
         if left:
             _, left = await asyncio.wait(left, timeout=PATIENCE)
         if left:

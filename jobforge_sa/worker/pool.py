@@ -110,12 +110,12 @@ class ProcessPool(Service):
                 return ending
             process.ready = True
         with self._lock:
-            if run.signals.any or self._killing:
+            if run.should_stop or self._killing:
                 return executor.told(run)
             self._duties[process] = Duty(run)
         self.wake()  # it sleeps long while nothing runs
         run.start()
-        process.give(replace(run.job, trace=span.carry(run.job.trace)))
+        process.give(run.job._replace(trace=span.carry(run.job.trace)))
         message = self._listen(process)
         if message["kind"] == "completed":  # and it goes on: no heartbeat must miss the lease
             self._report(run, endings.COMPLETED)
@@ -245,7 +245,7 @@ class ProcessPool(Service):
                 ask.set_exception(RuntimeError("the worker stops"))
 
     def _look_after(self, process: Process, duty: Duty, now: float) -> None:
-        signals = duty.run.signals
+        signals = duty.run
         for why in WORDS:
             if getattr(signals, why) and why not in duty.told:
                 duty.since = duty.since if duty.since is not None else now

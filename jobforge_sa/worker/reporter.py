@@ -5,8 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import psycopg
 from sqlalchemy import Engine
@@ -28,22 +27,26 @@ EVERYBODYS = ("0A", "25", "26", "42")
 # nor are these; but "cache lookup failed" is over in a moment, and a broken page hits one job only
 LATER = (LOCKED, "XX")
 
+Answer = tuple[str, str | None]  # and the reason
+DONE: Answer = ("done", None)
+
 
 class Reporter(Service):
     """Batches completions. Repeating one is safe: the database says that it was done already."""
 
     name = "reporter"
 
-    def __init__(self, engine: Engine, runs: Runs, ended: Callable[[Run, str], None]) -> None:
+    def __init__(self, engine: Engine, runs: Runs, settled: Callable[[], None]) -> None:
         super().__init__(engine)
         self._runs = runs
-        self._ended = ended  # told each run and how it ended for the database: an outcome, or "lost"
+        self._settled = settled  # hears that the database knows of more ends
         self._queue: queue.SimpleQueue[tuple[Run, Ending] | None] = queue.SimpleQueue()
         self._batch: list[tuple[Run, Ending]] = []
         # a handler that outlived its timeout may hold its lease in a transaction that it keeps open: the ends of all
         # others must not wait behind it
         self._aside: list[tuple[Run, Ending]] = []
         self._again = 0.0  # monotonic
+        self._behind = 0  # of a batch that is told one by one, those whose turn is still to come
         self._telling = threading.Lock()
 
     def report(self, run: Run, ending: Ending) -> None:
@@ -57,15 +60,14 @@ class Reporter(Service):
         if ending.goes_on:
             self._runs.stay(run)
         if ending.committed:
-            self._runs.remove(run.job.lease_token)
-            self._ended(run, ending.outcome)
+            self._forget([(run, ending.outcome)])
         else:
             self._queue.put((run, ending))
 
     @property
     def backlog(self) -> int:
         """Ended runs that the database does not know of yet."""
-        return self._queue.qsize() + len(self._batch) + len(self._aside)
+        return self._queue.qsize() + len(self._batch) + len(self._aside) + self._behind
 
     def wake(self) -> None:
         """Let the thread look at once."""
@@ -129,13 +131,17 @@ class Reporter(Service):
             self._tell_apart(error, later=state.startswith(LATER))
             return
         batch, self._batch = self._batch, []
-        for item, answer, reason in answers:
-            run, ending = batch[item - 1]
-            self._hear(run, ending, answer, reason)
+        self._hear(batch, answers)
 
-    def _tell(self, batch: list[tuple[Run, Ending]]) -> list[Any]:
-        document = "[" + ",".join(ending.item(run) for run, ending in batch) + "]"
-        return self.link.run(lambda c: c.execute(calls.COMPLETE_JOBS, {"results": document}).fetchall())
+    def _tell(self, batch: list[tuple[Run, Ending]]) -> dict[int, Answer]:
+        """Gives the answers but those that are just "done", each by its place."""
+        document = "[" + ",".join([ending.item(run) for run, ending in batch]) + "]"
+        done, others = self.link.run(
+            lambda c: c.execute(calls.COMPLETE_JOBS, {"results": document}).fetchone() or (0, [])
+        )
+        if done + len(others) != len(batch):
+            raise RuntimeError(f"{done + len(others)} answers for {len(batch)} ends of runs")
+        return {item - 1: (answer, reason) for item, answer, reason in others}
 
     def _tell_apart(self, error: Exception, *, later: bool) -> None:
         """The database raised for the whole: one by one, so that whoever is to blame harms nobody else."""
@@ -148,28 +154,43 @@ class Reporter(Service):
                 self._aside.append((run, ending))
                 self._again = time.monotonic() + ASIDE
                 return
-            self._hear(run, ending, "refused", str(error).partition("\n")[0])
+            self._hear([(run, ending)], {0: ("refused", str(error).partition("\n")[0])})
             return
         whole, self._batch = self._batch, []
         for position, entry in enumerate(whole):
             if self.stopping_for > LAST:
-                self._batch, self._aside = [], self._aside + whole[position:]
+                self._batch, self._aside, self._behind = [], self._aside + whole[position:], 0
                 return
-            self._batch = [entry]
+            self._batch, self._behind = [entry], len(whole) - position - 1
             try:
                 self._send()
             except (LinkDown, psycopg.Error):
-                self._batch = whole[position:]
+                self._batch, self._behind = whole[position:], 0
                 raise
 
-    def _hear(self, run: Run, ending: Ending, answer: str, reason: str | None) -> None:
-        if answer == "refused" and (ending.error or {}).get("type") != endings.REFUSED:  # once: no endless loop
+    def _hear(self, batch: list[tuple[Run, Ending]], answers: Mapping[int, Answer]) -> None:
+        """Take note of what the database says to each of them; where it says nothing it is done."""
+        ended = []
+        for place, (run, ending) in enumerate(batch):
+            answer, reason = answers.get(place, DONE) if answers else DONE
+            if answer == "refused" and self._is_told_again(run, ending, reason):
+                continue
+            ended.append((run, ending.outcome if answer in ("done", "already_done") else "lost"))
+        self._forget(ended)
+
+    def _forget(self, ended: list[tuple[Run, str]]) -> None:
+        """The database knows these ends: of each an outcome, or "lost"."""
+        self._runs.incidents.ended(ended)
+        self._runs.remove([run for run, _ in ended])  # counted first: who waits for the last one reads the numbers then
+        self._settled()
+
+    def _is_told_again(self, run: Run, ending: Ending, reason: str | None) -> bool:
+        """Whether an end that was refused is told in other words: once, for there shall be no endless loop."""
+        if (ending.error or {}).get("type") != endings.REFUSED:
             said = "job %s: the database refused its completion: %s"
             log.warning(said, run.job.id, reason, extra=run.job.log_fields())
             self._queue.put((run, endings.refused(reason or "")))
-            return
-        if answer == "refused":
-            said = "job %s: the end of run %s does not count: %s"
-            log.warning(said, run.job.id, run.job.run, reason, extra=run.job.log_fields())
-        self._runs.remove(run.job.lease_token)
-        self._ended(run, ending.outcome if answer in ("done", "already_done") else "lost")
+            return True
+        said = "job %s: the end of run %s does not count: %s"
+        log.warning(said, run.job.id, run.job.run, reason, extra=run.job.log_fields())
+        return False

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
+
+from sqlalchemy import Connection
 
 from jobforge_sa.context import ClaimedJob, Signals
 from jobforge_sa.tasks import Task
@@ -16,43 +18,26 @@ from jobforge_sa.worker.incidents import Incidents
 Why = Literal["canceled", "lost", "stopping", "timed_out"]
 
 
-class Run:
-    """One claimed job on its way through the worker."""
+class Run(Signals):
+    """One claimed job on its way through the worker. Also its own signals, for each object more is the collector's."""
 
-    __slots__ = (
-        "abandoned",
-        "backend",
-        "cancel",
-        "ended",
-        "idle_told",
-        "job",
-        "missed",
-        "overstayed",
-        "signals",
-        "spawned",
-        "started",
-        "stopped",
-        "task",
-        "thread",
-        "told",
-    )
+    # the class's, for most runs never change most of them, and each costs its share of a short job
+    spawned = 0.0  # monotonic: an async one was handed to the loop; 0: not yet
+    started = 0.0  # monotonic; 0: not yet
+    stopped = 0.0  # monotonic: its end was reported
+    told = False  # its end is on its way to the database: a second one would contradict it
+    ended = False  # the handler has returned
+    missed = False  # its lease is gone, and that was said
+    idle_told = False  # its transaction is open without a statement, and that was said
+    overstayed = False  # ... and was ended for it
+    abandoned = False  # it was left behind: nobody waits for its return
+    thread: threading.Thread | None = None  # of a plain handler
+    cancel: Callable[[], object] | None = None  # how to interrupt an async handler, or a statement
+    backend: Backend | None = None  # of its session, once that has begun a transaction
 
     def __init__(self, job: ClaimedJob, task: Task[Any, Any]) -> None:
         self.job = job
         self.task = task
-        self.signals = Signals()
-        self.spawned = 0.0  # monotonic: an async one was handed to the loop; 0: not yet
-        self.started = 0.0  # monotonic; 0: not yet
-        self.stopped = 0.0  # monotonic: its end was reported
-        self.told = False  # its end is on its way to the database: a second one would contradict it
-        self.ended = False  # the handler has returned
-        self.missed = False  # its lease is gone, and that was said
-        self.idle_told = False  # its transaction is open without a statement, and that was said
-        self.overstayed = False  # ... and was ended for it
-        self.abandoned = False  # it was left behind: nobody waits for its return
-        self.thread: threading.Thread | None = None  # of a plain handler
-        self.backend = Backend()
-        self.cancel: Callable[[], object] | None = None  # how to interrupt an async handler, or a statement
 
     def start(self) -> None:
         """The handler begins."""
@@ -81,10 +66,26 @@ class Run:
 
     def interrupt(self, why: Why) -> None:
         """Tell the handler to stop: an async one is cancelled, of another its statement; each can ask its context."""
-        setattr(self.signals, why, True)
+        setattr(self, why, True)
         cancel, self.cancel = self.cancel, None  # once: a second word would cancel the handler's cleaning up
         if cancel is not None:
             cancel()
+
+    def hold(self, connection: Connection) -> None:
+        """Its session has begun a transaction on this connection."""
+        if self.backend is None:
+            self.backend = Backend()
+        self.backend.hold(connection)
+
+    def cancel_statement(self) -> None:
+        """Cancel what its session is doing in the database, if it is. Does not wait."""
+        if self.backend is not None:
+            self.backend.cancel()
+
+    def sever(self) -> None:
+        """Break its session's connection off, if it has one."""
+        if self.backend is not None:
+            self.backend.sever()
 
 
 class Runs:
@@ -98,14 +99,16 @@ class Runs:
         self._behind: dict[uuid.UUID, Run] = {}
         self._empty = threading.Condition()
 
-    def add(self, run: Run) -> None:
-        """A claim brought it."""
-        self.incidents.claimed(run.job)
-        self._by_token[run.job.lease_token] = run
+    def add(self, runs: Sequence[Run]) -> None:
+        """A claim brought them."""
+        self.incidents.claimed([run.job for run in runs])
+        for run in runs:
+            self._by_token[run.job.lease_token] = run
 
-    def remove(self, token: uuid.UUID) -> None:
-        """Its lease is ended, one way or the other."""
-        self._by_token.pop(token, None)
+    def remove(self, runs: Iterable[Run]) -> None:
+        """Their leases are ended, one way or the other."""
+        for run in runs:
+            self._by_token.pop(run.job.lease_token, None)
         self._tell_empty()
 
     def stay(self, run: Run) -> None:

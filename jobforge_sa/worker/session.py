@@ -52,7 +52,7 @@ def open_session(engine: Engine, run: Run) -> HandlerSession:
 def _hold_backend(session: Session, _transaction: object, connection: Connection) -> None:
     run: Run = session.info[RUN]
     backend.use(connection)
-    run.backend.hold(connection)
+    run.hold(connection)
 
 
 @event.listens_for(HandlerSession, "before_commit")
@@ -83,7 +83,7 @@ def _complete_or_hold(session: Session) -> None:
             cure="leave jobforge.tenant_id as it is in a handler",
         )
     if not held:
-        run.signals.lost = True
+        run.lost = True
         raise LeaseLost(f"job {run.job.id}: the lease of run {run.job.run} is gone; its work is rolled back")
 
 

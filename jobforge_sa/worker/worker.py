@@ -26,6 +26,7 @@ from jobforge_sa.worker.arguments import (
     seconds,
     warn_of_latecomers,
 )
+from jobforge_sa.worker.bed import Bed
 from jobforge_sa.worker.claimer import Claimer
 from jobforge_sa.worker.counters import ENDS, Counters
 from jobforge_sa.worker.deadlines import Deadlines
@@ -303,7 +304,7 @@ class Worker:
 
     def _wire(self) -> None:
         self._runs = Runs(self._incidents)
-        self._reporter = Reporter(self._engine, self._runs, self._ended)
+        self._reporter = Reporter(self._engine, self._runs, lambda: self._claimer.settled())
         executor = Executor(self._sessions.engine, self._sessions.make_async, self._reporter.report, self._trace)
         self._pool = ProcessPool(self._engine, self._setup, self._reporter.report, self._trace, self._incidents)
         self._loop = Loop(executor.run_async)
@@ -317,11 +318,12 @@ class Worker:
             lane.on_free(self._claimer.freed)
 
     def _wire_services(self) -> None:
+        bed = Bed()
         self._claimer = Claimer(
             self._engine, self._runs, self._lanes, self._forge.tasks, worker_id=self.id, lease=self._lease,
             poll=self._poll, unreported=lambda: self._reporter.backlog,
             release=lambda run: self._reporter.report(run, endings.RELEASED), signed=self._sessions.seal,
-            loop_late=lambda: self._loop.late,
+            loop_late=lambda: self._loop.late, bed=bed,
         )  # fmt: skip
         self._heartbeat = Heartbeat(
             self._engine, self._runs, worker_id=self.id, lease=self._lease, name=process_name(),
@@ -338,7 +340,7 @@ class Worker:
         self._listeners: list[Listener] = []
         if self._listen:
             self._listeners = [
-                Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake, self._heartbeat.deaf)
+                Listener(self._engine, self.queues, self._claimer.wake, self._heartbeat.wake, self._heartbeat.deaf, bed)
             ]
         self._connected = (self._heartbeat, self._upkeep, self._reporter, self._claimer, *self._listeners)
         self._watchdog = Watchdog(self._engine, self._connected)
@@ -353,12 +355,6 @@ class Worker:
         self._engine.dispose(close=False)
         self._sessions.forget()
 
-    def _ended(self, run: Run, outcome: str) -> None:
-        if outcome == "lost":
-            self._incidents.lost(run)
-        self._incidents.counters.ended((run.job.queue, run.job.type, outcome), run.seconds)
-        self._claimer.settled()
-
     def _interrupt(self) -> bool:
         """The grace is over: ask the handlers to stop, and after a moment give their jobs back."""
         for run in self._runs.all():
@@ -370,7 +366,7 @@ class Worker:
         left = [run for run in self._runs.all() if not run.ended]
         self._release_all()
         for run in left:
-            run.backend.sever()  # it may wait on a half-open connection; and what it still writes would not count
+            run.sever()  # it may wait on a half-open connection; and what it still writes would not count
         self._runs.wait_empty(5)
         return False
 

@@ -157,9 +157,7 @@ def test_a_dry_run_does_all_that_the_handler_does_and_keeps_nothing(
         sql.enqueue("acme", "mail", parent_id=job)
     file = exported(sql, job, tmp_path / "b.json", APP)
     before = jobs(sql)
-    ear = sql.connect("jf_worker")
-    ear.autocommit = True
-    ear.execute("listen jobforge")
+    ear = sql.asleep("default")
 
     assert dry(sql, file, 0) == []
 

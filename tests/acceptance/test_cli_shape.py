@@ -52,7 +52,7 @@ def test_every_command_answers_in_json_or_has_its_reason_not_to() -> None:
 
 def test_the_page_has_every_command() -> None:
     said = set(re.findall(r"^\| `jobforge ([a-z -]+?)(?: [A-Z].*?)?` \|", markdown.read(PAGE), re.MULTILINE))
-    assert said == COMMANDS.keys() | {"retention", "tenancy"}
+    assert said == COMMANDS.keys() | {"retention", "tenancy", "queues"}
 
 
 INLINE = re.compile(r"(?<!`)`jobforge ([a-z][^`\n]*)`(?!`)")

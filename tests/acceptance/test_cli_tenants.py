@@ -77,8 +77,8 @@ def running(url: sa.URL, *arguments: str, **options: Any) -> Iterator[subprocess
 # --- who may, and whom it is about -------------------------------------------------------------------------
 
 COMMANDS = [
-    ("list",), ("pause", "acme"), ("resume", "acme"), ("limit", "acme", "5"), ("count", "acme"), ("export", "acme"),
-    ("purge", "acme", "--yes"),
+    ("list",), ("pause", "acme"), ("resume", "acme"), ("limit", "acme", "--max-waiting", "5"), ("count", "acme"),
+    ("export", "acme"), ("purge", "acme", "--yes"),
 ]  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_a_database_that_is_not_migrated_is_told_the_command(bare_database: Data
 
 def test_an_unknown_tenant_is_said_and_cannot_be_exported_or_purged(database: Database, tmp_path: Path) -> None:
     url = database.url("jf_admin")
-    assert inside(url, "tenants", "list").stdout == "nobody waits, runs, is paused or has a quota\n"
+    assert inside(url, "tenants", "list").stdout == "nobody waits, runs, is paused or limited\n"
     assert inside(url, "tenants", "list", "--json").stdout == ""
     assert inside(url, "tenants", "count", "nobody").stdout == "nothing is kept of the tenant nobody\n"
     for command in (
@@ -116,9 +116,11 @@ def test_an_unknown_tenant_is_said_and_cannot_be_exported_or_purged(database: Da
     for command in (
         ["pause", ""],
         ["count", "x" * 201],
-        ["limit", "a", "many"],
-        ["limit", "a", "10000001"],
-        ["limit", "a", "-1"],
+        ["limit", "a", "--max-waiting", "many"],
+        ["limit", "a", "--max-waiting", "10000001"],
+        ["limit", "a", "--max-waiting", "-1"],
+        ["limit", "a", "--rate", "2/w"],
+        ["limit", "a"],
     ):
         assert inside(url, "tenants", *command, status=2).stdout == ""
 
@@ -136,7 +138,7 @@ def test_the_list_tells_who_waits_is_paused_and_has_used_its_quota(database: Dat
 
     assert inside(url, "tenants", "list").stdout.splitlines()[0].split() == ["TENANT", "QUEUED", "SCHEDULED", "RUNNING"]
     assert "paused" in inside(url, "tenants", "pause", "acme").stdout
-    assert "at most 5 jobs may wait" in inside(url, "tenants", "limit", "acme", "5").stdout
+    assert "at most 5 jobs may wait" in inside(url, "tenants", "limit", "acme", "--max-waiting", "5").stdout
     heading, acme, globex = inside(url, "tenants", "list").stdout.splitlines()
 
     assert heading.split() == ["TENANT", "QUEUED", "SCHEDULED", "RUNNING", "QUOTA", "PAUSED"]
@@ -145,14 +147,25 @@ def test_the_list_tells_who_waits_is_paused_and_has_used_its_quota(database: Dat
     assert re.search(r"(now|s ago)$", acme)
     assert globex.split()[0] == "globex"
     lines = [json.loads(line) for line in inside(url, "tenants", "list", "--json").stdout.splitlines()]
-    assert list(lines[0]) == ["tenant_id", "queued", "scheduled", "running", "paused_at", "max_waiting"]
+    assert list(lines[0]) == [
+        "tenant_id",
+        "queued",
+        "scheduled",
+        "running",
+        "paused_at",
+        "max_running",
+        "rate",
+        "burst",
+        "weight",
+        "max_waiting",
+    ]
     assert (lines[0]["scheduled"], lines[0]["max_waiting"], lines[1]["paused_at"]) == (2, 5, None)
 
     assert "acme: resumed; its jobs are claimed" in inside(url, "tenants", "resume", "acme").stdout
     assert "acme: was not paused" in inside(url, "tenants", "resume", "acme").stdout
-    assert "no quota" in inside(url, "tenants", "limit", "acme", "none").stdout
+    assert "acme: no limits" in inside(url, "tenants", "limit", "acme", "--max-waiting", "none").stdout
     with database.engine().connect() as c:
-        assert c.scalar(sa.text("select count(*) from jobforge.tenants")) == 0
+        assert c.scalar(sa.text("select count(*) from jobforge.limits")) == 0
 
 
 def test_count_tells_what_is_kept_in_words_and_as_json(database: Database) -> None:
@@ -163,8 +176,8 @@ def test_count_tells_what_is_kept_in_words_and_as_json(database: Database) -> No
     (line,) = inside(database.url("jf_admin"), "tenants", "count", "acme", "--json").stdout.splitlines()
     assert json.loads(line)["counts"] == {
         "artifacts": 0, "attempts": 0, "cancel_requests": 0, "connector_secrets": 0, "connectors": 0,
-        "idempotency_keys": 0, "jobs": 3, "leases": 0, "lines": 0, "outcomes": 0, "ready": 3, "results": 0,
-        "scheduled": 0, "tenants": 0, "unique_keys": 0, "waits": 0, "webhook_deliveries": 0, "webhook_endpoints": 0,
+        "idempotency_keys": 0, "jobs": 3, "leases": 0, "limits": 0, "lines": 0, "outcomes": 0, "ready": 3, "results": 0,
+        "scheduled": 0, "turns": 0, "unique_keys": 0, "waits": 0, "webhook_deliveries": 0, "webhook_endpoints": 0,
     }  # fmt: skip
 
 
@@ -173,7 +186,7 @@ def test_a_terminal_shows_whole_names_and_no_line_too_long(database: Database, c
     names = [str(uuid.UUID(int=7)), "x" * 200, "Jürgen & Söhne"]
     for name in names:
         fill(database, name, 1)
-    inside(database.url("jf_admin"), "tenants", "limit", names[0], "1")
+    inside(database.url("jf_admin"), "tenants", "limit", names[0], "--max-waiting", "1")
     inside(database.url("jf_admin"), "tenants", "pause", names[0])
 
     said = inside(
@@ -193,8 +206,8 @@ def test_a_hostile_name_is_one_tenant_to_every_command(database: Database, tmp_p
     fill(database, "other", 1)
     url, said, out = database.url("jf_admin"), "", tmp_path / "x"
     for command in (
-        ["list"], ["list", "--json"], ["pause", "--", tenant], ["limit", "--", tenant, "9"], ["count", "--", tenant],
-        ["count", "--json", "--", tenant], ["export", "--", tenant], ["export", "--out", str(out), "--", tenant],
+        ["list"], ["list", "--json"], ["pause", "--", tenant], ["limit", "--weight", "9", "--", tenant],
+        ["count", "--", tenant], ["count", "--json", "--", tenant], ["export", "--", tenant], ["export", "--out", str(out), "--", tenant],
         ["purge", "--dry-run", "--", tenant], ["resume", "--", tenant], ["purge", "--yes", "--", tenant],
     ):  # fmt: skip
         done = inside(url, "tenants", *command)
@@ -213,7 +226,7 @@ def test_a_hostile_name_is_one_tenant_to_every_command(database: Database, tmp_p
 def test_an_export_has_the_tenant_first_then_all_its_jobs_oldest_first(database: Database, tmp_path: Path) -> None:
     made = fill(database, "acme", 5, idempotency_key=None)
     fill(database, "other", 2)
-    inside(database.url("jf_admin"), "tenants", "limit", "acme", "7")
+    inside(database.url("jf_admin"), "tenants", "limit", "acme", "--max-waiting", "7", "--rate", "90/m")
     out = tmp_path / "acme.jsonl"
 
     piped = inside(database.url("jf_admin"), "tenants", "export", "acme")
@@ -222,10 +235,12 @@ def test_an_export_has_the_tenant_first_then_all_its_jobs_oldest_first(database:
     head, *jobs = [json.loads(line) for line in piped.stdout.splitlines()]
     tenant = head["tenant"]
     assert list(tenant) == [
-        "tenant_id", "exported_at", "revision", "paused_at", "max_waiting", "counts", "connectors", "secrets",
+        "tenant_id", "exported_at", "revision", "paused_at", "limits", "counts", "connectors", "secrets",
         "webhooks",
     ]  # fmt: skip
-    assert (tenant["tenant_id"], tenant["max_waiting"], tenant["counts"]["jobs"]) == ("acme", 7, 5)
+    assert (tenant["tenant_id"], tenant["limits"], tenant["counts"]["jobs"]) == (
+        "acme", {"max_running": None, "rate": 1.5, "burst": None, "weight": None, "max_waiting": 7}, 5,
+    )  # fmt: skip
     assert [one["job"]["id"] for one in jobs] == [str(one) for one in made]
     assert (piped.stderr, filed.stdout) == ("", "")
     assert filed.stderr == f"acme: 5 jobs written to {out}\n"

@@ -210,8 +210,8 @@ def test_the_state_of_the_database_is_printed_once_or_served(sql: Sql) -> None:
     sql.claim_one()
     with sql.database.engine("jf_admin").begin() as connection:
         Tenants(connection).pause("c")
-        Tenants(connection).limit("b", 2)
-        Tenants(connection).limit("d", 5)
+        Tenants(connection).limit("b", max_waiting=2)
+        Tenants(connection).limit("d", max_waiting=5)
     with call_as_owner(sql) as owner:
         owner.exec_driver_sql("update jobforge.leases set deadline = now() - interval '1 hour'")
 

@@ -122,7 +122,7 @@ def locked(shop: Shop) -> None:
 def quota(shop: Shop) -> None:
     shop.enqueue(2)
     beat(shop.sql)
-    shop.sql("limit_tenant", user="jf_admin", tenant_id="acme", max_waiting=2)
+    shop.sql("limit_tenant", user="jf_admin", tenant_id="acme", change={"max_waiting": 2})
 
 
 def story(shop: Shop) -> None:

@@ -247,7 +247,7 @@ def test_what_operators_ask_is_as_the_schemas_say(sql: Sql) -> None:
         ask(sql, function, role="admin", tenant=None)
     for function in ("pause_tenant", "count_tenant", "export_tenant", "resume_tenant", "act_for"):
         ask(sql, function, role="admin", tenant=None, tenant_id="a")
-    assert ask(sql, "limit_tenant", role="admin", tenant=None, tenant_id="a", max_waiting=None)
+    assert ask(sql, "limit_tenant", role="admin", tenant=None, tenant_id="a", change={"max_waiting": None})
     assert ask(sql, "has_suspect", queues=["default"], types=["t"]) == [{"has_suspect": False}]
     assert ask(sql, "workers_of", role="admin", tenant=None, queue="default", type="t", worker_id=str(sql.worker))
     assert ask(sql, "enqueue_job_for", role="admin", tenant=None, tenant_id="b", type="t")

@@ -14,11 +14,9 @@ from tests.faults.ground import said
 from tests.fix_postgres import Database
 from tests.support import Sql, wait_for
 
-LISTENERS = """
-select count(*) as n from pg_stat_activity where datname = current_database() and query = 'listen jobforge'"""
-KILL = """
-select count(pg_terminate_backend(pid, 5000)) as n from pg_stat_activity
- where datname = current_database() and query = 'listen jobforge'"""
+LISTENER = "datname = current_database() and query ~ '^(listen jobforge|select jobforge.doze)'"
+LISTENERS = f"select count(*) as n from pg_stat_activity where {LISTENER}"
+KILL = f"select count(pg_terminate_backend(pid, 5000)) as n from pg_stat_activity where {LISTENER}"
 LONG = dt.timedelta(minutes=5)
 
 
@@ -34,9 +32,11 @@ def noting() -> tuple[JobForge, list[str]]:
 
 def put_to_sleep(worker: Worker) -> None:
     """As if nothing had come for long: the claimer sleeps for the five minutes of its poll."""
-    worker._claimer._idle = 20
+    bed, rest = worker._claimer._bed, worker._claimer._rest
+    wait_for(lambda: bed.since is not None, what="the worker to ask to be woken")
+    bed.since, rest.idle = -1e6, 20
     worker._claimer.wake()
-    wait_for(lambda: worker._claimer._idle > 20, what="a claim that found nothing")
+    wait_for(lambda: rest.idle > 20, what="a claim that found nothing")
 
 
 @contextmanager

@@ -32,6 +32,7 @@ LAYERS = (
     "models",
     "enqueue",
     "admin",
+    "limits",
     "tenants",
     "retention",
     "queues",

@@ -23,7 +23,8 @@ LONG_FUNCTIONS: dict[str, str] = {
 }
 LONG_FILES: dict[str, str] = {}
 LONG_SQL: dict[str, str] = {
-    "claim_jobs": "the ring and the claim share their state, and a function called for each circle would plan anew",
+    "claim_jobs": "queues, limited tasks and all others share what is left",
+    "claim_ring": "the ring and the claim share their state, and a function called for each circle would plan anew",
     "enqueue_jobs": "one statement stores 10,000 jobs in five tables, so that nothing is read twice",
 }
 

@@ -112,7 +112,7 @@ def test_who_writes_a_table_is_as_the_functions_have_it() -> None:
 
 
 def test_what_happens_to_a_job_updates_no_row_but_a_workers_a_walks_a_waiting_payload_and_a_failing_endpoint() -> None:
-    told_by_people = {"tenants", "retention", "settings", "tenant_keys", "connectors", "connector_secrets"}
+    told_by_people = {"limits", "retention", "settings", "tenant_keys", "connectors", "connector_secrets"}
     failing = {"webhook_endpoints"}
     updated = {table for name in sql_functions() for verb, table in writes(name) if verb == "update"}
     assert updated == {"workers", "pruning", "jobs", "unique_keys", "waits"} | told_by_people | failing

@@ -886,8 +886,7 @@ def test_an_async_two_phase_session_enqueues_and_commits(preparing: sa.URL, driv
 def test_a_registry_without_notify_sends_none(engine: sa.Engine, sql: Sql) -> None:
     quiet = JobForge(notify=False)
     task: Task[dict[str, Any], None] = quiet.task("quiet", queue="quiet")(free.handler)
-    listener = sql.session("jf_worker")
-    listener.execute("listen jobforge")
+    listener = sql.asleep("quiet", "loud")
     with Session(engine) as session:
         jobs = Jobs(session, tenant="a")
         jobs.enqueue(task, {})

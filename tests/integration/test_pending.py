@@ -231,7 +231,7 @@ def test_a_payload_that_turns_out_wrong_fails_the_flush_and_all_of_it(session: S
 
 
 def test_a_quota_is_an_error_of_the_flush(session: Session, sql: Sql) -> None:
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=1)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 1})
     Jobs(session).add(ship, Ship(order_id=1))
     session.flush()
     Jobs(session).add(ship, Ship(order_id=2))

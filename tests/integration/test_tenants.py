@@ -23,8 +23,8 @@ from jobforge_sa.errors import (
     TokensUncheckedWarning,
     WrongIsolation,
 )
+from jobforge_sa.limits import Limit
 from jobforge_sa.ops.tenants import tenancy
-from jobforge_sa.tenants import TenantStatus
 from tests.fix_postgres import Database
 from tests.support import wait_for
 
@@ -76,8 +76,8 @@ def test_an_administrator_pauses_limits_lists_and_counts(database: Database, use
     with Session(database.engine(user)) as session, session.begin():
         tenants = Tenants(session)
         paused = tenants.pause("acme")
-        assert tenants.limit("acme", 5) == TenantStatus("acme", paused.paused_at, 5)
-        assert tenants.limit(7, 0).tenant_id == "7"
+        assert tenants.limit("acme", max_waiting=5) == Limit("tenant", "acme", paused.paused_at, max_waiting=5)
+        assert tenants.limit(7, max_waiting=0).name == "7"
         acme, seven = reversed(tenants.list())
         count = tenants.count("acme")
         resumed = tenants.resume("acme")
@@ -87,11 +87,11 @@ def test_an_administrator_pauses_limits_lists_and_counts(database: Database, use
     assert (acme.queued, acme.scheduled, acme.running, acme.waiting, acme.max_waiting) == (3, 2, 0, 5, 5)
     assert acme.paused_at == paused.paused_at
     assert (seven.tenant_id, seven.max_waiting) == ("7", 0)
-    assert (count.jobs, count.rows["scheduled"], count.rows["tenants"], count.empty) == (5, 2, 1, False)
-    assert resumed == TenantStatus("acme", None, 5)
+    assert (count.jobs, count.rows["scheduled"], count.rows["limits"], count.empty) == (5, 2, 1, False)
+    assert resumed == Limit("tenant", "acme", max_waiting=5)
     with admin(database) as c:
-        assert Tenants(c).limit("acme", None) == TenantStatus("acme")
-        assert Tenants(c).resume("nobody") == TenantStatus("nobody")
+        assert Tenants(c).limit("acme", max_waiting=None) == Limit("tenant", "acme")
+        assert Tenants(c).resume("nobody") == Limit("tenant", "nobody")
         assert Tenants(c).count("nobody").empty
 
 
@@ -127,8 +127,8 @@ def test_what_cannot_work_is_said_before_the_database_is_asked(database: Databas
             lambda: Tenants(c).pause(""),
             lambda: Tenants(c).pause("x" * 201),
             lambda: Tenants(c).count("nul\x00"),
-            lambda: Tenants(c).limit("a", -1),
-            lambda: Tenants(c).limit("a", 10_000_001),
+            lambda: Tenants(c).limit("a", max_waiting=-1),
+            lambda: Tenants(c).limit("a", max_waiting=10_000_001),
             lambda: Tenants(c).purge("a", 0),
             lambda: Tenants(database.engine()),  # type: ignore[arg-type]
         ):
@@ -173,7 +173,7 @@ def test_a_paused_tenants_jobs_run_after_it_is_resumed_and_not_before(shop: Data
 
 def limited(database: Database, quota: int) -> None:
     with Session(database.engine("jf_admin")) as session, session.begin():
-        Tenants(session).limit("acme", quota)
+        Tenants(session).limit("acme", max_waiting=quota)
 
 
 def fit_to_show(error: QuotaExceeded) -> None:

@@ -301,7 +301,7 @@ def test_a_sleeping_worker_is_woken_by_the_commit(shop: Shop) -> None:
 
     with shop.working(poll=dt.timedelta(seconds=60)) as worker:
         assert worker.drain(5)
-        wait_for(lambda: worker._claimer._idle >= 9, 60, "the worker to fall asleep for long")
+        wait_for(lambda: worker._claimer._rest.idle >= 9, 60, "the worker to fall asleep for long")
         shop.ended(shop.enqueue(quick), "succeeded", timeout=5)
 
 

@@ -72,20 +72,20 @@ def test_the_last_ends_are_told_over_another_connection_where_theirs_went_stale(
 
     with Session(engine) as session, session.begin():
         Jobs(session).enqueue_many([quick.new(Number(n=n)) for n in range(3)])
-    runs, told = Runs(Incidents(Counters())), list[str]()
-    reporter = Reporter(engine, runs, lambda _, outcome: told.append(outcome))
+    runs = Runs(Incidents(Counters()))
+    reporter = Reporter(engine, runs, lambda: None)
     asked = {"worker_id": uuid.uuid4(), "queues": ["default"], "types": ["quick"], "limit": 3, "queue_limits": None,
              "cursors": None, "alive": dt.timedelta(seconds=30)}  # fmt: skip
     rows = reporter.link.run(lambda c: c.execute(calls.CLAIM_JOBS, asked).fetchall())
-    for row in rows:
-        runs.add(run := Run(ClaimedJob(*row), quick))
+    runs.add([Run(ClaimedJob(*row), quick) for row in rows])
+    for run in runs.all():
         reporter.report(run, endings.SUCCEEDED)
     pid = reporter.link.run(lambda c: c.info.backend_pid)
     with database.engine(isolation_level="AUTOCOMMIT").connect() as admin:
         admin.execute(sa.text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
     reporter.finish()
     reporter.link.close()
-    assert told == ["succeeded"] * 3
+    assert (runs.incidents.counters.read()["succeeded"], len(runs)) == (3, 0)
 
 
 def test_who_stops_a_worker_that_is_being_stopped_waits_for_that_and_hears_the_same(database: Database) -> None:

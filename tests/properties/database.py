@@ -52,7 +52,7 @@ select 'effect', job_id, null, null, null, null, null, null, token, null, null f
 
 # claim_suspect begins at a tenant by chance, and takes no cursor: a failure could not be repeated.
 NO_CHANCE = """
-create or replace function jobforge.ring_start(p_queue text, p_lane text) returns text
+create or replace function jobforge.ring_start(p_queue text, p_lane text, p_heads boolean default false) returns text
 language sql volatile set search_path = pg_catalog, pg_temp as $$ select '' $$
 """
 
@@ -61,7 +61,7 @@ CLEAN = """
 delete from jobforge.jobs; delete from jobforge.idempotency_keys; delete from jobforge.ready;
 delete from jobforge.scheduled; delete from jobforge.leases; delete from jobforge.workers;
 delete from jobforge.cancel_requests; delete from jobforge.attempts; delete from jobforge.outcomes;
-delete from jobforge.limits; delete from jobforge.lines; delete from jobforge.turns; delete from jobforge.unique_keys; delete from jobforge.results;
+delete from jobforge.limits; delete from jobforge.lines; delete from jobforge.turns; delete from jobforge.heads; delete from jobforge.unique_keys; delete from jobforge.results;
 delete from public.effects; update jobforge.pruning set behind = default, began_at = '-infinity'
 """
 

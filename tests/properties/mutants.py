@@ -109,20 +109,20 @@ FINE = (
     ),
     Mutant(
         "a claim waits for another's",
-        "claim_jobs",
+        "claim_ring",
         "for update skip locked) p",
         "for update) p",
     ),
     Mutant(
         "paused tenants are served",
-        "claim_jobs",
-        "m.tenant_id and t.paused_at is not null",
-        "m.tenant_id and t.paused_at is null",
+        "budget",
+        "case when l.paused_at is not null then 0",
+        "case when l.paused_at is null then 0",
     ),
     Mutant(
         "a claim takes the suspects of a tenant that has other jobs",
-        "claim_jobs",
-        " and r.suspect = v_suspect and r.tenant_id = t.tenant_id",
+        "claim_ring",
+        " and r.lane = l.lane and r.tenant_id = t.tenant_id",
         " and r.tenant_id = t.tenant_id",
     ),
     Mutant(

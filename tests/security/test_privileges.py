@@ -472,7 +472,7 @@ def test_case_069_a_flood_of_notifications_costs_a_bounded_number_of_claims(
             return claim(*arguments)
 
         monkeypatch.setattr(worker._claimer, "_claim", counted)
-        wait_for(lambda: worker._claimer._idle >= 5, 60, "the worker to fall asleep")
+        wait_for(lambda: worker._claimer._rest.idle >= 5, 60, "the worker to fall asleep")
         before, began = len(claims), time.monotonic()
         for _ in range(2000):
             stranger.execute("select pg_notify('jobforge', 'default')")
@@ -514,6 +514,7 @@ def test_case_069_where_the_queue_of_notifications_is_full_workers_go_on(full: A
 def test_case_069_what_is_heard_says_nothing_of_a_tenant(attack: Attack) -> None:
     stranger = attack.session("jf_stranger")
     stranger.execute("listen jobforge")
+    attack.asleep("mail")
     for notify in (False, True):
         attack("enqueue_job", tenant="secret", type="t", queue="mail", delay="1 hour", notify=notify)
         attack("enqueue_job", tenant="secret", type="t", queue="mail", payload={"secret": 1}, notify=notify)

@@ -22,7 +22,8 @@ FAULTS: dict[str, tuple[str, str]] = {
         "several places: ready, scheduled",
     ),
     "twice in ready": (
-        "insert into jobforge.ready select queue, tenant_id, 5, job_id, type, 0, 0, 0 from jobforge.ready",
+        "insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes) "
+        "select queue, 'b', 5, job_id, type, 0, 0, 0 from jobforge.ready",
         "several places: ready, ready",
     ),
     "running and ended": (
@@ -42,8 +43,8 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "a lease of nothing": (
         (
-            "insert into jobforge.leases values (gen_random_uuid(), 'a', gen_random_uuid(), gen_random_uuid(), "
-            "1, 1, 0, now(), now())"
+            "insert into jobforge.leases values (gen_random_uuid(), 'a', 'q', 't', null, false, gen_random_uuid(), "
+            "gen_random_uuid(), 1, 1, 0, now(), now())"
         ),
         "in leases without a job",
     ),

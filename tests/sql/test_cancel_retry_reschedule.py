@@ -444,8 +444,7 @@ def test_a_job_brought_back_or_moved_to_now_wakes_its_queue(sql: Sql) -> None:
     moved = sql.enqueue(delay=HOUR, queue="moved")
     canceled = sql.enqueue(delay=HOUR, queue="retried")
     cancel(sql, canceled)
-    listener = sql.session("jf_worker")
-    listener.execute("listen jobforge")
+    listener = sql.asleep("moved", "retried")
     sql("reschedule_job", tenant="a", job_id=moved)
     sql("retry_job", tenant="a", job_id=canceled)
 

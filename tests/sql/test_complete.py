@@ -353,7 +353,7 @@ BAD_ITEMS: dict[str, Any] = {
     "empty": {},
     "no token": {"lease_token": None},
     "job_id a word": {"job_id": "x"},
-    "job_id in braces": {"job_id": "{00000000-0000-0000-0000-000000000000}"},
+    "job_id in one brace": {"job_id": "{00000000-0000-0000-0000-000000000000"},
     "job_id a number": {"job_id": 7},
     "job_id an object": {"job_id": {}},
     "job_id with a line": {"job_id": "00000000-0000-0000-0000-000000000000\n"},

@@ -101,6 +101,7 @@ def test_time_is_the_statements_and_not_the_beginning_of_a_long_transaction(sql:
 def test_a_waiting_job_wakes_listeners_of_the_channel_with_its_queue_and_nothing_else(sql: Sql) -> None:
     listener = sql.session("jf_stranger")
     listener.execute("listen jobforge")
+    sql.asleep("mail", "bulk")
     sql("enqueue_job", tenant="secret", type="t", queue="mail", notify=False)
     sql("enqueue_job", tenant="secret", type="t", queue="mail", delay=dt.timedelta(hours=1))
     sql("enqueue_job", tenant="secret", type="t", queue="mail")

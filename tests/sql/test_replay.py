@@ -56,7 +56,7 @@ def test_a_replay_is_for_ones_own_tenant_within_its_quota(sql: Sql) -> None:
         sql("replay_job", job_id=ours)
     with refused("42501"):
         sql("replay_job", tenant="a", user="jf_worker", job_id=ours)
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=1)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 1})
     with refused("JF007"):
         sql("replay_job", tenant="a", job_id=ours)
 

@@ -143,7 +143,7 @@ def test_nothing_is_zeros_and_nulls(sql: Sql) -> None:
 
 
 def test_the_limits_in_force_are_told_and_the_artifacts_are_counted(sql: Sql) -> None:
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=7)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 7})
     sql("pause_tenant", user="jf_admin", tenant_id="b")
     sql.enqueue("a")
     run = sql.claim_one()

@@ -243,7 +243,7 @@ def test_suspects_are_seen_counted_and_purged(sql: Sql) -> None:
     jobs = sql.fill("a", 2)
     accuse(sql)
     assert [row["id"] for row in sql("list_jobs", tenant="a", state="queued")] == jobs[::-1]
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=2)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 2})
     with refused("JF007"):
         sql.enqueue()
     (row,) = sql("purge_tenant", user="jf_admin", tenant_id="a")

@@ -52,7 +52,7 @@ def test_a_purge_and_an_enqueue_that_replaces_wait_for_each_other_in_one_order(s
 
 
 def test_a_payload_that_is_replaced_wakes_workers_for_they_have_passed_its_job_over(sql: Sql) -> None:
-    listener = listen(sql, "jobforge")
+    listener = sql.asleep("q")
     again(sql, 1, queue="q", notify=False)
     with sql.connect(tenant="a") as replacing:
         enqueue(replacing, 2, on_duplicate="replace")

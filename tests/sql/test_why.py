@@ -80,7 +80,7 @@ def test_a_paused_tenant_is_the_first_reason(sql: Sql) -> None:
 
 def test_a_quota_is_a_limit_that_keeps_no_job_from_running(sql: Sql) -> None:
     beat(sql)
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=2)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 2})
     queued, later = sql.enqueue(), sql.enqueue(delay=HOUR)
     assert list(why(sql, queued)) == ["next", "quota"]
     assert list(why(sql, later)) == ["delayed", "quota"]

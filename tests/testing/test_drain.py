@@ -79,6 +79,7 @@ def test_no_notification_is_sent(
 ) -> None:
     with psycopg.connect(jobforge_shared.dsn(), autocommit=True) as listener:
         listener.execute("listen jobforge")
+        listener.execute("select jobforge.doze('{default,other}')")
         Jobs(session).enqueue(shop.ship, Ship(order_id=order.id))
         jobs.drain()
         session.connection().rollback()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from jobforge_sa.worker.cycle import GIVEN_UP, LOOK_BUSY, LOOK_IDLE, MAKE_WAY, MAX_PREFETCH, Lookout, Pace, nap, room
+from jobforge_sa.worker.cycle import (
+    GIVEN_UP,
+    LOOK_BUSY,
+    LOOK_IDLE,
+    MAKE_WAY,
+    MANY,
+    MAX_PREFETCH,
+    QUICK,
+    Lookout,
+    Pace,
+    Rest,
+    room,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +38,47 @@ def test_a_queue_claims_for_its_slots_and_a_quarter_of_a_second_ahead(
     assert room(concurrency, rate, held) == wanted
 
 
-def test_naps_are_short_at_first_and_never_longer_than_the_poll() -> None:
-    assert [nap(rounds, 1.0) for rounds in range(7)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-    assert nap(10**9, 1.0) == 1.0
-    assert nap(10**9, 1e9) < 1e5
-    assert nap(0, 0.01) == 0.01
+def naps(rest: Rest, rounds: int, now: float = 0.0, since: float | None = None) -> list[float]:
+    slept = []
+    for _ in range(rounds):
+        rest.nothing()
+        slept.append(rest.nap(now, since))
+        now += slept[-1]
+    return slept
+
+
+def test_who_is_not_woken_naps_short_at_first_and_never_longer_than_the_poll() -> None:
+    assert naps(Rest(0.1), 7) == [0.005, 0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
+    rest = Rest(1.0, idle=10**9)
+    assert rest.nap(0.0, None) == 1.0
+    rest.found(1.0)
+    assert rest.nap(1.0, None) == 0.0025
+    assert Rest(0.001).nap(0.0, None) == 0.001
+
+
+def test_who_is_woken_looks_again_at_twice_the_age_of_its_sleep_for_those_who_had_asked_before() -> None:
+    slept = naps(Rest(1.0), 10, now=5.0, since=5.0)
+    assert slept[:3] == pytest.approx([0.01, 0.01, 0.02])
+    assert slept[-2:] == [1.0, 1.0]
+    rest = Rest(1.0)
+    rest.found(100.0)
+    assert rest.nap(100.0, 5.0) == 1.0  # whoever enqueues has known for long
+
+
+def test_a_worker_asks_to_be_woken_after_three_looks_in_vain_and_no_more_under_load() -> None:
+    rest = Rest(1.0)
+    asleep = []
+    for _ in range(4):
+        rest.nothing()
+        asleep.append(rest.asleep)
+    assert asleep == [False, False, True, True]
+    for n in range(20):  # a job now and then does not wake it for good
+        rest.found(n * 1.0)
+    assert rest.asleep
+    for n in range(MANY + 1):
+        rest.found(20 + n * QUICK / 2)
+    rest.nothing()
+    assert (rest.asleep, rest.idle) == (False, 1)
 
 
 def test_the_pace_rises_at_once_and_falls_by_half() -> None:

@@ -71,7 +71,7 @@ def test_a_process_that_has_the_next_job_by_now_is_not_killed_for_the_last_one()
     children, child = pool(), Child()
     process = cast(Process, child)
     late, innocent = Duty(claimed(), since=0.0), Duty(claimed())
-    late.run.signals.timed_out = True
+    late.run.timed_out = True
     now = deadlines.PATIENCE + 1
     children._duties[process] = innocent  # between the look at the late one, and what follows from it
     children._look_after(process, late, now)

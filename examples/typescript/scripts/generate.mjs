@@ -15,7 +15,7 @@ const ROW = 0;
 const ARGUMENT = 1;
 
 // what this program calls: the types of all others would be read by nobody
-const CALLED = ["schema_version", "enqueue_jobs", "claim_jobs", "claim_suspect", "has_suspect", "heartbeat_jobs", "complete_jobs", "upkeep"];
+const CALLED = ["schema_version", "enqueue_jobs", "claim_jobs", "claim_suspect", "has_suspect", "doze", "heartbeat_jobs", "complete_jobs", "upkeep"];
 
 const quoted = (name) => (/^\w+$/.test(name) ? name : JSON.stringify(name));
 const indented = (text) => text.replaceAll("\n", "\n  ");

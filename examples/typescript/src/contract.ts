@@ -99,7 +99,7 @@ export interface Functions {
       p_queue_limits?: (number | null)[] | null | undefined;
       p_cursors?: (string | null)[] | null | undefined;
       p_alive?: string | undefined;
-      p_suspect?: boolean | undefined;
+      p_alone?: boolean | undefined;
     };
     row: {
       job_id: string;
@@ -165,6 +165,16 @@ export interface Functions {
       has_suspect: boolean;
     };
   };
+  /** Say that a worker sleeps, and wants to be woken; or that it does no longer. For worker. */
+  doze: {
+    arguments: {
+      p_queues: (string | null)[];
+      p_asleep?: boolean | undefined;
+    };
+    row: {
+      doze: boolean;
+    };
+  };
   /** A worker's sign of life; tells it which runs are lost or shall stop. For worker. */
   heartbeat_jobs: {
     arguments: {
@@ -213,9 +223,10 @@ export interface Functions {
 export const SIGNATURES = {
   schema_version: { },
   enqueue_jobs: { p_jobs: "json", p_tenant_id: "text", p_notify: "boolean" },
-  claim_jobs: { p_worker_id: "uuid", p_queues: "text[]", p_types: "text[]", p_limit: "integer", p_queue_limits: "integer[]", p_cursors: "text[]", p_alive: "interval", p_suspect: "boolean" },
+  claim_jobs: { p_worker_id: "uuid", p_queues: "text[]", p_types: "text[]", p_limit: "integer", p_queue_limits: "integer[]", p_cursors: "text[]", p_alive: "interval", p_alone: "boolean" },
   claim_suspect: { p_worker_id: "uuid", p_queues: "text[]", p_types: "text[]", p_alive: "interval" },
   has_suspect: { p_queues: "text[]", p_types: "text[]" },
+  doze: { p_queues: "text[]", p_asleep: "boolean" },
   heartbeat_jobs: { p_worker_id: "uuid", p_runs: "uuid[]", p_alive: "interval", p_name: "text", p_queues: "text[]", p_types: "text[]", p_connections: "integer" },
   complete_jobs: { p_results: "json" },
   upkeep: { p_worker_id: "uuid", p_limit: "integer", p_prune: "boolean" },

@@ -185,7 +185,8 @@ export class Worker {
       if (payload === ":cancel") this.#heartbeat().catch((error: unknown) => this.#complain("heartbeat", error));
       else if (this.options.queues.includes(payload ?? "")) this.#wake();
     });
-    await ears.connect().then(() => ears.query(`listen ${CHANNEL}`), () => {});
+    await ears.connect().then(() => ears.query(`listen ${CHANNEL}`)).then(() => call(ears, "doze", { p_queues: this.options.queues }), () => {});
+    this.#wake();
   }
 
   /** Again and again, with some chance in the interval. A failure is no reason to end: the next one may go well. */

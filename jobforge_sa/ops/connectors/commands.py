@@ -15,7 +15,6 @@ from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import administering
-from jobforge_sa.ops.tenants.listing import named
 
 connectors = typer.Typer(
     help="Look at what built-in handlers may do for tenants, and narrow it. The login is a member of jobforge_admin.",
@@ -46,7 +45,7 @@ def list_connectors(url: Url = None, tenant: TenantName = None, as_json: Json = 
         made.add_column(name, overflow="fold")
     for one in found:
         since = Text(times.second(one.updated_at), "bright_black")
-        made.add_row(Text(named(one.tenant_id)), Text(one.type or ALL), Text(json.dumps(one.config)), since)
+        made.add_row(Text(screen.named(one.tenant_id)), Text(one.type or ALL), Text(json.dumps(one.config)), since)
     screen.show(screen.console(), made)
 
 
@@ -73,10 +72,11 @@ def drop(tenant: Tenant, task_type: Type = None, url: Url = None, as_json: Json 
     of = f"the connector {screen.one_line(task_type)}" if task_type else "all connectors"
     if not known:
         raise ConfigurationError(
-            f"nothing is said of {of} of {named(tenant)}", cure="look: jobforge connectors list; --type names one"
+            f"nothing is said of {of} of {screen.named(tenant)}",
+            cure="look: jobforge connectors list; --type names one",
         )
     record = {"tenant_id": tenant, "type": task_type, "dropped": True}
-    typer.echo(records.line(record) if as_json else f"{named(tenant)}: nothing is said of {of} any more")
+    typer.echo(records.line(record) if as_json else f"{screen.named(tenant)}: nothing is said of {of} any more")
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -91,4 +91,4 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _said(one: ConnectorConfig) -> str:
-    return f"{named(one.tenant_id)}: {one.type or 'every connector'}: {json.dumps(one.config)}"
+    return f"{screen.named(one.tenant_id)}: {one.type or 'every connector'}: {json.dumps(one.config)}"

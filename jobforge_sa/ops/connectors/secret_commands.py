@@ -18,7 +18,6 @@ from jobforge_sa.ops import database, extras, records, screen, times
 from jobforge_sa.ops.connectors.commands import Tenant
 from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import administering, moment
-from jobforge_sa.ops.tenants.listing import named
 from jobforge_sa.secrets import KEYS_VARIABLE, SecretKeys
 
 secrets = typer.Typer(
@@ -48,7 +47,14 @@ def list_secrets(url: Url = None, tenant: TenantName = None, as_json: Json = Fal
         made.add_column(name, overflow="fold")
     for one in found:
         before = f"valid, ends {times.ago(one.previous_until, now)}" if one.previous_until else ""
-        cells = (named(one.tenant_id), one.name, one.kind, ", ".join(one.hosts), times.ago(one.updated_at, now), before)
+        cells = (
+            screen.named(one.tenant_id),
+            one.name,
+            one.kind,
+            ", ".join(one.hosts),
+            times.ago(one.updated_at, now),
+            before,
+        )
         made.add_row(*(Text(screen.one_line(cell)) for cell in cells))
     screen.show(screen.console(), made)
 
@@ -86,10 +92,10 @@ def drop(tenant: Tenant, name: Name, url: Url = None, as_json: Json = False) -> 
         known = TenantSecrets(session).drop(tenant, name)
     if not known:
         raise ConfigurationError(
-            f"{named(tenant)} has no secret {screen.one_line(name)}", cure="look: jobforge secrets list"
+            f"{screen.named(tenant)} has no secret {screen.one_line(name)}", cure="look: jobforge secrets list"
         )
     record = {"tenant_id": tenant, "name": name, "dropped": True}
-    typer.echo(records.line(record) if as_json else f"{named(tenant)}: the secret {name} is gone")
+    typer.echo(records.line(record) if as_json else f"{screen.named(tenant)}: the secret {name} is gone")
 
 
 @secrets.command("new-key")
@@ -132,4 +138,4 @@ def _hosts(given: Sequence[str] | None) -> Sequence[str] | None:
 def _said(one: SecretInfo) -> str:
     where = f"may go to {', '.join(one.hosts)}" if one.hosts else "goes out in no header"
     before = f"; the one before is valid until {times.second(one.previous_until)}" if one.previous_until else ""
-    return f"{named(one.tenant_id)}: the secret {one.name} is kept, {one.kind}; it {where}{before}"
+    return f"{screen.named(one.tenant_id)}: the secret {one.name} is kept, {one.kind}; it {where}{before}"

@@ -20,7 +20,6 @@ from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops.connectors.commands import Tenant
 from jobforge_sa.ops.options import Json, TenantName, Url
 from jobforge_sa.ops.reader import Reader, reading, writing
-from jobforge_sa.ops.tenants.listing import named
 
 webhooks = typer.Typer(
     help="Look at the webhooks that were sent; disable endpoints, and enable them again.", no_args_is_help=True
@@ -52,7 +51,9 @@ def list_webhooks(url: Url = None, tenant: TenantName = None, as_json: Json = Fa
         made.add_column(name, overflow="fold")
     for one in found:
         since = times.ago(one.first_failed_at, now) if one.first_failed_at else ""
-        made.add_row(named(one.tenant_id), screen.one_line(one.url, 2048), f"{one.failures:,}", since, _state(one))
+        made.add_row(
+            screen.named(one.tenant_id), screen.one_line(one.url, 2048), f"{one.failures:,}", since, _state(one)
+        )
     screen.show(screen.console(), made)
 
 
@@ -93,7 +94,8 @@ def disable(
     with writing(database.engine(url), tenant) as reader:
         (row,) = reader.rows(connector_calls.DISABLE_WEBHOOK, url=endpoint, reason=reason)
     one = Endpoint(*row)
-    said = f"{named(tenant)}: nothing goes to {screen.one_line(endpoint, 2048)} any more: {screen.one_line(one.reason)}"
+    place, why = screen.one_line(endpoint, 2048), screen.one_line(one.reason)
+    said = f"{screen.named(tenant)}: nothing goes to {place} any more: {why}"
     typer.echo(records.line(dataclasses.asdict(one)) if as_json else said)
 
 
@@ -104,11 +106,11 @@ def enable(tenant: Tenant, endpoint: Address, url: Url = None, as_json: Json = F
         rows = reader.rows(connector_calls.ENABLE_WEBHOOK, url=endpoint)
     if not rows:
         raise ConfigurationError(
-            f"nothing is said of {screen.one_line(endpoint, 2048)}: webhooks of {named(tenant)} go there",
+            f"nothing is said of {screen.one_line(endpoint, 2048)}: webhooks of {screen.named(tenant)} go there",
             cure="compare the URL: jobforge webhooks list",
         )
     one = Endpoint(*rows[0])
-    said = f"{named(tenant)}: webhooks go to {screen.one_line(endpoint, 2048)} again"
+    said = f"{screen.named(tenant)}: webhooks go to {screen.one_line(endpoint, 2048)} again"
     typer.echo(records.line(dataclasses.asdict(one)) if as_json else said)
     if one.disabled_at is not None:
         screen.note("What was not sent meanwhile: jobforge webhooks deliveries --outcome skipped; jobforge jobs retry")
@@ -136,7 +138,7 @@ def _table(found: Sequence[Delivery]) -> Table:
         made.add_column(name, overflow="fold")
     for one in found:
         made.add_row(
-            Text(times.second(one.at), "bright_black"), named(one.tenant_id), screen.one_line(one.event_type),
+            Text(times.second(one.at), "bright_black"), screen.named(one.tenant_id), screen.one_line(one.event_type),
             screen.one_line(one.url, 2048), screen.coloured(one.outcome, OUTCOMES), str(one.status or "-"),
             "-" if one.duration_ms is None else str(one.duration_ms), str(one.job_id), str(one.attempt),
         )  # fmt: skip

@@ -16,6 +16,14 @@ from jobforge_sa.types import JobInfo, Reason
 _MENDED = ("jobforge jobs show {job}", "jobforge jobs retry {job}  # when its cause is mended")
 NEXT = {
     "tenant_paused": ("jobforge tenants resume {tenant}",),
+    "queue_paused": ("jobforge queues resume {queue}",),
+    "task_paused": ("jobforge tasks resume {type}",),
+    "tenant_full": ("jobforge limits --scope tenant",),
+    "queue_full": ("jobforge limits --scope queue",),
+    "task_full": ("jobforge limits --scope task",),
+    "tenant_rate": ("jobforge limits --scope tenant",),
+    "queue_rate": ("jobforge limits --scope queue",),
+    "task_rate": ("jobforge limits --scope task",),
     "no_worker": ("jobforge worker MODULE:FORGE --queue {queue}",),
     "unknown_type": ("jobforge worker MODULE:FORGE --queue {queue}  # of an application that has the task {type}",),
     "suspect": ("jobforge jobs show {job}",),
@@ -51,6 +59,8 @@ def parts(job: JobInfo, reasons: Sequence[Reason]) -> Iterator[RenderableType]:
 def _next(reason: Reason) -> tuple[str, ...]:
     if reason.code == "no_worker" and reason.detail.get("last_alive") is None:  # perhaps nobody meant this name
         return (f"{NEXT['no_worker'][0]}  # if the name is right: jobforge queues",)
+    if reason.code == "in_line":
+        return (f"jobforge why {reason.detail['before']}",)
     return NEXT.get(reason.code, ())
 
 

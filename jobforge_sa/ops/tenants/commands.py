@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.limits import Limit
 from jobforge_sa.ops import database, progress, records, screen, times
+from jobforge_sa.ops.limits import words
+from jobforge_sa.ops.limits.commands import say
+from jobforge_sa.ops.limits.words import Burst, MaxRunning, MaxWaiting, Rate, Weight
 from jobforge_sa.ops.options import Json, Url, Yes
 from jobforge_sa.ops.reader import administering, moment
 from jobforge_sa.ops.tenants import export as tenant_export
 from jobforge_sa.ops.tenants import listing as tenant_list
 from jobforge_sa.ops.tenants import purge as tenant_purge
-from jobforge_sa.tenants import TenantCount, Tenants, TenantStatus
+from jobforge_sa.tenants import TenantCount, Tenants
 
 tenants = typer.Typer(
     help="Look at tenants; pause, limit, export and purge them. The login is a member of jobforge_admin.",
@@ -32,14 +34,14 @@ Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant. After -
 
 @tenants.command("list")
 def list_tenants(url: Url = None, as_json: Json = False) -> None:
-    """List those who have jobs waiting or running, are paused, or have a quota."""
+    """List those who have jobs waiting or running, are paused or limited."""
     with administering(database.engine(url)) as session:
         found, now = Tenants(session).list(), moment(session)
     if as_json:
         for one in found:
             typer.echo(records.line(dataclasses.asdict(one)))
     elif not found:
-        typer.echo("nobody waits, runs, is paused or has a quota")
+        typer.echo("nobody waits, runs, is paused or limited")
     else:
         console = screen.console()
         screen.show(console, *tenant_list.parts(found, now, whole=console.is_terminal))
@@ -69,17 +71,22 @@ def resume(tenant: Name, url: Url = None, as_json: Json = False) -> None:
 @tenants.command()
 def limit(
     tenant: Name,
-    quota: Annotated[str, typer.Argument(metavar="N|none", help="So many jobs may be scheduled or queued.")],
+    max_running: MaxRunning = None,
+    rate: Rate = None,
+    burst: Burst = None,
+    weight: Weight = None,
+    max_waiting: MaxWaiting = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Give a tenant a quota of waiting jobs, or none. What waits already stays."""
-    wanted = _quota(quota)
+    """Limit a tenant, over all queues and workers, or give it a larger share. What is left out stays as it is."""
+    wanted: dict[str, Any] = words.change(
+        max_running=max_running, rate=rate, burst=burst, weight=weight, max_waiting=max_waiting
+    )
     with administering(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
-        status = Tenants(session).limit(tenant, wanted)
-    said = "no quota" if wanted is None else f"at most {wanted:,} jobs may wait; an enqueue over that is refused"
-    _say(status, said, unknown=unknown, as_json=as_json)
+        found = Tenants(session).limit(tenant, **wanted)
+    _say(found, words.said(found), unknown=unknown, as_json=as_json)
 
 
 @tenants.command()
@@ -89,7 +96,7 @@ def count(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(records.line(_record(found)))
     elif found.empty:
-        typer.echo(f"nothing is kept of the tenant {tenant_list.named(tenant)}")
+        typer.echo(f"nothing is kept of the tenant {screen.named(tenant)}")
     else:
         _show(found)
 
@@ -106,7 +113,7 @@ def export(
     """Write all that is kept of a tenant as JSON lines: the tenant first, then its jobs, oldest first."""
     written = tenant_export.write(database.engine(url), tenant, out, force=force)
     if out is not None:
-        screen.note(f"{tenant_list.named(tenant)}: {written:,} jobs written to {screen.one_line(out)}")
+        screen.note(f"{screen.named(tenant)}: {written:,} jobs written to {screen.one_line(out)}")
 
 
 @tenants.command()
@@ -143,23 +150,15 @@ def purge(
         raise typer.Exit(1)
 
 
-def _quota(text: str) -> int | None:
-    if text.lower() == "none":
-        return None
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ConfigurationError(f"{text!r} is no quota", cure="write a number of jobs, such as 10000; or none")
-    return int(text)
-
-
 def _unknown(session: Session, tenant: str) -> bool:
     """Whether nothing is kept of it: looked at before, for what is said of a tenant is kept too."""
     return Tenants(session).count(tenant).empty
 
 
-def _say(status: TenantStatus, said: str, *, unknown: bool, as_json: bool) -> None:
+def _say(found: Limit, said: str, *, unknown: bool, as_json: bool) -> None:
     """What holds for a tenant now; and whether nothing is kept of it, for its name may be misspelt."""
-    name = tenant_list.named(status.tenant_id)
-    typer.echo(records.line(dataclasses.asdict(status)) if as_json else f"{name}: {said}")
+    name = screen.named(found.name)
+    say(found, said, as_json=as_json)
     if unknown:
         screen.note(f"note: nothing is kept of {name} so far; compare its name, if you expected jobs")
 
@@ -169,12 +168,12 @@ def _record(found: TenantCount) -> dict[str, object]:
 
 
 def _show(found: TenantCount) -> None:
-    heading = Text(f"{tenant_list.named(found.tenant_id)}\n", "bold")
+    heading = Text(f"{screen.named(found.tenant_id)}\n", "bold")
     screen.show(screen.console(), heading, tenant_list.counted(found))
 
 
 def _told(work: tenant_purge.Purge, before: TenantCount, seconds: float) -> str:
-    name = tenant_list.named(before.tenant_id)
+    name = screen.named(before.tenant_id)
     more = ", and what was enqueued meanwhile," if work.met > before.jobs else ""
     said = f"\n{name} is purged: {before.jobs:,} jobs{more} with all that belonged to them, in {seconds:.1f}s"
     if running := before.rows["leases"]:
@@ -186,13 +185,13 @@ def _stopped(work: tenant_purge.Purge, before: TenantCount) -> str:
     if not work.paused:
         return "interrupted: nothing was deleted"
     return (
-        f"interrupted: {work.met:,} of {before.jobs:,} jobs are deleted, {tenant_list.named(before.tenant_id)} stays "
+        f"interrupted: {work.met:,} of {before.jobs:,} jobs are deleted, {screen.named(before.tenant_id)} stays "
         "paused; run it again, and it goes on"
     )
 
 
 def _came_in(behind: TenantCount) -> str:
-    name = tenant_list.named(behind.tenant_id)
+    name = screen.named(behind.tenant_id)
     return (
         f"but {behind.jobs:,} jobs came in behind it, and {name} is no longer paused: stop its enqueues, "
         "and run it again"

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 from jobforge_sa.connectors import ConnectorSettings, TenantSecrets, Webhooks
 from jobforge_sa.db import calls
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.ops import database, progress, records, whole_file
+from jobforge_sa.limits import BOUNDS
+from jobforge_sa.ops import database, progress, records, screen, whole_file
 from jobforge_sa.ops.reader import SNAPSHOT, become_admin, moment
-from jobforge_sa.ops.tenants import listing as tenant_list
 from jobforge_sa.tenants import TenantCount, Tenants
 
 
@@ -58,7 +58,7 @@ def known(count: TenantCount) -> TenantCount:
     """
     if count.empty:
         raise ConfigurationError(
-            f"nothing is kept of the tenant {tenant_list.named(count.tenant_id)}",
+            f"nothing is kept of the tenant {screen.named(count.tenant_id)}",
             cure="compare its name, which counts to the last character: jobforge jobs list, jobforge tenants list",
         )
     return count
@@ -72,7 +72,7 @@ def _head(session: Session, tenants: Tenants, count: TenantCount) -> str:
         "exported_at": moment(session),
         "revision": revision,
         "paused_at": status.paused_at if status else None,
-        "max_waiting": status.max_waiting if status else None,
+        "limits": {name: getattr(status, name, None) for name in BOUNDS},
         "counts": dict(sorted(count.rows.items())),
         "connectors": [dataclasses.asdict(one) for one in ConnectorSettings(session).list(count.tenant_id)],
         "secrets": [dataclasses.asdict(one) for one in TenantSecrets(session).list(count.tenant_id)],  # without values

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from jobforge_sa.ops import screen, times
+from jobforge_sa.ops.limits import page as limit_page
 from jobforge_sa.tenants import TenantCount, TenantInfo
 
 NEARLY = 0.8  # of a quota: the next import may fail
@@ -33,7 +33,8 @@ KEPT = {
     "webhook_endpoints": "failing endpoints",
     "connectors": "connectors",
     "connector_secrets": "secrets",
-    "tenants": "pause and quota",
+    "turns": "turns in line",
+    "limits": "pause and limits",
 }
 
 
@@ -50,17 +51,18 @@ def table(tenants: Sequence[TenantInfo], now: dt.datetime) -> Table:
     made.add_column("TENANT", overflow="fold")
     for name in ("QUEUED", "SCHEDULED", "RUNNING"):
         made.add_column(name, justify="right", no_wrap=True)
-    limited = any(one.max_waiting is not None for one in tenants)
-    paused = any(one.paused_at is not None for one in tenants)
-    if limited:
-        made.add_column("QUOTA", justify="right", no_wrap=True)
-    if paused:
-        made.add_column("PAUSED", no_wrap=True)
+    said: list[tuple[str, Callable[[TenantInfo], Text | None]]] = [
+        ("RATE", lambda one: limit_page.rate(one.rate, one.burst)),
+        ("WEIGHT", lambda one: None if one.weight is None else Text(str(one.weight))),
+        ("QUOTA", _quota),
+        ("PAUSED", lambda one: Text(times.ago(one.paused_at, now), "magenta") if one.paused_at else None),
+    ]
+    shown = [(name, cell) for name, cell in said if any(cell(one) for one in tenants)]
+    for name, _ in shown:
+        made.add_column(name, justify="left" if name == "PAUSED" else "right", no_wrap=True)
     for one in tenants:
-        cells = [Text(named(one.tenant_id)), *_numbers(one)]
-        cells += [_quota(one)] if limited else []
-        cells += [Text(times.ago(one.paused_at, now) if one.paused_at else "", "magenta")] if paused else []
-        made.add_row(*cells)
+        cells = [cell(one) or Text("" if name == "PAUSED" else "-", "bright_black") for name, cell in shown]
+        made.add_row(Text(screen.named(one.tenant_id)), *_numbers(one), *cells)
     return made
 
 
@@ -76,21 +78,16 @@ def counted(count: TenantCount) -> Table:
     return made
 
 
-def named(tenant: str) -> str:
-    """A tenant's name as it can be read, typed and told from every other; a strange one as JSON writes it."""
-    plain = tenant.isprintable() and tenant == " ".join(tenant.split()) and not tenant.startswith('"')
-    return tenant if plain else json.dumps(tenant)
-
-
 def _numbers(one: TenantInfo) -> Iterator[Text]:
-    for number, state in ((one.queued, "queued"), (one.scheduled, "scheduled"), (one.running, "running")):
+    for number, state in ((one.queued, "queued"), (one.scheduled, "scheduled")):
         yield Text(f"{number:,}" if number else "-", screen.STATES[state] if number else "bright_black")
+    yield limit_page.running(one.running, one.max_running)
 
 
-def _quota(one: TenantInfo) -> Text:
+def _quota(one: TenantInfo) -> Text | None:
     """The quota, and how much of it is used."""
     if one.max_waiting is None:
-        return Text("-", "bright_black")
+        return None
     used = one.waiting / one.max_waiting if one.max_waiting else 1.0
     style = "bold red" if used >= 1 else "yellow" if used >= NEARLY else ""
     return Text.assemble((f"{min(int(used * 100), 999)}%", style), (" of ", "bright_black"), f"{one.max_waiting:,}")

@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa.db import failures
 from jobforge_sa.errors import ConfigurationError, JobForgeError
-from jobforge_sa.ops import database
-from jobforge_sa.ops.tenants import listing as tenant_list
+from jobforge_sa.ops import database, screen
 from jobforge_sa.tenants import BATCH, TenantCount, Tenants
 
 CROSSED = ("40P01", "55P03")  # a deadlock; a lock that was not given in time
@@ -40,7 +39,7 @@ def confirm(tenant: str) -> None:
     """
     if not sys.stdin.isatty():
         raise ConfigurationError("there is no terminal to ask on, and nothing was deleted", cure="pass --yes")
-    name = tenant_list.named(tenant)
+    name = screen.named(tenant)
     typed = typer.prompt(f"\nThis cannot be undone. Type {name} to delete all of it", default="", show_default=False)
     if typed.strip() not in (name, tenant):
         raise ConfigurationError("that is not its name; nothing was deleted", cure=f"type {name}, or pass --yes")
@@ -81,6 +80,6 @@ class Purge:
                     raise
                 time.sleep(min(SLOWEST, 0.1 * 2**tried) * random.uniform(0.5, 1))
         raise JobForgeError(
-            f"somebody holds jobs of {tenant_list.named(self._tenant)}; {self.met:,} are deleted",
+            f"somebody holds jobs of {screen.named(self._tenant)}; {self.met:,} are deleted",
             cure="end that transaction (pg_locks, pg_stat_activity), and run it again: it goes on",
         )

@@ -26,7 +26,7 @@ begin
     for i in 1 .. coalesce(cardinality(v_queues), 0) loop
         continue when not exists (select from jobforge.ready r where r.queue = v_queues[i] and r.lane = '!suspect');
         return query
-            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said);
+            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said, p_said, false);
         if found then
             if p_said then
                 perform jobforge.spend('queue', v_queues[i], 1);

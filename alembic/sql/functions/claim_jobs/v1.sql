@@ -6,7 +6,7 @@
 --   p_alone         the worker holds nothing: where there is no other job it gets one that has to run alone (claim_suspect)
 -- Limited and paused tasks have a lane of their own, into which claims put what they meet of them; it is walked for as many
 -- as may run. So the rest never waits behind them, and who is not limited pays nothing. Fewer rows than asked for: nothing
--- more can be claimed now, unless 10,000 jobs came due or 20,000 were put aside. The payload comes as text, so that a
+-- more can be claimed now, unless 10,000 jobs came due or 5,000 were put aside. The payload comes as text, so that a
 -- payload that one language cannot decode spoils that job only. Where there is a tenant key each job comes with a token of its
 -- tenant, good for as long as the lease: before tenancy is signed too, so that nothing that runs then fails by the
 -- switch. READ COMMITTED only: above it SKIP LOCKED turns into 40001.
@@ -44,9 +44,13 @@ declare
     v_lanes   text[];
     v_left    integer;                -- what is left for all queues
     v_queue   integer;                -- and for this one
+    v_budget  integer;
     v_before  integer;
+    v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
     v_task    record;
+    v_began   timestamptz;
+    v_look    boolean := false;       -- it looks in spite of the heads
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
@@ -56,19 +60,27 @@ begin
                             where l.scope = 'task' and l.name = any (p_types)
                               and (l.paused_at is not null or l.max_running is not null or l.rate is not null));
     end if;
+    if exists (select from jobforge.heads) then
+        v_began := clock_timestamp();
+        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
+    end if;
     v_left := p_limit;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_queue := least(v_left, p_queue_limits[i]);
+        v_marked := false;
         if v_said then
-            v_queue := least(v_queue, (select b.budget from jobforge.budget('queue', array[p_queues[i]]) b));
+            select least(v_queue, b.budget), true into v_budget, v_marked from jobforge.budget('queue', array[p_queues[i]]) b;
+            v_marked := coalesce(v_marked, false);
+            v_queue := case when v_marked then v_budget else v_queue end;
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types);
         if v_limited = '{}' then
             return query
-                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said);
+                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
+                                                v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end if;
@@ -81,7 +93,7 @@ begin
                 return query
                     select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
                         least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said);
+                        null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -90,7 +102,7 @@ begin
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
                     array(select unnest(v_lanes) except all select unnest(v_limited)),
-                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said);
+                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end loop;
@@ -99,6 +111,10 @@ begin
             perform jobforge.spend('queue', p_queues[i], v_before - v_queue);
         end if;
     end loop;
+    if v_look then
+        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+                                                                   20 * (clock_timestamp() - v_began)))::text, false);
+    end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;

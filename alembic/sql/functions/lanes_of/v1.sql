@@ -1,15 +1,15 @@
--- The lanes of a queue that a worker of these types walks as one: the main one, and of its types those that have jobs aside.
+-- The lanes of a queue that a worker of these types walks as one: the main one, that of jobs whose turn has come, and of its types those that have jobs aside.
 create or replace function jobforge.lanes_of(p_queue text, p_types text[]) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- one probe where nothing stands aside, and then one for each type
-    if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!~') then
+    if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
         return '{!main}';
     end if;
     return '{!main}' || array(
-        select t.type from unnest(p_types) t (type)
+        select t.type from unnest('{!turn}' || p_types) t (type)
          where exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type));
 end
 $$;

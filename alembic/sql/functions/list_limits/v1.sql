@@ -1,7 +1,7 @@
 -- What was said of tenants, queues and tasks, with how many of their jobs run now and how many runs a rate lets begin.
 create or replace function jobforge.list_limits(p_scope text default null) returns table (
     scope text, name text, paused_at timestamptz, max_running integer, rate double precision, burst integer, weight integer,
-    max_waiting integer, running integer, tokens double precision
+    max_waiting integer, running integer, bucket double precision
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

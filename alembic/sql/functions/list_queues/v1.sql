@@ -1,9 +1,9 @@
--- The queues that have something waiting or running, or a live worker. For administrators, and for whoever measures: at
+-- The queues that have something waiting or running, or a live worker, or of which something was said. For administrators, and for whoever measures: at
 -- most p_count jobs of a queue are counted, so that a look at ten million costs as much as one at a hundred thousand; the
 -- oldest is that of the first 1,000 tenants of a queue.
 create or replace function jobforge.list_queues(p_count integer default 100000) returns table (
     queue text, queued bigint, oldest timestamptz, suspects bigint, scheduled bigint, next_due timestamptz, running bigint,
-    workers bigint
+    workers bigint, paused_at timestamptz, max_running integer
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -34,6 +34,7 @@ begin
         ), known as (
             select w.queue from waiting w where w.queue is not null
             union select l.queue from later l union select h.queue from held h union select s.queue from served s
+            union select m.name from jobforge.limits m where m.scope = 'queue'
         )
         select k.queue,
                (select count(*) from (select from jobforge.ready r
@@ -49,11 +50,13 @@ begin
                      where h.n < 1000)
                 select min(j.run_at) from head h join jobforge.jobs j on j.id = h.job_id),
                (select count(*) from (select from jobforge.ready r where r.queue = k.queue and r.lane = '!suspect' limit p_count) c),
-               coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0)
+               coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0),
+               m.paused_at, m.max_running
           from known k
           left join later l on l.queue = k.queue
           left join held h on h.queue = k.queue
           left join served s on s.queue = k.queue
+          left join jobforge.limits m on m.scope = 'queue' and m.name = k.queue
          order by k.queue;
 end
 $$;

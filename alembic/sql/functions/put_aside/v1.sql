@@ -3,7 +3,8 @@
 -- others of its line into "!ordered", with a turn (take_turns). With p_lane everything, into that one. Returns how many
 -- rows it moved.
 create or replace function jobforge.put_aside(
-    p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_lane text default null
+    p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_all boolean,
+    p_lane text default null
 ) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -11,12 +12,19 @@ as $$
 declare
     v_moved integer;
 begin
-    with met as materialized (
-        select m.* from unnest(p_tenants) t (tenant_id)
+    with visit as materialized (
+        select t.tenant_id, l.lane, coalesce(h.priority, -32768)::smallint as priority,
+               coalesce(h.job_id, '00000000-0000-0000-0000-000000000000') as job_id
+          from unnest(p_tenants) t (tenant_id)
          cross join unnest(p_lanes) l (lane)
+          left join lateral (select * from jobforge.heads h
+                 where not p_all and h.queue = p_queue and h.lane = l.lane and h.tenant_id = t.tenant_id) h on true
+    ), met as materialized (
+        select m.* from visit t
          cross join lateral (
                select r.ctid, r.tenant_id, r.job_id, r.type from jobforge.ready r
-                where r.queue = p_queue and r.lane = l.lane and r.tenant_id = t.tenant_id
+                where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
+                  and (r.priority, r.job_id) >= (t.priority, t.job_id)
                 order by r.priority, r.job_id
                 limit greatest(p_limit / cardinality(p_tenants), 10)) m
     ), strange as materialized (

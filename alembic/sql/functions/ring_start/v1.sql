@@ -1,7 +1,7 @@
 -- A random place on the ring of a queue's lane, for a claim without a cursor. Tenants are often "tenant-17", so a plain
 -- random text would always begin at the first of them. Instead it goes down the tree of their names: what the first and
 -- the last have in common, then a random character between theirs, and again among those that begin like that.
-create or replace function jobforge.ring_start(p_queue text, p_lane text) returns text
+create or replace function jobforge.ring_start(p_queue text, p_lane text, p_heads boolean default false) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -15,6 +15,10 @@ declare
     v_low    integer;
     v_high   integer;
 begin
+    if p_heads then  -- the deleted jobs of the first and the last would be passed: one of the tenants with a head will do
+        return coalesce((select h.tenant_id from jobforge.heads h where h.queue = p_queue and h.lane = p_lane
+                          order by random() limit 1), '');
+    end if;
     for i in 1 .. 8 loop
         select r.tenant_id into v_first from jobforge.ready r
          where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after and r.tenant_id < v_before
@@ -38,4 +42,4 @@ begin
 end
 $$;
 
-comment on function jobforge.ring_start(text, text) is 'A random place on a queue''s ring of tenants.';
+comment on function jobforge.ring_start(text, text, boolean) is 'A random place on a queue''s ring of tenants.';

@@ -1,7 +1,7 @@
 -- Changes what is said of a tenant, a queue or a task: the keys that p_change has, and NULL takes one away.
 --   max_running  so many of its jobs run at a time, 0 to 1000000
 --   rate, burst  so many of its runs begin in a second (more than 0, up to 1000000, 0.1: one in ten seconds), and so many at
---                once after a pause; without a burst what comes in a second, one at least
+--                once after a while without; without a burst what comes in a second, one at least. It goes with the rate
 --   weight       of a tenant: so many times the share of one without, 1 to 100
 --   max_waiting  of a tenant: so many of its jobs may be scheduled or queued, 0 to 10000000; what waits already stays
 -- A new rate finds its bucket full. Holds for every claim that begins after this is committed.
@@ -47,18 +47,19 @@ begin
 
     insert into jobforge.limits (scope, name, refilled_at) values (p_scope, p_name, jobforge.now()) on conflict do nothing;
     select * into v_limit from jobforge.limits l where l.scope = p_scope and l.name = p_name for update;
-    v_new := jsonb_populate_record(v_limit, p_change);
+    v_new := jsonb_populate_record(v_limit, case when p_change -> 'rate' = 'null' then '{"burst": null}' else '{}' end::jsonb
+        || (select jsonb_object_agg(k.key, trim_scale(k.value::numeric)) from jsonb_each_text(p_change) k));  -- 5.0 is 5
     if v_new.burst is not null and v_new.rate is null then
         raise exception 'jobforge: a burst needs a rate'
             using errcode = 'JF003', hint = 'Pass {"rate": 5, "burst": 10}. Nothing was changed.';
     end if;
-    v_new.tokens := case when v_new.rate is null then 0
+    v_new.bucket := case when v_new.rate is null then 0
                          when v_limit.rate is null then coalesce(v_new.burst, greatest(ceil(v_new.rate), 1))
                          else jobforge.tokens_of(v_limit) end;
     return query
         update jobforge.limits l
            set max_running = v_new.max_running, rate = v_new.rate, burst = v_new.burst, weight = v_new.weight,
-               max_waiting = v_new.max_waiting, tokens = v_new.tokens, refilled_at = jobforge.now()
+               max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now()
          where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
     perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others

@@ -47,8 +47,7 @@ begin
     ), finished as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
         select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
-               crashed, v_now
-          from verdict where final_state is not null
+               crashed, v_now from verdict where final_state is not null
     ), returned as (
         insert into jobforge.results (job_id, tenant_id, value)
         select job_id, tenant_id, result from verdict where final_state = 'succeeded' and result is not null

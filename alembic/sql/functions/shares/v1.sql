@@ -1,8 +1,9 @@
 -- Of these tenants, in this order, those that may give a claim jobs, and how many each: by their weights, up to their budgets,
 -- p_left in all. last: the last one that had its share, if not all had. stopped: those that give none until somebody says
--- otherwise.
+-- otherwise; limited: those of whom anything was said.
 create or replace function jobforge.shares(
-    p_tenants text[], p_left integer, out tenants text[], out shares integer[], out last text, out stopped text[]
+    p_tenants text[], p_left integer, out tenants text[], out shares integer[], out last text, out stopped text[],
+    out limited text[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -10,7 +11,7 @@ as $$
 begin
     with given as materialized (  -- grouped and not joined: neither side has an index
         select t.tenant_id, min(t.place) as place, min(t.budget) as budget, coalesce(max(t.weight), 1) as weight,
-               bool_or(t.stopped) as stopped
+               bool_or(t.stopped) as stopped, count(t.stopped) > 0 as limited
           from (select u.tenant_id, u.place, null as budget, null as weight, null as stopped
                   from unnest(p_tenants) with ordinality u (tenant_id, place)
                 union all
@@ -27,8 +28,9 @@ begin
            array_agg(least(p.share, p_left - p.before)::integer order by p.place) filter (where p.before < p_left),
            case when bool_or(p.before >= p_left) then
                (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
-           (select array_agg(g.tenant_id) from given g where g.stopped)
-      into tenants, shares, last, stopped
+           (select array_agg(g.tenant_id) from given g where g.stopped),
+           (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited)
+      into tenants, shares, last, stopped, limited
       from placed p;
 end
 $$;

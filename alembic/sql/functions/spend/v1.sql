@@ -4,7 +4,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update jobforge.limits l set tokens = jobforge.tokens_of(l) - p_taken, refilled_at = jobforge.now()
+    update jobforge.limits l set bucket = jobforge.tokens_of(l) - p_taken, refilled_at = jobforge.now()
      where l.scope = p_scope and l.name = p_name and l.rate is not null and p_taken > 0;
 end
 $$;

@@ -33,8 +33,10 @@ begin
     ), gone as (
         delete from jobforge.ready r where r.ctid = any (array(select f.ctid from free f)) returning r.*
     ), moved as (
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes,
+               case when g.crashes < 2 then '!turn' end  -- a lane that has no heads, or it might wait for a full look
+          from gone g
         returning queue
     ), seen as (
         delete from jobforge.turns t where t.ctid = any (array(

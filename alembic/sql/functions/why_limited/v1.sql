@@ -1,5 +1,5 @@
 -- What was said of a job's tenant, queue or task that keeps claims from it now, or the job of its line that it waits for. Of a
--- job of this tenant; an administrator may ask for any.
+-- job of this tenant; an administrator may ask for any, and he alone hears the numbers of queues and tasks.
 create or replace function jobforge.why_limited(p_job_id uuid)
 returns table (code text, says text, detail json)
 language plpgsql stable security definer
@@ -7,32 +7,33 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
 declare
+    v_admin boolean := pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member');
     v_job   jobforge.jobs;
     v_limit jobforge.limits;
+    v_told  boolean;  -- whoever asks may know the number
     v_other uuid;
 begin
     select * into v_job from jobforge.jobs j
-     where j.id = p_job_id
-       and (j.tenant_id = (select jobforge.current_tenant())
-            or pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member'));
+     where j.id = p_job_id and (j.tenant_id = (select jobforge.current_tenant()) or v_admin);
     for v_limit in
         select * from jobforge.limits l
          where (l.scope = 'tenant' and l.name = v_job.tenant_id) or (l.scope = 'queue' and l.name = v_job.queue)
             or (l.scope = 'task' and l.name = v_job.type)
          order by l.scope desc
     loop
+        v_told := v_admin or v_limit.scope = 'tenant';
         if v_limit.paused_at is not null then
             return query select v_limit.scope || '_paused',
                 format('its %s is paused since %s', v_limit.scope, jobforge.moment_text(v_limit.paused_at)),
                 json_build_object('paused_at', v_limit.paused_at);
         elsif v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
             return query select v_limit.scope || '_full',
-                format('its %s runs as many jobs as it may: %s', v_limit.scope, v_limit.max_running),
-                json_build_object('max_running', v_limit.max_running);
+                concat(format('its %s runs as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.max_running end),
+                json_build_object('max_running', case when v_told then v_limit.max_running end);
         elsif v_limit.rate is not null and jobforge.tokens_of(v_limit) < 1 then
             return query select v_limit.scope || '_rate',
-                format('its %s begins as many jobs as it may: %s a second', v_limit.scope, v_limit.rate),
-                json_build_object('rate', v_limit.rate);
+                concat(format('its %s begins as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.rate || ' a second' end),
+                json_build_object('rate', case when v_told then v_limit.rate end);
         end if;
     end loop;
     if v_job.ordering_key is not null and jobforge.waits_in_line(v_job.tenant_id, v_job.ordering_key, v_job.id) then

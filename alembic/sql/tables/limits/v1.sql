@@ -10,8 +10,8 @@ create table jobforge.limits (
     burst       integer,                    -- the bucket's size; NULL: what comes in a second, one at least
     weight      integer,                    -- of a tenant: its share of a round; NULL: 1
     max_waiting integer,                    -- of a tenant: so many of its jobs may be scheduled or queued
-    tokens      double precision not null default 0,
-    refilled_at timestamptz      not null,  -- so many tokens there were then
+    bucket      double precision not null default 0,  -- so many runs more could begin
+    refilled_at timestamptz      not null,            -- then
     since       timestamptz,                -- claims know of it since then: the leases of those before are not marked
     settled_xid xid8,                       -- whoever may have claimed them has a lower one: see budget
     counted     boolean          not null default false,  -- all of them are: the index finds them

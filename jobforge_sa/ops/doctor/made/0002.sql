@@ -318,7 +318,7 @@ END) stored statistics 0,
     burst integer,
     weight integer,
     max_waiting integer,
-    tokens double precision not null default 0,
+    bucket double precision not null default 0,
     refilled_at timestamp with time zone not null,
     since timestamp with time zone,
     settled_xid xid8,
@@ -2013,7 +2013,7 @@ begin
         ), gone as (  -- by place: the rows are locked, and nothing ever updates them
             delete from jobforge.ready r where r.ctid = any (array(select g.ctid from given g))
         ), spent as (
-            update jobforge.limits l set tokens = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
+            update jobforge.limits l set bucket = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
               from (select g.tenant_id, count(*) as taken from given g where p_said group by g.tenant_id) t
              where l.scope = 'tenant' and l.name = t.tenant_id and l.rate is not null
         )
@@ -3234,11 +3234,14 @@ comment on function jobforge.limit_artifacts is 'Let artifacts in the database h
 
 -- function jobforge.limit_queue
 CREATE OR REPLACE FUNCTION jobforge.limit_queue(p_queue text, p_change jsonb)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.set_limit('queue', p_queue, p_change) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.set_limit('queue', p_queue, p_change) l
+$function$
 ;
 alter function jobforge.limit_queue owner to jobforge_owner;
 grant execute on function jobforge.limit_queue to jobforge_admin;
@@ -3246,11 +3249,14 @@ comment on function jobforge.limit_queue is 'Change the limits of a queue.';
 
 -- function jobforge.limit_task
 CREATE OR REPLACE FUNCTION jobforge.limit_task(p_type text, p_change jsonb)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.set_limit('task', p_type, p_change) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.set_limit('task', p_type, p_change) l
+$function$
 ;
 alter function jobforge.limit_task owner to jobforge_owner;
 grant execute on function jobforge.limit_task to jobforge_admin;
@@ -3258,11 +3264,14 @@ comment on function jobforge.limit_task is 'Change the limits of a task.';
 
 -- function jobforge.limit_tenant
 CREATE OR REPLACE FUNCTION jobforge.limit_tenant(p_tenant_id text, p_change jsonb)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.set_limit('tenant', p_tenant_id, p_change) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.set_limit('tenant', p_tenant_id, p_change) l
+$function$
 ;
 alter function jobforge.limit_tenant owner to jobforge_owner;
 grant execute on function jobforge.limit_tenant to jobforge_admin;
@@ -3372,7 +3381,7 @@ comment on function jobforge.list_jobs is 'Jobs by state, type, queue and time; 
 
 -- function jobforge.list_limits
 CREATE OR REPLACE FUNCTION jobforge.list_limits(p_scope text DEFAULT NULL::text)
- RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer, running integer, tokens double precision)
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer, running integer, bucket double precision)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3396,15 +3405,13 @@ comment on function jobforge.list_limits is 'What was said of tenants, queues an
 
 -- function jobforge.list_queues
 CREATE OR REPLACE FUNCTION jobforge.list_queues(p_count integer DEFAULT 100000)
- RETURNS TABLE(queue text, queued bigint, oldest timestamp with time zone, suspects bigint, scheduled bigint, next_due timestamp with time zone, running bigint, workers bigint)
+ RETURNS TABLE(queue text, queued bigint, oldest timestamp with time zone, suspects bigint, scheduled bigint, next_due timestamp with time zone, running bigint, workers bigint, paused_at timestamp with time zone, max_running integer)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
-declare
-    v_now timestamptz := jobforge.now();
 begin
     if p_count is null or p_count not between 1 and 100000000 then
         raise exception 'jobforge: p_count must be between 1 and 100000000'
@@ -3423,10 +3430,11 @@ begin
             select l.queue, count(*) as running from jobforge.leases l group by l.queue
         ), served as (
             select q.queue, count(*) as workers
-              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > v_now group by q.queue
+              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
         ), known as (
             select w.queue from waiting w where w.queue is not null
             union select l.queue from later l union select h.queue from held h union select s.queue from served s
+            union select m.name from jobforge.limits m where m.scope = 'queue'
         )
         select k.queue,
                (select count(*) from (select from jobforge.ready r
@@ -3442,11 +3450,13 @@ begin
                      where h.n < 1000)
                 select min(j.run_at) from head h join jobforge.jobs j on j.id = h.job_id),
                (select count(*) from (select from jobforge.ready r where r.queue = k.queue and r.lane = '!suspect' limit p_count) c),
-               coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0)
+               coalesce(l.scheduled, 0), l.next_due, coalesce(h.running, 0), coalesce(s.workers, 0),
+               m.paused_at, m.max_running
           from known k
           left join later l on l.queue = k.queue
           left join held h on h.queue = k.queue
           left join served s on s.queue = k.queue
+          left join jobforge.limits m on m.scope = 'queue' and m.name = k.queue
          order by k.queue;
 end
 $function$
@@ -3800,11 +3810,14 @@ comment on function jobforge.pause is 'Let claims give nothing of a tenant, a qu
 
 -- function jobforge.pause_queue
 CREATE OR REPLACE FUNCTION jobforge.pause_queue(p_queue text)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.pause('queue', p_queue) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.pause('queue', p_queue) l
+$function$
 ;
 alter function jobforge.pause_queue owner to jobforge_owner;
 grant execute on function jobforge.pause_queue to jobforge_admin;
@@ -3812,11 +3825,14 @@ comment on function jobforge.pause_queue is 'Let claims pass a queue over.';
 
 -- function jobforge.pause_task
 CREATE OR REPLACE FUNCTION jobforge.pause_task(p_type text)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.pause('task', p_type) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.pause('task', p_type) l
+$function$
 ;
 alter function jobforge.pause_task owner to jobforge_owner;
 grant execute on function jobforge.pause_task to jobforge_admin;
@@ -3824,11 +3840,14 @@ comment on function jobforge.pause_task is 'Let claims pass a task over.';
 
 -- function jobforge.pause_tenant
 CREATE OR REPLACE FUNCTION jobforge.pause_tenant(p_tenant_id text)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.pause('tenant', p_tenant_id) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.pause('tenant', p_tenant_id) l
+$function$
 ;
 alter function jobforge.pause_tenant owner to jobforge_owner;
 grant execute on function jobforge.pause_tenant to jobforge_admin;
@@ -3839,18 +3858,12 @@ CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
- SET enable_bitmapscan TO 'off'
- SET enable_sort TO 'off'
 AS $function$
 declare
-    -- not in the query: a volatile function is asked for each row, and no index searched. All that is due later was read
-    -- for every claim, a second for 1,000,000 jobs
-    v_now   timestamptz := jobforge.now();
     v_moved integer;
 begin
     with due as (
-        select s.ctid from jobforge.scheduled s where s.run_at <= v_now
+        select s.ctid from jobforge.scheduled s where s.run_at <= jobforge.now()
          order by s.run_at, s.job_id limit p_limit for update skip locked
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
@@ -4644,11 +4657,14 @@ comment on function jobforge.resume is 'Let jobs of a tenant, a queue or a task 
 
 -- function jobforge.resume_queue
 CREATE OR REPLACE FUNCTION jobforge.resume_queue(p_queue text)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.resume('queue', p_queue) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.resume('queue', p_queue) l
+$function$
 ;
 alter function jobforge.resume_queue owner to jobforge_owner;
 grant execute on function jobforge.resume_queue to jobforge_admin;
@@ -4656,11 +4672,14 @@ comment on function jobforge.resume_queue is 'Let the jobs of a paused queue be 
 
 -- function jobforge.resume_task
 CREATE OR REPLACE FUNCTION jobforge.resume_task(p_type text)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.resume('task', p_type) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.resume('task', p_type) l
+$function$
 ;
 alter function jobforge.resume_task owner to jobforge_owner;
 grant execute on function jobforge.resume_task to jobforge_admin;
@@ -4668,11 +4687,14 @@ comment on function jobforge.resume_task is 'Let the jobs of a paused task be cl
 
 -- function jobforge.resume_tenant
 CREATE OR REPLACE FUNCTION jobforge.resume_tenant(p_tenant_id text)
- RETURNS SETOF jobforge.limits
+ RETURNS TABLE(scope text, name text, paused_at timestamp with time zone, max_running integer, rate double precision, burst integer, weight integer, max_waiting integer)
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from jobforge.resume('tenant', p_tenant_id) $function$
+AS $function$
+    select l.scope, l.name, l.paused_at, l.max_running, l.rate, l.burst, l.weight, l.max_waiting
+      from jobforge.resume('tenant', p_tenant_id) l
+$function$
 ;
 alter function jobforge.resume_tenant owner to jobforge_owner;
 grant execute on function jobforge.resume_tenant to jobforge_admin;
@@ -4952,18 +4974,19 @@ begin
 
     insert into jobforge.limits (scope, name, refilled_at) values (p_scope, p_name, jobforge.now()) on conflict do nothing;
     select * into v_limit from jobforge.limits l where l.scope = p_scope and l.name = p_name for update;
-    v_new := jsonb_populate_record(v_limit, p_change);
+    v_new := jsonb_populate_record(v_limit, case when p_change -> 'rate' = 'null' then '{"burst": null}' else '{}' end::jsonb
+        || (select jsonb_object_agg(k.key, trim_scale(k.value::numeric)) from jsonb_each_text(p_change) k));  -- 5.0 is 5
     if v_new.burst is not null and v_new.rate is null then
         raise exception 'jobforge: a burst needs a rate'
             using errcode = 'JF003', hint = 'Pass {"rate": 5, "burst": 10}. Nothing was changed.';
     end if;
-    v_new.tokens := case when v_new.rate is null then 0
+    v_new.bucket := case when v_new.rate is null then 0
                          when v_limit.rate is null then coalesce(v_new.burst, greatest(ceil(v_new.rate), 1))
                          else jobforge.tokens_of(v_limit) end;
     return query
         update jobforge.limits l
            set max_running = v_new.max_running, rate = v_new.rate, burst = v_new.burst, weight = v_new.weight,
-               max_waiting = v_new.max_waiting, tokens = v_new.tokens, refilled_at = jobforge.now()
+               max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now()
          where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
     perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
@@ -5099,8 +5122,7 @@ begin
     ), finished as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
         select job_id, tenant_id, final_state, run, case when final_state = 'succeeded' then attempt else charged end,
-               crashed, v_now
-          from verdict where final_state is not null
+               crashed, v_now from verdict where final_state is not null
     ), returned as (
         insert into jobforge.results (job_id, tenant_id, value)
         select job_id, tenant_id, result from verdict where final_state = 'succeeded' and result is not null
@@ -5225,7 +5247,7 @@ CREATE OR REPLACE FUNCTION jobforge.spend(p_scope text, p_name text, p_taken int
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-    update jobforge.limits l set tokens = jobforge.tokens_of(l) - p_taken, refilled_at = jobforge.now()
+    update jobforge.limits l set bucket = jobforge.tokens_of(l) - p_taken, refilled_at = jobforge.now()
      where l.scope = p_scope and l.name = p_name and l.rate is not null and p_taken > 0;
 end
 $function$
@@ -5515,7 +5537,7 @@ CREATE OR REPLACE FUNCTION jobforge.tokens_of(p_limit jobforge.limits)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select least(coalesce(p_limit.burst, greatest(ceil(p_limit.rate), 1)),
-                 p_limit.tokens + p_limit.rate * extract(epoch from jobforge.now() - p_limit.refilled_at)::double precision)
+                 p_limit.bucket + p_limit.rate * extract(epoch from jobforge.now() - p_limit.refilled_at)::double precision)
 $function$
 ;
 alter function jobforge.tokens_of owner to jobforge_owner;
@@ -5529,7 +5551,6 @@ CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_now   timestamptz := jobforge.now();
     v_moved integer;
     v_ended jobforge.ended_run[];
     v_named json;
@@ -5549,14 +5570,14 @@ begin
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
     delete from jobforge.waits d where d.ctid = any (array(
-        select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));
+        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
     delete from jobforge.webhook_endpoints d where d.ctid = any (array(  -- a tenant may make up URLs without end
         select e.ctid from jobforge.webhook_endpoints e
-         where e.disabled_at is null and e.last_failed_at < v_now - interval '90 days'
+         where e.disabled_at is null and e.last_failed_at < jobforge.now() - interval '90 days'
          order by e.last_failed_at limit p_limit for update of e skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
-         where w.alive_until < v_now - interval '1 hour' and w.worker_id is distinct from p_worker_id
+         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
            and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
            for update of w skip locked));
     get diagnostics v_moved = row_count;
@@ -5761,32 +5782,33 @@ CREATE OR REPLACE FUNCTION jobforge.why_limited(p_job_id uuid)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
+    v_admin boolean := pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member');
     v_job   jobforge.jobs;
     v_limit jobforge.limits;
+    v_told  boolean;  -- whoever asks may know the number
     v_other uuid;
 begin
     select * into v_job from jobforge.jobs j
-     where j.id = p_job_id
-       and (j.tenant_id = (select jobforge.current_tenant())
-            or pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'jobforge_admin', 'member'));
+     where j.id = p_job_id and (j.tenant_id = (select jobforge.current_tenant()) or v_admin);
     for v_limit in
         select * from jobforge.limits l
          where (l.scope = 'tenant' and l.name = v_job.tenant_id) or (l.scope = 'queue' and l.name = v_job.queue)
             or (l.scope = 'task' and l.name = v_job.type)
          order by l.scope desc
     loop
+        v_told := v_admin or v_limit.scope = 'tenant';
         if v_limit.paused_at is not null then
             return query select v_limit.scope || '_paused',
                 format('its %s is paused since %s', v_limit.scope, jobforge.moment_text(v_limit.paused_at)),
                 json_build_object('paused_at', v_limit.paused_at);
         elsif v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
             return query select v_limit.scope || '_full',
-                format('its %s runs as many jobs as it may: %s', v_limit.scope, v_limit.max_running),
-                json_build_object('max_running', v_limit.max_running);
+                concat(format('its %s runs as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.max_running end),
+                json_build_object('max_running', case when v_told then v_limit.max_running end);
         elsif v_limit.rate is not null and jobforge.tokens_of(v_limit) < 1 then
             return query select v_limit.scope || '_rate',
-                format('its %s begins as many jobs as it may: %s a second', v_limit.scope, v_limit.rate),
-                json_build_object('rate', v_limit.rate);
+                concat(format('its %s begins as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.rate || ' a second' end),
+                json_build_object('rate', case when v_told then v_limit.rate end);
         end if;
     end loop;
     if v_job.ordering_key is not null and jobforge.waits_in_line(v_job.tenant_id, v_job.ordering_key, v_job.id) then

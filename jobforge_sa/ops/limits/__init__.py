@@ -1,0 +1,1 @@
+"""`jobforge limits`, `jobforge queues …`, `jobforge tasks …`."""

@@ -1,0 +1,138 @@
+"""The commands `jobforge limits`, and what `jobforge queues` and `jobforge tasks` say of one: for administrators."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from jobforge_sa.limits import Limit, Limited, Limits, Tasks
+from jobforge_sa.ops import database, records, screen, times
+from jobforge_sa.ops.limits import page, words
+from jobforge_sa.ops.limits.words import Burst, MaxRunning, Rate
+from jobforge_sa.ops.options import Json, Url
+from jobforge_sa.ops.queue_commands import queues as list_queues
+from jobforge_sa.ops.reader import administering, moment
+from jobforge_sa.queues import Queues
+
+queues = typer.Typer(
+    help="List the queues; pause and limit them. The login is a member of jobforge_admin.", invoke_without_command=True
+)
+tasks = typer.Typer(
+    help="Pause and limit tasks, in all queues. The login is a member of jobforge_admin.", no_args_is_help=True
+)
+
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
+Type = Annotated[str, typer.Argument(metavar="TYPE", help="The task's name.")]
+
+
+class Scope(StrEnum):
+    """Of whom something is said."""
+
+    tenant = "tenant"
+    queue = "queue"
+    task = "task"
+
+
+def limits(
+    url: Url = None,
+    scope: Annotated[Scope | None, typer.Option("--scope", help="Of these only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List who is paused or limited, and how much of it is used."""
+    with administering(database.engine(url)) as session:
+        found, now = Limits(session).list(None if scope is None else scope.value), moment(session)
+    if as_json:
+        for one in found:
+            typer.echo(records.line(dataclasses.asdict(one)))
+    elif not found:
+        typer.echo("nobody is paused or limited")
+    else:
+        screen.show(screen.console(), page.table(found, now))
+
+
+@queues.callback()
+def show(context: typer.Context, url: Url = None, as_json: Json = False) -> None:
+    """List the queues: what waits, what runs, who works on them; pause and limit them."""
+    if context.invoked_subcommand is None:
+        list_queues(url, as_json=as_json)
+    context.obj = url
+
+
+@queues.command("pause")
+def pause_queue(context: typer.Context, queue: Queue, url: Url = None, as_json: Json = False) -> None:
+    """Let claims give nothing of a queue: what runs goes on, what is enqueued waits."""
+    _pause(Queues, queue, url or context.obj, as_json=as_json)
+
+
+@queues.command("resume")
+def resume_queue(context: typer.Context, queue: Queue, url: Url = None, as_json: Json = False) -> None:
+    """Let its jobs be claimed again."""
+    _resume(Queues, queue, url or context.obj, as_json=as_json)
+
+
+@queues.command("limit")
+def limit_queue(
+    context: typer.Context,
+    queue: Queue,
+    max_running: MaxRunning = None,
+    rate: Rate = None,
+    burst: Burst = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Limit a queue, over all tenants and workers. What is left out stays as it is."""
+    wanted = words.change(max_running=max_running, rate=rate, burst=burst)
+    _limit(Queues, queue, wanted, url or context.obj, as_json=as_json)
+
+
+@tasks.command("pause")
+def pause_task(task: Type, url: Url = None, as_json: Json = False) -> None:
+    """Let claims give nothing of a task: what runs goes on, what is enqueued waits."""
+    _pause(Tasks, task, url, as_json=as_json)
+
+
+@tasks.command("resume")
+def resume_task(task: Type, url: Url = None, as_json: Json = False) -> None:
+    """Let its jobs be claimed again."""
+    _resume(Tasks, task, url, as_json=as_json)
+
+
+@tasks.command("limit")
+def limit_task(
+    task: Type,
+    max_running: MaxRunning = None,
+    rate: Rate = None,
+    burst: Burst = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Limit a task, over all tenants, queues and workers. What is left out stays as it is."""
+    _limit(Tasks, task, words.change(max_running=max_running, rate=rate, burst=burst), url, as_json=as_json)
+
+
+def _pause(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
+    with administering(database.engine(url)) as session:
+        found, now = of(session).pause(name), moment(session)
+    ago = times.ago(found.paused_at or now, now)
+    say(found, f"paused ({ago}); what runs goes on, what is enqueued waits", as_json=as_json)
+
+
+def _resume(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
+    with administering(database.engine(url)) as session:
+        before, found = Limits(session).list(), of(session).resume(name)
+    paused = any((one.scope, one.name) == (found.scope, found.name) and one.paused_at for one in before)
+    say(found, f"{'resumed' if paused else 'was not paused'}; its jobs are claimed", as_json=as_json)
+
+
+def _limit(of: type[Limited[Any]], name: str, wanted: dict[str, Any], url: str | None, *, as_json: bool) -> None:
+    with administering(database.engine(url)) as session:
+        found = of(session).limit(name, **wanted)
+    say(found, words.said(found), as_json=as_json)
+
+
+def say(found: Limit, said: str, *, as_json: bool) -> None:
+    """What holds for it now."""
+    typer.echo(records.line(dataclasses.asdict(found)) if as_json else f"{screen.named(found.name)}: {said}")

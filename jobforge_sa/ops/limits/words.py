@@ -1,0 +1,88 @@
+"""Limits as they are written on the command line, and as they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.limits import Limit
+
+MaxRunning = Annotated[
+    str | None, typer.Option("--max-running", metavar="N|none", help="So many of its jobs run at a time.")
+]
+Rate = Annotated[
+    str | None, typer.Option("--rate", metavar="N/s|none", help="So many of its runs begin: 5/s, 90/m, 1000/h, 1/d.")
+]
+Burst = Annotated[
+    str | None,
+    typer.Option("--burst", metavar="N|none", help="So many at once after a while without.  \\[default: a second's]"),
+]
+Weight = Annotated[
+    str | None, typer.Option("--weight", metavar="N|none", help="So many times the share of a tenant without.")
+]
+MaxWaiting = Annotated[
+    str | None, typer.Option("--max-waiting", metavar="N|none", help="So many of its jobs may be scheduled or queued.")
+]
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
+
+
+def change(**given: str | None) -> dict[str, float | None]:
+    """What to change, of what was written.
+
+    Raises:
+        ConfigurationError: nothing was, or it is no number.
+    """
+    changed = {name: _number(name, text) for name, text in given.items() if text is not None}
+    if not changed:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigurationError("no limit is named", cure=f"pass one or more of {options}; none takes it away")
+    return changed
+
+
+def _number(name: str, text: str) -> float | None:
+    if text.strip().lower() == "none":
+        return None
+    if name == "rate":
+        return _rate(text)
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ConfigurationError(
+            f"{text!r} is no number for --{name.replace('_', '-')}", cure="write a whole number, or none"
+        )
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([smhd]))?", text.strip())
+    if found is None:
+        raise ConfigurationError(f"{text!r} is no rate", cure="write 5/s, 0.5/s, 90/m, 1000/h or 1/d; or none")
+    return float(found[1]) / UNITS[found[2] or "s"]
+
+
+def rate(runs: float) -> str:
+    """A rate in the first unit in which it is one at least."""
+    unit = next((unit for unit, seconds in UNITS.items() if round(runs * seconds, 6) >= 1), "d")
+    return f"{runs * UNITS[unit]:,.6g}/{unit}"
+
+
+def said(limit: Limit) -> str:
+    """What holds, as a sentence goes on behind a name."""
+    return "; ".join(_parts(limit)) or "no limits"
+
+
+def _parts(limit: Limit) -> Iterator[str]:
+    if limit.paused_at is not None:
+        yield "paused"
+    if limit.max_running is not None:
+        yield f"at most {limit.max_running:,} of its jobs run at a time"
+    if limit.rate is not None:
+        burst = f" (up to {limit.burst:,} at once)" if limit.burst is not None else ""
+        yield f"at most {rate(limit.rate)} begin{burst}"
+    if limit.weight is not None:
+        yield f"{limit.weight} times a tenant's share"
+    if limit.max_waiting is not None:
+        yield f"at most {limit.max_waiting:,} jobs may wait; an enqueue over that is refused"

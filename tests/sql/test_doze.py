@@ -1,0 +1,55 @@
+"""Hints go to who sleeps, and to nobody else: a commit that notifies waits for a lock over the whole cluster."""
+
+from __future__ import annotations
+
+import time
+
+from tests.support import Sql, call
+
+
+def test_where_no_worker_sleeps_no_hint_is_sent(sql: Sql) -> None:
+    listener = sql.asleep("other")
+    for _ in range(20):
+        sql.enqueue()
+    sql.enqueue(queue="other")
+    heard = [note.payload for note in listener.notifies(timeout=5, stop_after=21)]
+    assert heard[-1] == "other"
+    assert len(heard) < 20  # a machine that stands still for 50 ms makes a transaction old, but not all of them
+
+
+def test_who_gets_up_or_leaves_is_woken_no_more_and_the_others_are(sql: Sql) -> None:
+    first, second, third = sql.asleep("q", "r"), sql.asleep("q"), sql.asleep("q")
+    assert call(first, "doze", queues=["q", "r"], asleep=False) == [{"doze": True}]
+    second.close()
+    sql.enqueue(queue="q")
+    assert [note.payload for note in third.notifies(timeout=5, stop_after=1)] == ["q"]
+    assert call(third, "doze", queues=["q"], asleep=False) == [{"doze": True}]
+    held = sql.look("select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database "
+                    "where datname = current_database())")  # fmt: skip
+    assert held == []
+
+
+def test_whoever_has_asked_leaves_nothing_behind_that_keeps_a_worker_from_sleeping(sql: Sql) -> None:
+    with sql.connect(tenant="a") as application:
+        for _ in range(3):
+            call(application, "enqueue_job", type="t", payload={}, queue="q")
+        sql.asleep("q")  # fails where the answer is false
+
+
+def test_a_transaction_that_was_open_for_long_sends_its_hint_for_it_cannot_know_who_sleeps_at_its_end(sql: Sql) -> None:
+    with sql.connect(tenant="a") as application:
+        time.sleep(0.06)
+        call(application, "enqueue_job", type="t", payload={}, queue="q")
+        listener = sql.asleep("q")
+    assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == ["q"]
+
+
+def test_a_worker_that_cannot_say_that_it_sleeps_holds_nothing(sql: Sql) -> None:
+    spoiler = sql.session("jf_stranger")  # or somebody who is asking at this very moment
+    spoiler.execute("select pg_advisory_lock(1785686131, hashtext('r'))")
+    listener = sql.connect("jf_worker")
+    assert call(listener, "doze", queues=["q", "r"]) == [{"doze": False}]
+    spoiler.execute("select pg_advisory_unlock_all()")
+    assert spoiler.execute("select pg_try_advisory_xact_lock(1785686131, hashtext('q')) as free").fetchall() == [
+        {"free": True}
+    ]

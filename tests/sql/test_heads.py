@@ -1,0 +1,82 @@
+"""Behind a held snapshot claims do not pass what was deleted again and again: heads say where a tenant's jobs begin."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import Sql
+
+FILL = """
+with told as (
+    insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, created_at)
+    select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'a', 'default', 't', 0, '{}', now(), 5, now()
+      from generate_series(1, 30000) n returning *
+)
+insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+select queue, tenant_id, priority, id, type, 0, 0, 0 from told
+"""
+
+
+@pytest.fixture
+def drained(sql: Sql) -> Iterator[list[uuid.UUID]]:
+    """Most of a tenant's jobs have gone by while somebody holds a snapshot. Gives those that are left."""
+    admin = sql.session("postgres")
+    admin.execute(FILL)
+    holder = sql.connect("postgres", isolation="repeatable read")
+    holder.execute("select count(*) from jobforge.jobs")
+    for table, column in (("ready", "job_id"), ("jobs", "id")):
+        admin.execute(f"delete from jobforge.{table} where {column} < '00000000-0000-7000-8000-000000029901'".encode())
+    sql.claim(1)
+    yield [uuid.UUID(f"00000000-0000-7000-8000-{n:012}") for n in range(29902, 30001)]
+    holder.rollback()
+
+
+def pages(sql: Sql) -> int:
+    session = sql.session("jf_worker")
+    with session.transaction():
+        (plan,) = session.execute(
+            "explain (analyze, buffers, format json) select * from jobforge.claim_jobs(%s, '{default}', '{t}', 10)",
+            [sql.worker],
+        ).fetchone().values()  # type: ignore[union-attr]
+    return int(plan[0]["Plan"]["Shared Hit Blocks"])
+
+
+def look_again(sql: Sql) -> None:
+    """As if the time of this session's next full look had come."""
+    sql.session("jf_worker").execute("select set_config('jobforge.look_at', '', false)")
+
+
+def test_a_claim_passes_what_was_deleted_once(sql: Sql, drained: list[uuid.UUID]) -> None:
+    assert [row["tenant_id"] for row in sql.look("select * from jobforge.heads")] == ["a"]
+    assert min(pages(sql) for _ in range(3)) < 200  # and not the 300 of ready and of its index, twice
+
+
+def test_a_job_before_the_head_is_found_by_the_next_full_look_and_so_are_those_beside_it(
+    sql: Sql, drained: list[uuid.UUID]
+) -> None:
+    urgent = [sql.enqueue("a", priority=-1) for _ in range(4)]
+    look_again(sql)
+    assert [run["job_id"] for run in sql.claim(2)] == urgent[:2]
+    assert [run["job_id"] for run in sql.claim(3)] == [*urgent[2:], drained[0]]  # the head went back to them
+
+
+def test_a_tenant_whose_jobs_are_all_done_is_no_step_for_the_others(sql: Sql, drained: list[uuid.UUID]) -> None:
+    while sql.claim(500):
+        pass
+    job = sql.enqueue("b")
+    assert [run["job_id"] for run in sql.claim()] == [job]
+    assert sql.claim() == []
+    new = sql.enqueue("a")
+    assert [run["job_id"] for run in sql.claim()] == [new]
+
+
+def test_heads_are_forgotten_after_an_hour(sql: Sql) -> None:
+    sql.clock().advance(hours=2)
+    sql.session("postgres").execute(
+        "insert into jobforge.heads values ('q', '!main', 'a', 0, gen_random_uuid(), now() - interval '1 hour', 1)"
+    )
+    sql("upkeep")
+    assert sql.look("select * from jobforge.heads") == []
