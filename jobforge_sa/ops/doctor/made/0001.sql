@@ -192,6 +192,38 @@ create policy connectors_wall on jobforge.connectors as restrictive for all to j
 grant select on table jobforge.connectors to jobforge_admin;
 comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
 
+-- table jobforge.heads
+create table jobforge.heads (
+    queue text collate "C" not null statistics 0,
+    lane text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
+    priority smallint not null,
+    job_id uuid not null,
+    marked_at timestamp with time zone not null,
+    marks integer not null,
+    constraint heads_pkey PRIMARY KEY (queue, lane, tenant_id)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=10
+);
+alter table jobforge.heads owner to jobforge_owner;
+alter table jobforge.heads enable row level security;
+alter table jobforge.heads force row level security;
+create policy heads_admin on jobforge.heads as permissive for select to jobforge_admin
+    using (true);
+create policy heads_owner on jobforge.heads as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy heads_tenant on jobforge.heads as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy heads_wall on jobforge.heads as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.heads to jobforge_admin;
+grant select on table jobforge.heads to jobforge_app;
+comment on table jobforge.heads is 'Where claims begin to read the jobs of a tenant. Hints.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,

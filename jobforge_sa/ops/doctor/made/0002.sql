@@ -192,6 +192,38 @@ create policy connectors_wall on jobforge.connectors as restrictive for all to j
 grant select on table jobforge.connectors to jobforge_admin;
 comment on table jobforge.connectors is 'What the built-in handlers may do for a tenant.';
 
+-- table jobforge.heads
+create table jobforge.heads (
+    queue text collate "C" not null statistics 0,
+    lane text collate "C" not null statistics 0,
+    tenant_id text collate "C" not null statistics 0,
+    priority smallint not null,
+    job_id uuid not null,
+    marked_at timestamp with time zone not null,
+    marks integer not null,
+    constraint heads_pkey PRIMARY KEY (queue, lane, tenant_id)
+) with (
+    autovacuum_vacuum_scale_factor=0,
+    autovacuum_vacuum_threshold=500,
+    fillfactor=10
+);
+alter table jobforge.heads owner to jobforge_owner;
+alter table jobforge.heads enable row level security;
+alter table jobforge.heads force row level security;
+create policy heads_admin on jobforge.heads as permissive for select to jobforge_admin
+    using (true);
+create policy heads_owner on jobforge.heads as permissive for all to jobforge_owner
+    using ((CURRENT_USER = 'jobforge_owner'::name))
+    with check ((CURRENT_USER = 'jobforge_owner'::name));
+create policy heads_tenant on jobforge.heads as permissive for select to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+create policy heads_wall on jobforge.heads as restrictive for all to jobforge_app
+    using ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)))
+    with check ((tenant_id = ( SELECT jobforge.current_tenant() AS current_tenant)));
+grant select on table jobforge.heads to jobforge_admin;
+grant select on table jobforge.heads to jobforge_app;
+comment on table jobforge.heads is 'Where claims begin to read the jobs of a tenant. Hints.';
+
 -- table jobforge.idempotency_keys
 create table jobforge.idempotency_keys (
     tenant_id text collate "C" not null statistics 0,
@@ -1802,7 +1834,7 @@ begin
     for i in 1 .. coalesce(cardinality(v_queues), 0) loop
         continue when not exists (select from jobforge.ready r where r.queue = v_queues[i] and r.lane = '!suspect');
         return query
-            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said);
+            select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said, p_said, false);
         if found then
             if p_said then
                 perform jobforge.spend('queue', v_queues[i], 1);
@@ -1840,9 +1872,13 @@ declare
     v_lanes   text[];
     v_left    integer;                -- what is left for all queues
     v_queue   integer;                -- and for this one
+    v_budget  integer;
     v_before  integer;
+    v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
     v_task    record;
+    v_began   timestamptz;
+    v_look    boolean := false;       -- it looks in spite of the heads
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
@@ -1852,19 +1888,27 @@ begin
                             where l.scope = 'task' and l.name = any (p_types)
                               and (l.paused_at is not null or l.max_running is not null or l.rate is not null));
     end if;
+    if exists (select from jobforge.heads) then
+        v_began := clock_timestamp();
+        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
+    end if;
     v_left := p_limit;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
         v_queue := least(v_left, p_queue_limits[i]);
+        v_marked := false;
         if v_said then
-            v_queue := least(v_queue, (select b.budget from jobforge.budget('queue', array[p_queues[i]]) b));
+            select least(v_queue, b.budget), true into v_budget, v_marked from jobforge.budget('queue', array[p_queues[i]]) b;
+            v_marked := coalesce(v_marked, false);
+            v_queue := case when v_marked then v_budget else v_queue end;
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types);
         if v_limited = '{}' then
             return query
-                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said);
+                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
+                                                v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end if;
@@ -1877,7 +1921,7 @@ begin
                 return query
                     select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
                         least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said);
+                        null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -1886,7 +1930,7 @@ begin
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i],
                     array(select unnest(v_lanes) except all select unnest(v_limited)),
-                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said);
+                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
         end loop;
@@ -1895,6 +1939,10 @@ begin
             perform jobforge.spend('queue', p_queues[i], v_before - v_queue);
         end if;
     end loop;
+    if v_look then
+        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+                                                                   20 * (clock_timestamp() - v_began)))::text, false);
+    end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;
@@ -1906,7 +1954,7 @@ grant execute on function jobforge.claim_jobs to jobforge_worker;
 comment on function jobforge.claim_jobs is 'Give a worker jobs with leases, fairly over the tenants.';
 
 -- function jobforge.claim_ring
-CREATE OR REPLACE FUNCTION jobforge.claim_ring(p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean)
+CREATE OR REPLACE FUNCTION jobforge.claim_ring(p_worker_id uuid, p_queue text, p_lanes text[], p_types text[], p_limit integer, p_after text, p_said boolean, p_limited boolean, p_look boolean)
  RETURNS TABLE(job_id uuid, tenant_id text, queue text, type text, priority smallint, payload text, run integer, attempt integer, max_attempts integer, crashes integer, lease_token uuid, claimed_at timestamp with time zone, deadline timestamp with time zone, timeout interval, run_at timestamp with time zone, created_at timestamp with time zone, idempotency_key text, parent_id uuid, trace text, tenant_token text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1915,8 +1963,12 @@ AS $function$
 declare
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_alone   boolean := p_lanes = '{!suspect}';
+    v_read    bigint := jobforge.pages_read();
+    v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
+    v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
+    v_seen    text[] := '{}';      -- the tenants that were visited
     v_left    integer := p_limit;
-    v_after   text collate "C" := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1]));  -- the ring goes on behind it
+    v_after   text collate "C";    -- the ring goes on behind this tenant
     v_page    integer;             -- so many tenants are looked at in one statement
     v_tenants text[];              -- the next ones on the ring
     v_shares  integer[];           -- how many jobs each may give; NULL: as many as any other
@@ -1925,12 +1977,17 @@ declare
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer := 0;        -- passages of the ring's end since a job was found
     v_taken   integer;
+    v_limited text[] := '{}';      -- of the page those of whom something was said: an index counts their leases
     v_stopped text[];              -- of the page those that give none until somebody says otherwise
     v_steps   integer := 0;        -- how many such were met
     v_short   text[];              -- gave less than they should, in the round before
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
+    c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
+    c_many    constant integer := 200;  -- pages of deleted jobs, before anybody does something about it
 begin
+    v_heads := v_heads and not v_all;
+    v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
     while v_left > 0 loop
         v_page := case when p_said then greatest(v_left, 100) else v_left end;
         with recursive ring (tenant_id, place, wrapped) as (
@@ -1938,15 +1995,15 @@ begin
             union all
             select coalesce(n.tenant_id, f.tenant_id), ring.place + 1, ring.wrapped or n.tenant_id is null
               from ring
-             cross join lateral (select min(t.tenant_id) from unnest(p_lanes) l (lane) cross join lateral (
+             cross join lateral (select min(case when v_heads then jobforge.next_tenant(p_queue, l.lane, ring.tenant_id) else (
                    select r.tenant_id from jobforge.ready r
                     where r.queue = p_queue and r.lane = l.lane and r.tenant_id > ring.tenant_id
-                    order by r.tenant_id limit 1) t) n (tenant_id)
+                    order by r.tenant_id limit 1) end) from unnest(p_lanes) l (lane)) n (tenant_id)
              cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
-                   select min(t.tenant_id) from unnest(p_lanes) l (lane) cross join lateral (
+                   select min(case when v_heads then jobforge.next_tenant(p_queue, l.lane, '') else (
                    select r.tenant_id from jobforge.ready r
                     where r.queue = p_queue and r.lane = l.lane
-                    order by r.tenant_id limit 1) t) end) f (tenant_id)
+                    order by r.tenant_id limit 1) end) from unnest(p_lanes) l (lane)) end) f (tenant_id)
              where ring.place < v_page and ring.tenant_id is not null
                and not (ring.wrapped and ring.tenant_id >= v_after)
         )
@@ -1958,30 +2015,37 @@ begin
         exit when v_met = 0;  -- nobody has work here
         v_moved := 0;
         if v_short is not null then
-            v_moved := jobforge.put_aside(p_queue, p_lanes, v_short, p_types, 1000);
+            v_moved := jobforge.put_aside(p_queue, p_lanes, v_short, p_types, 1000, not v_heads);
             v_short := null;
         end if;
         if p_said then
-            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped into v_tenants, v_shares, v_last, v_stopped
+            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited
+              into v_tenants, v_shares, v_last, v_stopped, v_limited
               from jobforge.shares(v_tenants, v_left) s;
             v_steps := v_steps + coalesce(cardinality(v_stopped), 0);
-            if v_steps > 100 and v_stopped is not null then  -- a few may stay: each is a probe
-                v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, '!stopped');
+            if v_steps > 20 and v_stopped is not null then  -- a few may stay: each is a probe
+                v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, not v_heads, '!stopped');
             end if;
         end if;
 
         return query
         with clock as materialized (  -- behind the snapshot: a run begins after what it sees has ended
             select jobforge.now() as now
+        ), visit as materialized (  -- a coalesce in its place would keep the comparison of a head out of the index
+            select t.tenant_id, t.place, coalesce(t.share, greatest(v_left / v_met, 1)) as share, l.lane,
+                   coalesce(h.priority, -32768)::smallint as priority, coalesce(h.job_id, c_none) as job_id
+              from unnest(v_tenants, v_shares) with ordinality t (tenant_id, share, place)
+             cross join unnest(p_lanes) l (lane)
+              left join lateral (select * from jobforge.heads h
+                     where v_heads and h.queue = p_queue and h.lane = l.lane and h.tenant_id = t.tenant_id) h on true
         ), picked as materialized (
             select p.*, t.place, t.share, row_number() over (partition by t.place order by p.priority, p.job_id) as rank
-              from (select u.tenant_id, u.place, coalesce(u.share, greatest(v_left / v_met, 1)) as share
-                      from unnest(v_tenants, v_shares) with ordinality u (tenant_id, share, place)) t
-             cross join unnest(p_lanes) l (lane)
+              from visit t
              cross join lateral (
                    select r.ctid, r.job_id, r.type, r.queue, r.tenant_id, r.priority, r.run, r.attempt, r.crashes
                      from jobforge.ready r
-                    where r.queue = p_queue and r.lane = l.lane and r.tenant_id = t.tenant_id
+                    where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
+                      and (r.priority, r.job_id) >= (t.priority, t.job_id)
                       and (not v_alone or r.type = any (p_types))
                     order by r.priority, r.job_id
                     limit t.share
@@ -1997,14 +2061,14 @@ begin
         ), leased as (
             insert into jobforge.leases (job_id, tenant_id, queue, type, limited, token, worker_id, run, attempt, crashes,
                                          claimed_at, deadline)
-            select c.job_id, c.tenant_id, c.queue, c.type, p_said and jobforge.is_limited(c.tenant_id, c.queue, c.type), c.token,
+            select c.job_id, c.tenant_id, c.queue, c.type, p_limited or c.tenant_id = any (v_limited), c.token,
                    p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is null
         ), in_line as (  -- two of one line: who was claimed first runs, and the other stays where it is
             insert into jobforge.leases (job_id, tenant_id, queue, type, ordering_key, limited, token, worker_id, run, attempt,
                                          crashes, claimed_at, deadline)
             select c.job_id, c.tenant_id, c.queue, c.type, c.ordering_key,
-                   p_said and jobforge.is_limited(c.tenant_id, c.queue, c.type), c.token,
+                   p_limited or c.tenant_id = any (v_limited), c.token,
                    p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is not null
             on conflict do nothing returning job_id
@@ -2024,18 +2088,23 @@ begin
           from given g order by g.place, g.priority, g.job_id;
         get diagnostics v_taken = row_count;
         if not v_alone and v_taken = 0 then
-            v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_tenants, p_types, 1000);
+            v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_tenants, p_types, 1000, not v_heads);
         elsif not v_alone and v_taken < v_left then
             v_short := v_tenants;  -- if there still is work: most often there is none
         end if;
+        v_seen := v_seen || v_tenants;
         v_left := v_left - v_taken;
         v_aside := v_aside + v_moved;
         v_after := v_last;
         v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
         -- a full circle without a job: these were all there are, or the ring's end came by often enough
         exit when v_taken = 0 and v_moved = 0 and (v_met < v_page or v_dry >= 3);
-        exit when v_aside >= case when v_left < p_limit then 1000 else 20000 end;  -- the next claim goes on
+        exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
+    -- a step reads some ten pages, a job five; and what mark_heads leaves as it is
+    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 6 * (p_limit - v_left) then
+        perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
+    end if;
 end
 $function$
 ;
@@ -2314,6 +2383,32 @@ alter function jobforge.disable_webhook owner to jobforge_owner;
 grant execute on function jobforge.disable_webhook to jobforge_admin;
 grant execute on function jobforge.disable_webhook to jobforge_app;
 comment on function jobforge.disable_webhook is 'Send nothing more to an endpoint of this tenant''s.';
+
+-- function jobforge.doze
+CREATE OR REPLACE FUNCTION jobforge.doze(p_queues text[], p_asleep boolean DEFAULT true)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    c_asleep constant integer := 1785686131;  -- as in wake
+    v_keys   integer[] := array(select hashtext(q.queue) from unnest(p_queues) as q (queue));
+    v_held   integer[] := v_keys;
+begin
+    if p_asleep then
+        v_held := array(select k.key from unnest(v_keys) as k (key) where pg_try_advisory_lock_shared(c_asleep, k.key));
+        if cardinality(v_held) = cardinality(v_keys) then
+            return true;
+        end if;
+    end if;
+    perform pg_advisory_unlock_shared(c_asleep, h.key) from unnest(v_held) as h (key);
+    return not p_asleep;
+end
+$function$
+;
+alter function jobforge.doze owner to jobforge_owner;
+grant execute on function jobforge.doze to jobforge_worker;
+comment on function jobforge.doze is 'Say that a worker sleeps, and wants to be woken; or that it does no longer.';
 
 -- function jobforge.drop_connector
 CREATE OR REPLACE FUNCTION jobforge.drop_connector(p_tenant_id text, p_type text DEFAULT ''::text)
@@ -3013,23 +3108,6 @@ $function$
 alter function jobforge.is_held owner to jobforge_owner;
 comment on function jobforge.is_held is 'Whether claims give nothing of a tenant, a queue or a task for now.';
 
--- function jobforge.is_limited
-CREATE OR REPLACE FUNCTION jobforge.is_limited(p_tenant_id text, p_queue text, p_type text)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-    return exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = p_tenant_id)
-        or exists (select from jobforge.limits l where l.scope = 'queue' and l.name = p_queue)
-        or exists (select from jobforge.limits l where l.scope = 'task' and l.name = p_type);
-end
-$function$
-;
-alter function jobforge.is_limited owner to jobforge_owner;
-comment on function jobforge.is_limited is 'Whether something was said of a tenant, a queue or a task.';
-
 -- function jobforge.is_storable
 CREATE OR REPLACE FUNCTION jobforge.is_storable(p_document json)
  RETURNS boolean
@@ -3149,11 +3227,11 @@ CREATE OR REPLACE FUNCTION jobforge.lanes_of(p_queue text, p_types text[])
 AS $function$
 begin
     -- one probe where nothing stands aside, and then one for each type
-    if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!~') then
+    if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
         return '{!main}';
     end if;
     return '{!main}' || array(
-        select t.type from unnest(p_types) t (type)
+        select t.type from unnest('{!turn}' || p_types) t (type)
          where exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type));
 end
 $function$
@@ -3412,6 +3490,8 @@ CREATE OR REPLACE FUNCTION jobforge.list_queues(p_count integer DEFAULT 100000)
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+    v_now timestamptz := jobforge.now();
 begin
     if p_count is null or p_count not between 1 and 100000000 then
         raise exception 'jobforge: p_count must be between 1 and 100000000'
@@ -3430,7 +3510,7 @@ begin
             select l.queue, count(*) as running from jobforge.leases l group by l.queue
         ), served as (
             select q.queue, count(*) as workers
-              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > jobforge.now() group by q.queue
+              from jobforge.workers w cross join unnest(w.queues) q (queue) where w.alive_until > v_now group by q.queue
         ), known as (
             select w.queue from waiting w where w.queue is not null
             union select l.queue from later l union select h.queue from held h union select s.queue from served s
@@ -3654,6 +3734,62 @@ $function$
 alter function jobforge.make_ready owner to jobforge_owner;
 comment on function jobforge.make_ready is 'Jobs that are due, or at the head of their line now, become claimable.';
 
+-- function jobforge.mark_heads
+CREATE OR REPLACE FUNCTION jobforge.mark_heads(p_queue text, p_lanes text[], p_tenants text[], p_all boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now  timestamptz := jobforge.now();
+    v_seen record;
+    v_head jobforge.heads;
+    v_old  jobforge.heads;
+    v_priority smallint;
+    v_job  uuid;
+    v_read bigint;
+    v_marks integer;
+    c_none constant uuid := '00000000-0000-0000-0000-000000000000';
+begin
+    if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
+        return;
+    end if;
+    for v_seen in
+        select l.lane, t.tenant_id from unnest(p_lanes) l (lane) cross join unnest(p_tenants) t (tenant_id)
+        union
+        select h.lane, h.tenant_id from jobforge.heads h where p_all and h.queue = p_queue and h.lane = any (p_lanes)
+    loop
+        continue when v_seen.lane in ('!turn', '!suspect');
+        select * into v_head from jobforge.heads h
+         where h.queue = p_queue and h.lane = v_seen.lane and h.tenant_id = v_seen.tenant_id;
+        v_priority := case when p_all then -32768 else coalesce(v_head.priority, -32768) end;
+        v_job := case when p_all then c_none else coalesce(v_head.job_id, c_none) end;
+        v_read := jobforge.pages_read();
+        v_old := v_head;
+        v_marks := coalesce(v_head.marks, 0);
+        select p_queue, v_seen.lane, v_seen.tenant_id, r.priority, r.job_id, v_now, v_marks + 1 into v_head
+          from jobforge.ready r
+         where r.queue = p_queue and r.lane = v_seen.lane and r.tenant_id = v_seen.tenant_id
+           and (r.priority, r.job_id) >= (v_priority, v_job)
+         order by r.priority, r.job_id limit 1;
+        -- each mark leaves an old row of its own behind, which stays as long as the jobs do: so the more, the rarer
+        continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2)
+                  and not coalesce((v_head.priority, v_head.job_id) < (v_old.priority, v_old.job_id), false);
+        if v_head.job_id is null then  -- nothing is left: what comes will be newer
+            v_head := row(p_queue, v_seen.lane, v_seen.tenant_id, 0, jobforge.new_job_id(v_now), v_now, v_marks + 1);
+        end if;
+        insert into jobforge.heads select v_head.*
+        on conflict (queue, lane, tenant_id) do update
+           set priority = excluded.priority, job_id = excluded.job_id, marked_at = excluded.marked_at,
+               marks = excluded.marks
+         where (heads.priority, heads.job_id) <> (excluded.priority, excluded.job_id);
+    end loop;
+end
+$function$
+;
+alter function jobforge.mark_heads owner to jobforge_owner;
+comment on function jobforge.mark_heads is 'Remember where the jobs of tenants begin.';
+
 -- function jobforge.moment_text
 CREATE OR REPLACE FUNCTION jobforge.moment_text(p_at timestamp with time zone)
  RETURNS text
@@ -3708,6 +3844,44 @@ $function$
 alter function jobforge.new_token owner to jobforge_owner;
 comment on function jobforge.new_token is 'A token for a tenant, signed with the newest key.';
 
+-- function jobforge.next_tenant
+CREATE OR REPLACE FUNCTION jobforge.next_tenant(p_queue text, p_lane text, p_after text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_after  text collate "C" := p_after;
+    v_tenant text collate "C";
+    v_head   jobforge.heads;
+begin
+    loop
+        select * into v_head from jobforge.heads h
+         where h.queue = p_queue and h.lane = p_lane and h.tenant_id > v_after order by h.tenant_id limit 1;
+        if not found then
+            return (select r.tenant_id from jobforge.ready r
+                     where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after order by r.tenant_id limit 1);
+        end if;
+        v_tenant := (select r.tenant_id from jobforge.ready r
+                      where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after and r.tenant_id < v_head.tenant_id
+                      order by r.tenant_id limit 1);
+        if v_tenant is not null then
+            return v_tenant;
+        end if;
+        if exists (select from jobforge.ready r
+                    where r.queue = p_queue and r.lane = p_lane and r.tenant_id = v_head.tenant_id
+                      and (r.priority, r.job_id) >= (v_head.priority, v_head.job_id)) then
+            return v_head.tenant_id;
+        end if;
+        v_after := v_head.tenant_id;
+    end loop;
+end
+$function$
+;
+alter function jobforge.next_tenant owner to jobforge_owner;
+comment on function jobforge.next_tenant is 'The next tenant with jobs in a lane, by the heads.';
+
 -- function jobforge.now
 CREATE OR REPLACE FUNCTION jobforge.now()
  RETURNS timestamp with time zone
@@ -3722,6 +3896,19 @@ grant execute on function jobforge.now to jobforge_app;
 grant execute on function jobforge.now to jobforge_worker;
 comment on function jobforge.now is 'The time by which everything here is decided.';
 
+-- function jobforge.pages_read
+CREATE OR REPLACE FUNCTION jobforge.pages_read()
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select pg_stat_get_xact_blocks_fetched('jobforge.ready_ring'::regclass)
+           + pg_stat_get_xact_blocks_fetched('jobforge.ready'::regclass)
+$function$
+;
+alter function jobforge.pages_read owner to jobforge_owner;
+comment on function jobforge.pages_read is 'How many pages of waiting jobs this session has read.';
+
 -- function jobforge.parse_results
 CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
  RETURNS TABLE(item integer, job_id uuid, token uuid, outcome text, result json, error json, delay interval, run_ms integer, final boolean, fault text)
@@ -3731,59 +3918,52 @@ CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
 AS $function$
 #variable_conflict use_column
 declare
-    -- a shape, strangers and a count, because one regular expression with {8} and {4} is unrolled by the engine and
-    -- costs 4 microseconds a match where these take 0.6
-    c_shape   constant text := '________-____-____-____-____________';
-    c_strange constant text := '[^0-9a-fA-F-]';
-    c_number  constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
-    v_items   json := p_results;
-    v_faults  text[];  -- of items that json_to_recordset cannot even read
+    c_number constant text := '^[0-9]{1,9}([.][0-9]{1,9})?$';
+    v_items  json := p_results;
+    v_faults text[];
+    -- json passes an escape on that jsonb will not take; chr(92), because a literal backslash would be read by the caller's
+    -- standard_conforming_strings
+    v_alone  boolean := strpos(p_results::text, chr(92) || 'u') > 0;
 begin
-    -- chr(92): a literal backslash would be read by the caller's standard_conforming_strings
-    -- one look at the whole document; only where something is wrong does each item need its own
-    if strpos(p_results::text, chr(92) || 'u') > 0
-       or exists (select from json_array_elements(p_results) as e (body) where json_typeof(e.body) <> 'object') then
-        select json_agg(case when f.fault is null then f.body else '{}' end order by f.item), array_agg(f.fault order by f.item)
-          into v_items, v_faults
-          from (select e.body, e.item,
-                       case when json_typeof(e.body) <> 'object' then 'not an object'
-                            when strpos(e.body::text, chr(92) || 'u') > 0 and not jobforge.is_storable(e.body)
-                            then 'contains the character NUL or half of a surrogate pair' end as fault
-                  from json_array_elements(p_results) with ordinality as e (body, item)) f;
-    end if;
-
-    return query
-    with entry as (
-        select r.*,
-               r.job_id like c_shape and r.job_id !~ c_strange and length(replace(r.job_id, '-', '')) = 32 as is_job,
-               r.token like c_shape and r.token !~ c_strange and length(replace(r.token, '-', '')) = 32 as is_token
-          from rows from (json_to_recordset(v_items) as (
-                   job_id text, lease_token text, outcome text, result json, error json, delay text, run_ms text,
-                   final text)) with ordinality
-               as r (job_id, token, outcome, result, error, delay, run_ms, final, item)
-    ), judged as materialized (
-        select e.*,
-               case when v_faults[e.item] is not null then v_faults[e.item]
-                    when e.is_job is not true then 'job_id is not a uuid'
-                    when e.is_token is not true then 'lease_token is not a uuid'
-                    when e.outcome is null or e.outcome not in
-                         ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
-                    when e.delay !~ c_number then 'delay is not a number of seconds between 0 and 999999999'
-                    when e.run_ms ~ '[^0-9]' or length(e.run_ms) not between 1 and 9
-                         then 'run_ms is not a whole number of milliseconds'
-                    when octet_length(e.result::text) > 262144 then 'the result has more than 262144 bytes'
-                    when octet_length(e.error::text) > 65536 then 'the error has more than 65536 bytes'
-               end as fault
-          from entry e
-    )
-    select j.item::integer,
-           case when j.is_job then j.job_id::uuid end,
-           case when j.fault is null then j.token::uuid end,
-           j.outcome, j.result, j.error,
-           case when j.fault is null then j.delay::float8 * interval '1 second' end,
-           case when j.fault is null then j.run_ms::integer end,
-           coalesce(j.final = 'true', false), j.fault
-      from judged j;
+    loop
+        if v_alone then
+            select json_agg(case when f.fault is null then f.body else '{}' end order by f.item), array_agg(f.fault order by f.item)
+              into v_items, v_faults
+              from (select e.body, e.item, jobforge.result_fault(e.body) as fault
+                      from json_array_elements(p_results) with ordinality as e (body, item)) f;
+        end if;
+        begin
+            return query  -- json_to_recordset has read all of them before the first is judged, and judging never raises
+                select j.item::integer, j.job_id, case when j.fault is null then j.lease_token end, j.outcome, j.result, j.error,
+                       case when j.fault is null then j.delay::float8 * interval '1 second' end,
+                       j.run_ms, coalesce(j.final = 'true', false), j.fault
+                  from (select e.*,
+                               case when v_faults[e.item] is not null then v_faults[e.item]
+                                    when e.job_id is null then 'job_id is not a uuid'
+                                    when e.lease_token is null then 'lease_token is not a uuid'
+                                    when e.outcome is null then 'unknown outcome'
+                                    when e.outcome not in
+                                         ('succeeded', 'failed', 'timed_out', 'snoozed', 'released', 'canceled') then 'unknown outcome'
+                                    when e.delay !~ c_number
+                                         then 'delay is not a number of seconds between 0 and 999999999'
+                                    when e.run_ms not between 0 and 999999999
+                                         then 'run_ms is not a number of milliseconds between 0 and 999999999'
+                                    when octet_length(e.result::text) > 262144 then 'the result has more than 262144 bytes'
+                                    when octet_length(e.error::text) > 65536 then 'the error has more than 65536 bytes'
+                               end as fault
+                          from rows from (json_to_recordset(v_items) as (
+                                   job_id uuid, lease_token uuid, outcome text, result json, error json, delay text,
+                                   run_ms integer, final text)) with ordinality
+                               as e (job_id, lease_token, outcome, result, error, delay, run_ms, final, item)
+                        offset 0) j;  -- or each use of the fault would be one more evaluation of it
+            return;
+        exception when data_exception then
+            if v_alone then
+                raise;
+            end if;
+            v_alone := true;
+        end;
+    end loop;
 end
 $function$
 ;
@@ -3858,12 +4038,26 @@ CREATE OR REPLACE FUNCTION jobforge.promote_due(p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
 AS $function$
 declare
+    -- not in the query: a volatile function is asked for each row, and no index searched. All that is due later was read
+    -- for every claim, a second for 1,000,000 jobs
+    v_now   timestamptz := jobforge.now();
+    v_began timestamptz := clock_timestamp();
+    v_read  bigint := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass);
+    v_until timestamptz := nullif(current_setting('jobforge.due_look_at', true), '')::timestamptz;
+    v_after timestamptz := '-infinity';
+    v_last  timestamptz;
     v_moved integer;
 begin
-    with due as (
-        select s.ctid from jobforge.scheduled s where s.run_at <= jobforge.now()
+    if v_began < v_until then
+        v_after := least(current_setting('jobforge.due_after')::timestamptz, v_now);
+    end if;
+    with due as materialized (
+        select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
          order by s.run_at, s.job_id limit p_limit for update skip locked
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
@@ -3874,7 +4068,14 @@ begin
     ), woken as (
         select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
     )
-    select count(*) into v_moved from moved cross join woken;
+    select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
+    if v_after > '-infinity' or pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read > 100 + 5 * v_moved then
+        perform set_config('jobforge.due_after', case when v_moved < p_limit then v_now else v_last end::text, false);
+        if v_after = '-infinity' then
+            perform set_config('jobforge.due_look_at', (v_began + greatest(interval '1 second',
+                                                                           20 * (clock_timestamp() - v_began)))::text, false);
+        end if;
+    end if;
     return v_moved;
 end
 $function$
@@ -4166,7 +4367,7 @@ grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
 -- function jobforge.put_aside
-CREATE OR REPLACE FUNCTION jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_lane text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_all boolean, p_lane text DEFAULT NULL::text)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4174,12 +4375,19 @@ AS $function$
 declare
     v_moved integer;
 begin
-    with met as materialized (
-        select m.* from unnest(p_tenants) t (tenant_id)
+    with visit as materialized (
+        select t.tenant_id, l.lane, coalesce(h.priority, -32768)::smallint as priority,
+               coalesce(h.job_id, '00000000-0000-0000-0000-000000000000') as job_id
+          from unnest(p_tenants) t (tenant_id)
          cross join unnest(p_lanes) l (lane)
+          left join lateral (select * from jobforge.heads h
+                 where not p_all and h.queue = p_queue and h.lane = l.lane and h.tenant_id = t.tenant_id) h on true
+    ), met as materialized (
+        select m.* from visit t
          cross join lateral (
                select r.ctid, r.tenant_id, r.job_id, r.type from jobforge.ready r
-                where r.queue = p_queue and r.lane = l.lane and r.tenant_id = t.tenant_id
+                where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
+                  and (r.priority, r.job_id) >= (t.priority, t.job_id)
                 order by r.priority, r.job_id
                 limit greatest(p_limit / cardinality(p_tenants), 10)) m
     ), strange as materialized (
@@ -4636,6 +4844,43 @@ grant execute on function jobforge.rescue_expired_jobs to jobforge_admin;
 grant execute on function jobforge.rescue_expired_jobs to jobforge_worker;
 comment on function jobforge.rescue_expired_jobs is 'Take back the leases of dead workers and passed deadlines.';
 
+-- function jobforge.result_fault
+CREATE OR REPLACE FUNCTION jobforge.result_fault(p_item json)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    if json_typeof(p_item) <> 'object' then
+        return 'not an object';
+    end if;
+    -- chr(92): a literal backslash would be read by the caller's standard_conforming_strings
+    if strpos(p_item::text, chr(92) || 'u') > 0 and not jobforge.is_storable(p_item) then
+        return 'contains the character NUL or half of a surrogate pair';
+    end if;
+    begin
+        perform (p_item ->> 'job_id')::uuid;
+    exception when data_exception then
+        return 'job_id is not a uuid';
+    end;
+    begin
+        perform (p_item ->> 'lease_token')::uuid;
+    exception when data_exception then
+        return 'lease_token is not a uuid';
+    end;
+    begin
+        perform (p_item ->> 'run_ms')::integer;
+    exception when data_exception then
+        return 'run_ms is not a whole number of milliseconds';
+    end;
+    return null;
+end
+$function$
+;
+alter function jobforge.result_fault owner to jobforge_owner;
+comment on function jobforge.result_fault is 'Why an item of complete_jobs cannot be read.';
+
 -- function jobforge.resume
 CREATE OR REPLACE FUNCTION jobforge.resume(p_scope text, p_name text)
  RETURNS SETOF jobforge.limits
@@ -4807,7 +5052,7 @@ grant execute on function jobforge.retry_job to jobforge_app;
 comment on function jobforge.retry_job is 'Bring a dead or canceled job of this tenant back, with all its attempts.';
 
 -- function jobforge.ring_start
-CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text, p_lane text)
+CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text, p_lane text, p_heads boolean DEFAULT false)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4822,6 +5067,10 @@ declare
     v_low    integer;
     v_high   integer;
 begin
+    if p_heads then  -- the deleted jobs of the first and the last would be passed: one of the tenants with a head will do
+        return coalesce((select h.tenant_id from jobforge.heads h where h.queue = p_queue and h.lane = p_lane
+                          order by random() limit 1), '');
+    end if;
     for i in 1 .. 8 loop
         select r.tenant_id into v_first from jobforge.ready r
          where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after and r.tenant_id < v_before
@@ -5206,7 +5455,7 @@ alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
 -- function jobforge.shares
-CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[])
+CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[], OUT limited text[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -5214,7 +5463,7 @@ AS $function$
 begin
     with given as materialized (  -- grouped and not joined: neither side has an index
         select t.tenant_id, min(t.place) as place, min(t.budget) as budget, coalesce(max(t.weight), 1) as weight,
-               bool_or(t.stopped) as stopped
+               bool_or(t.stopped) as stopped, count(t.stopped) > 0 as limited
           from (select u.tenant_id, u.place, null as budget, null as weight, null as stopped
                   from unnest(p_tenants) with ordinality u (tenant_id, place)
                 union all
@@ -5231,8 +5480,9 @@ begin
            array_agg(least(p.share, p_left - p.before)::integer order by p.place) filter (where p.before < p_left),
            case when bool_or(p.before >= p_left) then
                (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
-           (select array_agg(g.tenant_id) from given g where g.stopped)
-      into tenants, shares, last, stopped
+           (select array_agg(g.tenant_id) from given g where g.stopped),
+           (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited)
+      into tenants, shares, last, stopped, limited
       from placed p;
 end
 $function$
@@ -5386,8 +5636,10 @@ begin
     ), gone as (
         delete from jobforge.ready r where r.ctid = any (array(select f.ctid from free f)) returning r.*
     ), moved as (
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes,
+               case when g.crashes < 2 then '!turn' end  -- a lane that has no heads, or it might wait for a full look
+          from gone g
         returning queue
     ), seen as (
         delete from jobforge.turns t where t.ctid = any (array(
@@ -5551,6 +5803,7 @@ CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+    v_now   timestamptz := jobforge.now();
     v_moved integer;
     v_ended jobforge.ended_run[];
     v_named json;
@@ -5569,15 +5822,18 @@ begin
     return query select 'resumed', jobforge.bring_back(null, p_limit), null::json;
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
+    delete from jobforge.heads d where d.ctid = any (array(  -- by now a vacuum has been there, or claims will mark it again
+        select h.ctid from jobforge.heads h where h.marked_at < jobforge.now() - interval '1 hour'
+         limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
-        select w.ctid from jobforge.waits w where w.until < jobforge.now() limit p_limit for update of w skip locked));
+        select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));
     delete from jobforge.webhook_endpoints d where d.ctid = any (array(  -- a tenant may make up URLs without end
         select e.ctid from jobforge.webhook_endpoints e
-         where e.disabled_at is null and e.last_failed_at < jobforge.now() - interval '90 days'
+         where e.disabled_at is null and e.last_failed_at < v_now - interval '90 days'
          order by e.last_failed_at limit p_limit for update of e skip locked));
     delete from jobforge.workers d where d.ctid = any (array(  -- one that is in a heartbeat just now is passed over
         select w.ctid from jobforge.workers w
-         where w.alive_until < jobforge.now() - interval '1 hour' and w.worker_id is distinct from p_worker_id
+         where w.alive_until < v_now - interval '1 hour' and w.worker_id is distinct from p_worker_id
            and not exists (select from jobforge.leases l where l.worker_id = w.worker_id)
            for update of w skip locked));
     get diagnostics v_moved = row_count;
@@ -5640,7 +5896,15 @@ CREATE OR REPLACE FUNCTION jobforge.wake(p_queue text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    c_asleep constant integer := 1785686131;  -- of all such locks, as in doze
 begin
+    if clock_timestamp() < now() + interval '50 ms'
+       and (case when pg_try_advisory_lock(c_asleep, hashtext(p_queue))  -- "and" promises no order
+                 then pg_advisory_unlock(c_asleep, hashtext(p_queue)) else false end)
+    then
+        return;
+    end if;
     if pg_notification_queue_usage() < 0.5 then
         perform pg_notify('jobforge', p_queue);
     end if;
