@@ -37,11 +37,12 @@ begin
         select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
     )
     select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
-    if v_after > '-infinity' or pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read > 100 + 5 * v_moved then
+    v_read := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read;
+    if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
         perform set_config('jobforge.due_after', case when v_moved < p_limit then v_now else v_last end::text, false);
         if v_after = '-infinity' then
-            perform set_config('jobforge.due_look_at', (v_began + greatest(interval '1 second',
-                                                                           20 * (clock_timestamp() - v_began)))::text, false);
+            v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
+            perform set_config('jobforge.due_look_at', v_until::text, false);
         end if;
     end if;
     return v_moved;
