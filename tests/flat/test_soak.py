@@ -15,9 +15,8 @@ from tests.flat.traffic import Traffic
 pytestmark = pytest.mark.flat
 
 FULL = 5_000_000
-BATCH = 1_000
+BATCH = 2_000
 LOOKS = 50
-KINDS = ("succeeded", "dead", "canceled", "result", "idempotency_key")
 # tables and indexes, each for itself: an index can grow where its table does not
 SIZES = """
 select c.relname as name, pg_relation_size(c.oid) as bytes
@@ -32,8 +31,7 @@ def soaked(many: int) -> Iterator[tuple[Field, Traffic, int]]:
     jobs = int(os.environ.get("JOBFORGE_SOAK") or many // 2)
     with own_server({"autovacuum_naptime": f"{max(1, min(60, 60 * jobs // FULL))}s"}) as (_, database):
         field, traffic = Field(database), Traffic(database, BATCH)
-        for kind in KINDS:
-            traffic.keep(kind, max(1, 10 * jobs // FULL))
+        traffic.keep(max(1, 10 * jobs // FULL))
         yield field, traffic, jobs
         field.close()
         traffic.close()

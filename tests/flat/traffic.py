@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 
 from jobforge_sa.testing.database import Database
 from tests.flat.field import TASKS, connect, tenant
 from tests.support import Row
 
-TENANTS = 10
+KINDS = ("succeeded", "dead", "canceled", "result", "idempotency_key")  # all that is kept for a while
 WORKER = uuid.UUID(int=1)
 
 # Of a hundred 60 plain ones, 10 with an idempotency key, 4 that are due a little later, and 2 each with a key that only
@@ -34,36 +34,43 @@ select c.job_id::text, c.lease_token::text, c.tenant_id
 class Traffic:
     """An application and its worker, one after the other in rounds."""
 
-    def __init__(self, database: Database, batch: int) -> None:
+    def __init__(self, database: Database, batch: int, tenants: int = 10, odd: int = 1, walks: int = 40) -> None:
         self.app = connect(database, "jf_app")
         self.worker = connect(database, "jf_worker")
         self.admin = connect(database, "jf_admin")
-        self.batch = batch
+        self.batch, self.tenants = batch, tenants
+        self.odd = odd
+        self.walks = walks  # each so many rounds prune begins anew; it does so by itself after a minute
         self.rounds = 0
         self.cursor: str | None = None
+        self.admin.execute("select jobforge.limit_queue('default', %s)", [Jsonb({"rate": 1_000_000})])
 
-    def keep(self, kind: str, seconds: float) -> None:
+    def keep(self, seconds: int) -> None:
         """How long what has ended stays."""
-        self.admin.execute("select jobforge.set_retention(%s, %s * interval '1 second')", [kind, seconds])
+        for kind in KINDS:
+            self.admin.execute("select jobforge.set_retention(%s, %s * interval '1 second')", [kind, seconds])
 
     def round(self) -> None:
         """Enqueue, claim and complete about as many, and do what upkeep does."""
         self.rounds += 1
         with self.app.transaction():
-            self._as(tenant("a", self.rounds, TENANTS))
+            self._as(tenant("a", self.rounds, self.tenants))
             self.app.execute(ENQUEUE, [self.batch])
-        runs = self.worker.execute(CLAIM, [WORKER, TASKS, self.batch + 10, self.cursor]).fetchall()
+        runs = self.worker.execute(CLAIM, [WORKER, TASKS, 2 * self.batch, self.cursor]).fetchall()
         self.cursor = runs[-1]["tenant_id"] if runs else None
-        if runs:
-            self._odd(runs)
+        if len(runs) >= 4:
+            for n in range(self.odd):
+                self._odd(runs[4 * n :] + runs)
             self.worker.execute("select count(*) from jobforge.complete_jobs(%s)", [Json(_ends(runs))])
         self.worker.execute("select count(*) from jobforge.heartbeat_jobs(%s)", [WORKER])
         self.worker.execute("select count(*) from jobforge.upkeep(%s, 1000, false)", [WORKER])
-        self.worker.execute("select count(*) from jobforge.prune(%s, %s)", [2 * self.batch, self.rounds % 40 == 0])
+        self.worker.execute(
+            "select count(*) from jobforge.prune(%s, %s)", [2 * self.batch, self.rounds % self.walks == 0]
+        )
 
     def _odd(self, runs: list[Row]) -> None:
         """What few jobs do: somebody waits for one, cancels one that runs; one makes a file, one calls a webhook."""
-        one, two, three, four = (runs[n % len(runs)] for n in range(4))
+        one, two, three, four = runs[:4]
         for call, run in (("await_job(%s)", one), ("cancel_job(%s)", two)):
             with self.app.transaction():
                 self._as(run["tenant_id"])
@@ -74,7 +81,7 @@ class Traffic:
         )
         self.worker.execute(
             "select count(*) from jobforge.log_delivery(%s, %s, %s, 'e', 'e', 'failed', 500, 'no', 1, 'x', 1000000)",
-            [four["job_id"], four["lease_token"], f"https://example.com/{self.rounds % 7}"],
+            [four["job_id"], four["lease_token"], f"https://example.com/{self.rounds % 3}"],
         )
 
     def _as(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.fix_postgres import Database
+from tests.support import Sql, call, wait_for
 
 TENANTS, EACH, BATCH = 500, 10, 50
 
@@ -74,3 +76,32 @@ def test_what_is_due_later_is_not_read(database: Database, what: str) -> None:
         for _ in range(3):  # the first call of a session reads the catalog as well
             read = pages(c, f"select * from jobforge.{what}")
         assert read < 100
+
+
+def test_what_was_promoted_is_passed_once_a_second_and_not_by_each_claim(sql: Sql) -> None:
+    """Somebody holds a snapshot, so that it cannot be removed."""
+    worker = sql.connect("jf_worker")
+    worker.autocommit = True
+    look = b"explain (analyze, buffers, format json) select * from jobforge.claim_jobs(%s, '{other}', '{t}')"
+
+    def read() -> int:
+        (row,) = worker.execute(look, [sql.worker]).fetchall()
+        plan = row["QUERY PLAN"][0]["Plan"]
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    assert [read() for _ in range(3)][-1] < 100
+    sql.connect(isolation="repeatable read").execute("select")
+    due = DUE_LATER["promote_due(1000)"].replace("+ interval", "- interval")
+    sql.session("postgres").execute(f"{due} from generate_series(1, 50000)".encode())
+    sql.session("postgres").execute("delete from jobforge.scheduled")
+    sql.session("postgres").execute("analyze jobforge.scheduled")
+    assert max(read() for _ in range(3)) > 1000
+    assert min(read() for _ in range(3)) < 100
+
+    slow = sql.connect(tenant="a")
+    (late,) = call(slow, "enqueue_job", type="t", delay=dt.timedelta(milliseconds=1))
+    asked = {"worker_id": sql.worker, "queues": ["default"], "types": ["t"], "limit": 1000}
+    wait_for(lambda: read() < 100, what="a look behind it")
+    slow.commit()
+    found = wait_for(lambda: [run["job_id"] for run in call(worker, "claim_jobs", **asked)], 5, "the next full look")
+    assert found == [late["id"]], "what was committed late is found all the same"

@@ -1,5 +1,8 @@
 -- Moves what is due from scheduled to ready, oldest first; returns how many. Workers of other queues than the
 -- caller's are woken: they may sleep for up to a second.
+-- Every claim looks here, and behind a held snapshot what was promoted stays in front: 44,000 pages for 1,000,000 jobs. So a
+-- session that has passed many of those begins where it ended, and from the beginning only once a second, or less often:
+-- never for more than a twentieth of its time. What was committed late, or put back, is found that much later then.
 create or replace function jobforge.promote_due(p_limit integer) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -11,10 +14,18 @@ declare
     -- not in the query: a volatile function is asked for each row, and no index searched. All that is due later was read
     -- for every claim, a second for 1,000,000 jobs
     v_now   timestamptz := jobforge.now();
+    v_began timestamptz := clock_timestamp();
+    v_read  bigint := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass);
+    v_until timestamptz := nullif(current_setting('jobforge.due_look_at', true), '')::timestamptz;
+    v_after timestamptz := '-infinity';
+    v_last  timestamptz;
     v_moved integer;
 begin
-    with due as (
-        select s.ctid from jobforge.scheduled s where s.run_at <= v_now
+    if v_began < v_until then
+        v_after := least(current_setting('jobforge.due_after')::timestamptz, v_now);
+    end if;
+    with due as materialized (
+        select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
          order by s.run_at, s.job_id limit p_limit for update skip locked
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
@@ -25,7 +36,15 @@ begin
     ), woken as (
         select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
     )
-    select count(*) into v_moved from moved cross join woken;
+    select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
+    v_read := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read;
+    if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
+        perform set_config('jobforge.due_after', case when v_moved < p_limit then v_now else v_last end::text, false);
+        if v_after = '-infinity' then
+            v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
+            perform set_config('jobforge.due_look_at', v_until::text, false);
+        end if;
+    end if;
     return v_moved;
 end
 $$;
