@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,6 +97,7 @@ def _run(place: str, settings: Settings, given: list[str], *, once: bool) -> int
     )  # fmt: skip
     log.info("%s", application.introduce(registry, process.queues, shown(engine.url)))
     database.require(engine, "jobforge_worker")
+    gc.freeze()  # what the application has loaded lives as long as this process: a look at all of it takes 50 ms
     try:
         with database.translated(engine, "jobforge_worker"), _served(process, settings.http):
             status = process.run(once=once)

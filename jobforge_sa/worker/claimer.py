@@ -218,7 +218,7 @@ class Claimer(Service):
 
     def _observe_pace(self) -> None:
         now = time.monotonic()
-        if now - self._paced < 0.02:  # too short to measure anything
+        if now - self._paced < 0.01:  # too short to measure anything
             return
         for lane in self._lanes:
             lane.observe(now - self._paced)
