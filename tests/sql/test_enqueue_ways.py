@@ -1,0 +1,146 @@
+"""The quick ways of enqueue let pass what check_job lets pass, and store what the slow one stores."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.types.json import Json
+
+from tests.support import Sql, refused
+
+NAMES = st.sampled_from(["t", "T" * 100, "t" * 101, "", ".t", "a b", "a.b:c-d", "ü"])
+KEYS = st.sampled_from(["k", "", "k" * 200, "k" * 201, "k" * 300, "k" * 301, "é" * 200])
+# beside and on each limit; as JSON text, for some of it no JSON of Python's can be
+PAYLOADS = st.sampled_from([
+    "{}", '{"n": 1e999999}', '{"n": 1e-99999}', '{"n": 1e300}', '{"t": "\\u0000"}', '{"t": "\\ud800"}', "[]", "1",
+    "null",
+    '{"t": "%s"}' % ("x" * (262_144 - 9)), '{"t": "%s"}' % ("x" * (262_144 - 8)), '{"a": {"b": [1, 2, {"c": null}]}}',
+])  # fmt: skip
+OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "queue": NAMES,
+    "priority": st.sampled_from([-101, -100, 0, 100, 101]),
+    "max_attempts": st.sampled_from([0, 1, 1000, 1001]),
+    "idempotency_key": KEYS,
+    "unique_key": KEYS,
+    "on_duplicate": st.sampled_from(["keep", "replace", "ask"]),
+    "ordering_key": KEYS,
+    "subject": KEYS,
+    "delay": st.sampled_from(["0 s", "1 hour", "-1 s", "11 years"]),
+    "timeout": st.sampled_from(["1 ms", "0 s", "31 days"]),
+    "retry": st.sampled_from([{"delays": [1]}, {"delays": []}, {"base": -1}]),
+    "trace": st.sampled_from([{"traceparent": "x"}, [], {"x": "y" * 4096}]),
+}
+JOBS = st.fixed_dictionaries({"type": NAMES, "payload": PAYLOADS}, optional=OPTIONS)
+
+
+def outcome(sql: Sql, function: str, **arguments: Any) -> str:
+    """`stored`, or the SQLSTATE of the refusal."""
+    try:
+        sql(function, tenant="a", **arguments)
+    except psycopg.Error as error:
+        return error.sqlstate or "?"
+    return "stored"
+
+
+def checked(sql: Sql, job: dict[str, Any]) -> str:
+    """The same by check_job alone."""
+    names = ["type", "payload", "queue", "priority", "run_at", "delay", "idempotency_key", "max_attempts", "retry",
+             "timeout", "trace", "subject", "unique_key", "on_duplicate", "ordering_key"]  # fmt: skip
+    kinds = {"payload": "json", "run_at": "timestamptz", "delay": "interval", "retry": "jsonb", "timeout": "interval",
+             "trace": "json", "priority": "integer", "max_attempts": "integer"}  # fmt: skip
+    values = [json.dumps(job[n]) if n in ("retry", "trace") and n in job else job.get(n) for n in names]
+    marks = ", ".join(f"%s::{kinds.get(name, 'text')}" for name in names)
+    try:
+        sql.look(f"select jobforge.check_job(null, {marks})", *values)
+    except psycopg.Error as error:
+        return error.sqlstate or "?"
+    return "stored"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(job=JOBS)
+def test_what_any_way_lets_pass_check_job_lets_pass_and_what_it_refuses_all_refuse(
+    shared: Sql, job: dict[str, Any]
+) -> None:
+    wanted = checked(shared, job)
+    options = {name: Json(value) if name in ("retry", "trace") else value for name, value in job.items()}
+    beside = {name: value for name, value in job.items() if name != "payload"}
+    text = f'{json.dumps(beside)[:-1]}, "payload": {job["payload"]}}}'
+
+    assert outcome(shared, "enqueue_job", **options) == wanted
+    if job["payload"] != "null":  # in a document that is the default, and in an argument it is a fault
+        # who reads a document finds its faults in another order
+        bulk = [outcome(shared, "enqueue_jobs", jobs=f"[{text}]")]
+        if not {"idempotency_key", "unique_key"} & job.keys():
+            bulk.append(outcome(shared, "enqueue_payloads", payloads=f"[{job['payload']}]", job=json.dumps(beside)))
+        assert {said == "stored" for said in bulk} == {wanted == "stored"}, bulk
+
+
+def test_payloads_of_one_kind_become_the_jobs_that_enqueue_jobs_makes(sql: Sql) -> None:
+    common = {
+        "type": "t", "queue": "mail", "priority": 7, "max_attempts": 3, "retry": {"delays": [1]}, "timeout": "5 s",
+        "trace": {"traceparent": "x"}, "subject": "orders:1", "ordering_key": "o", "parent_id": str(uuid.uuid4()),
+    }  # fmt: skip
+    payloads = [{"n": n} for n in range(3)]
+    for later in ({}, {"delay": "1 hour"}):
+        one = sql(
+            "enqueue_jobs", tenant="a", jobs=Json([{**common, **later, "payload": payload} for payload in payloads])
+        )
+        other = sql("enqueue_payloads", tenant="a", payloads=Json(payloads), job=Json(common | later))
+        assert [row["position"] for row in other] == [1, 2, 3]
+        assert [row["id"] for row in other] == sorted(row["id"] for row in other)
+        for left, right in zip(one, other, strict=True):
+            jobs = [sql.job(row["id"]) for row in (left, right)]
+            alike = [
+                {n: v for n, v in job.items() if n not in ("id", "run_at", "due_at", "created_at")} for job in jobs
+            ]
+            assert alike[0] == alike[1]
+    assert len(sql.look("select from jobforge.lines")) == 12  # the auditor compares them with the jobs
+
+
+def test_what_cannot_be_one_kind_of_jobs_is_refused_as_a_whole(sql: Sql) -> None:
+    def enqueue(payloads: object, job: object = None, **options: Any) -> None:
+        sql("enqueue_payloads", **{"tenant": "a"} | options, payloads=Json(payloads), job=Json(job or {"type": "t"}))
+
+    for payloads, job, code, word in (
+        ([{}, 1, {}], None, "JF004", "position 2"),
+        ({}, None, "JF003", "array"),
+        ([{}], 1, "JF003", "object"),
+        ([{}], {"type": "t", "idempotency_key": "k"}, "JF003", "key"),
+        ([{}], {"type": "t", "unique_key": "k"}, "JF003", "key"),
+        ([{}], {"queue": "q"}, "JF003", "type"),
+        ([{}], {"type": "t", "tenant_id": "b"}, "JF002", "tenant"),
+    ):
+        with refused(code, word):
+            enqueue(payloads, job)
+    with refused("JF001"):
+        enqueue([{}], tenant=None)
+    with refused("JF002"):
+        enqueue([{}], tenant_id="b")
+    with refused("42501"):
+        enqueue([{}], user="jf_worker")
+    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=2)
+    enqueue([{}, {}])
+    with refused("JF007"):
+        enqueue([{}])
+    assert len(sql.look("select from jobforge.jobs")) == 2
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_payloads_wake_the_workers_of_their_queue_once(sql: Sql, notify: bool) -> None:
+    ear = sql.session("jf_worker")
+    ear.execute("listen jobforge")
+    sql(
+        "enqueue_payloads", tenant="a", payloads=Json([{}] * 3), job=Json({"type": "t", "queue": "mail"}), notify=notify
+    )
+    sql("enqueue_payloads", tenant="a", payloads=Json([{}]), job=Json({"type": "t", "delay": "1 h"}))
+    sql("enqueue_payloads", tenant="a", payloads=Json([]), job=Json({"type": "t"}))
+    heard = [note.payload for note in ear.notifies(timeout=0.05)]
+    ear.execute("unlisten jobforge")
+    assert heard == (["mail"] if notify else [])
