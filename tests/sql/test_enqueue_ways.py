@@ -8,35 +8,38 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from psycopg.types.json import Json
 
 from tests.support import Sql, refused
 
-NAMES = st.sampled_from(["t", "T" * 100, "t" * 101, "", ".t", "a b", "a.b:c-d", "ü"])
-KEYS = st.sampled_from(["k", "", "k" * 200, "k" * 201, "k" * 300, "k" * 301, "é" * 200])
-# beside and on each limit; as JSON text, for some of it no JSON of Python's can be
-PAYLOADS = st.sampled_from([
-    "{}", '{"n": 1e999999}', '{"n": 1e-99999}', '{"n": 1e300}', '{"t": "\\u0000"}', '{"t": "\\ud800"}', "[]", "1",
-    "null",
-    '{"t": "%s"}' % ("x" * (262_144 - 9)), '{"t": "%s"}' % ("x" * (262_144 - 8)), '{"a": {"b": [1, 2, {"c": null}]}}',
-])  # fmt: skip
-OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+NAMES = ["t", "T" * 100, "t" * 101, "", ".t", "a b", "a.b:c-d", "ü", "a\n"]
+KEYS = ["k", "", "k" * 200, "k" * 201, "k" * 300, "k" * 301, "é" * 200]
+# each limit from both sides; payloads as text, for some are no JSON of Python's
+EDGES: dict[str, list[Any]] = {
+    "type": NAMES,
+    "payload": [
+        "{}", "[]", "1", '"x"', '{"n": 1e999999}', '{"n": 1e-99999}', '{"n": 1e300}', '{"t": "\\u0000"}',
+        '{"t": "\\ud800"}',
+        '{"t": "%s"}' % ("x" * (262_144 - 9)), '{"t": "%s"}' % ("x" * (262_144 - 8)), '{"a": [1, {"b": null}]}',
+    ],
     "queue": NAMES,
-    "priority": st.sampled_from([-101, -100, 0, 100, 101]),
-    "max_attempts": st.sampled_from([0, 1, 1000, 1001]),
+    "priority": [-101, -100, 0, 100, 101],
+    "max_attempts": [0, 1, 1000, 1001],
     "idempotency_key": KEYS,
     "unique_key": KEYS,
-    "on_duplicate": st.sampled_from(["keep", "replace", "ask"]),
+    "on_duplicate": ["keep"],
     "ordering_key": KEYS,
     "subject": KEYS,
-    "delay": st.sampled_from(["0 s", "1 hour", "-1 s", "11 years"]),
-    "timeout": st.sampled_from(["1 ms", "0 s", "31 days"]),
-    "retry": st.sampled_from([{"delays": [1]}, {"delays": []}, {"base": -1}]),
-    "trace": st.sampled_from([{"traceparent": "x"}, [], {"x": "y" * 4096}]),
-}
-JOBS = st.fixed_dictionaries({"type": NAMES, "payload": PAYLOADS}, optional=OPTIONS)
+    "run_at": ["1969-12-31T00:00:00Z", "2030-01-01T00:00:00Z", "3000-01-02T00:00:00Z"],
+    "delay": ["0 s", "1 hour", "-1 s", "11 years"],
+    "timeout": ["1 ms", "0 s", "31 days"],
+    "retry": [{"delays": [1]}, {"delays": []}, {"base": -1}],
+    "trace": [{"traceparent": "x"}, [], {"x": "y" * 4096}],
+}  # fmt: skip
+JOBS = [{name: value} for name, values in EDGES.items() for value in values] + [
+    {"unique_key": "u", "idempotency_key": "i"}, {"unique_key": "u", "on_duplicate": "ask"},
+    {"unique_key": "u", "on_duplicate": "merge"}, {"run_at": "2030-01-01T00:00:00Z", "delay": "1 s"},
+]  # fmt: skip
 
 
 def outcome(sql: Sql, function: str, **arguments: Any) -> str:
@@ -63,23 +66,19 @@ def checked(sql: Sql, job: dict[str, Any]) -> str:
     return "stored"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(job=JOBS)
-def test_what_any_way_lets_pass_check_job_lets_pass_and_what_it_refuses_all_refuse(
-    shared: Sql, job: dict[str, Any]
-) -> None:
-    wanted = checked(shared, job)
-    options = {name: Json(value) if name in ("retry", "trace") else value for name, value in job.items()}
-    beside = {name: value for name, value in job.items() if name != "payload"}
-    text = f'{json.dumps(beside)[:-1]}, "payload": {job["payload"]}}}'
+def test_what_any_way_lets_pass_check_job_lets_pass_and_what_it_refuses_all_refuse(sql: Sql) -> None:
+    for edge in JOBS:
+        job = {"type": "t", "payload": "{}"} | edge
+        wanted = checked(sql, job)
+        options = {name: Json(value) if name in ("retry", "trace") else value for name, value in job.items()}
+        beside = {name: value for name, value in job.items() if name != "payload"}
+        text = f'{json.dumps(beside)[:-1]}, "payload": {job["payload"]}}}'
 
-    assert outcome(shared, "enqueue_job", **options) == wanted
-    if job["payload"] != "null":  # in a document that is the default, and in an argument it is a fault
-        # who reads a document finds its faults in another order
-        bulk = [outcome(shared, "enqueue_jobs", jobs=f"[{text}]")]
+        assert outcome(sql, "enqueue_job", **options) == wanted, edge
+        assert outcome(sql, "enqueue_jobs", jobs=f"[{text}]") == wanted, edge
         if not {"idempotency_key", "unique_key"} & job.keys():
-            bulk.append(outcome(shared, "enqueue_payloads", payloads=f"[{job['payload']}]", job=json.dumps(beside)))
-        assert {said == "stored" for said in bulk} == {wanted == "stored"}, bulk
+            said = outcome(sql, "enqueue_payloads", payloads=f"[{job['payload']}]", job=json.dumps(beside))
+            assert said == wanted, edge
 
 
 def test_payloads_of_one_kind_become_the_jobs_that_enqueue_jobs_makes(sql: Sql) -> None:
