@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Self, TypeAlias
 
 from jobforge_sa.errors import ConfigurationError
@@ -146,13 +147,19 @@ def name_of(tenant: Tenant) -> str:
     """
     if isinstance(tenant, SignedTenant):
         return tenant.id
+    if type(tenant) is str:
+        return _fit(tenant)
     if isinstance(tenant, Enum):
         tenant = tenant.value  # str() of a text enum's member is its name
     if isinstance(tenant, bool) or not isinstance(tenant, str | int | uuid.UUID):
         raise ConfigurationError(
             f"a tenant is a str, an int or a UUID, not {type(tenant).__name__}", cure="pass the tenant's id"
         )
-    name = str(tenant)
+    return _fit(str(tenant))
+
+
+@lru_cache(maxsize=1000)
+def _fit(name: str) -> str:
     if "\x00" in name or not is_text(name):
         raise ConfigurationError(f"the tenant {name[:40]!r} holds a character that Postgres cannot", cure="pass its id")
     if not 1 <= len(name) <= 200:

@@ -11,6 +11,7 @@ it ends. What they raise ends here: it costs the span, and no enqueue and no run
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
@@ -36,6 +37,11 @@ class Span:
         if self._span is not None:
             with suppress(Exception):
                 self._span.set_attributes(_known(attributes))
+
+    def enqueued(self, job_id: uuid.UUID, type_: str) -> None:
+        """It made this job."""
+        if self._span is not None:
+            self.say({"messaging.message.id": str(job_id), "jobforge.job.type": type_})
 
     def sent(self, queues: set[str], count: int) -> None:
         """A batch went to these queues: its span is named after the queue, if it is one."""

@@ -94,6 +94,7 @@ MAY_BE_NULL: Final[dict[str, frozenset[str]]] = {
     "enqueue_job": frozenset(),
     "enqueue_job_for": frozenset(),
     "enqueue_jobs": frozenset(),
+    "enqueue_payloads": frozenset(),
     "export_tenant": frozenset(),
     "first_job_id": frozenset(),
     "get_artifact": frozenset({"location", "body"}),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,16 +16,22 @@ from jobforge_sa.impact import Impact, ImpactJob
 from jobforge_sa.types import JobInfo, JobState
 
 
-@contextmanager
-def translated(connection: Connection) -> Iterator[None]:
-    """Errors of the contract, and missing rights, as the library's own."""
-    try:
-        yield
-    except DBAPIError as error:
-        better = failures.translate(error, role="jobforge_app", login=connection.engine.url.username)
-        if better is None:
-            raise
-        raise better from error
+class translated:  # noqa: N801 - read as a sentence: with translated(connection)
+    """Errors of the contract, and missing rights, as the library's own. A class, for a generator takes 2 µs."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, DBAPIError):
+            login = self._connection.engine.url.username
+            if (better := failures.translate(error, role="jobforge_app", login=login)) is not None:
+                raise better from error
 
 
 def unknown(job_id: uuid.UUID) -> JobNotFound:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from sqlalchemy import Connection, Engine
 
 from jobforge_sa.db import calls, failures, pooler, seal
+from jobforge_sa.enqueue.answers import translated
 from jobforge_sa.errors import (
     PoolNotSealedWarning,
     PreparedBehindPoolerWarning,
@@ -43,9 +44,9 @@ def look(connection: Connection, *, strict: bool, tenant: Named | None = None) -
     if isinstance(tenant, SignedTenant):
         look_at_pool(connection.engine)
     if connection.engine not in _unbound:
-        _first_look(connection, strict, tenant)
-    weakness = _unbound[connection.engine]
-    if strict and weakness is not None:
+        with translated(connection):
+            _first_look(connection, strict, tenant)
+    if strict and (weakness := _unbound[connection.engine]) is not None:
         raise weakness
 
 

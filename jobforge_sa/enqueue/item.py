@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobforge_sa.enqueue import subject
 from jobforge_sa.enqueue.options import as_item
 from jobforge_sa.tasks import Task
 
 
-class Item(NamedTuple):
-    """One of those that go into `enqueue_jobs` together."""
-
-    key: tuple[str, str]  # what is met in order: type and idempotency key, or nothing
-    position: int  # in the caller's order
-    text: str
+def text_of(task: Task[Any, Any], values: dict[str, Any]) -> str:
+    """The job as an object of `enqueue_jobs`, but for its payload."""
+    said = as_item(values | {"subject": subject_of(values)}) if values else {}
+    return json.dumps({"type": task.name, **said}, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
-def text_of(task: Task[Any, Any], values: dict[str, Any], payload: str) -> str:
-    """The job as an object of `enqueue_jobs`; its payload is JSON text already and goes in as it is."""
-    head = json.dumps(as_item(values) | {"type": task.name}, default=str, ensure_ascii=False, separators=(",", ":"))
-    return f'{head[:-1]},"payload":{payload}}}'
+def with_payload(text: str, payload: str) -> str:
+    """The same with its payload, which is JSON text already."""
+    return f'{text[:-1]},"payload":{payload}}}'
 
 
 def subject_of(values: Mapping[str, Any]) -> str | None:

@@ -6,22 +6,22 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar, Unpack
 
-from sqlalchemy import Connection, TwoPhaseTransaction, table, update
+from sqlalchemy import Connection, table, update
 from sqlalchemy.orm import Session, scoped_session
 
 from jobforge_sa import tracing
 from jobforge_sa.db import calls
 from jobforge_sa.db.jsontext import decode
-from jobforge_sa.enqueue import fit, item, pending, subject, unique
+from jobforge_sa.enqueue import fit, item, keys, pending, subject
 from jobforge_sa.enqueue.answers import impact_of, info, translated, unknown
-from jobforge_sa.enqueue.item import Item
+from jobforge_sa.enqueue.bulk import Bulk
 from jobforge_sa.enqueue.matching import Matching, MoreFilters, fitting
-from jobforge_sa.enqueue.options import identifier, resolve
+from jobforge_sa.enqueue.options import identifier, options_of, resolve
 from jobforge_sa.enqueue.origin import ORIGIN
 from jobforge_sa.enqueue.pending import PendingJob
+from jobforge_sa.enqueue.send import may_notify, send
 from jobforge_sa.enqueue.tenant import autocommits, bound_tenant
 from jobforge_sa.errors import ConfigurationError, TenantConflict
 from jobforge_sa.impact import Impact
@@ -31,7 +31,6 @@ from jobforge_sa.types import Enqueued, JobInfo, JobPage, JobState, Reason
 
 P = TypeVar("P")
 
-CHUNK = 5_000  # jobs in one statement: more gain nothing, and the document grows
 # what a session that keeps reads and writes apart is told to find a connection for; never sent
 WRITE = update(table("jobs", schema="jobforge"))
 
@@ -79,9 +78,10 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: it must not be stored; nothing was sent.
         """
-        values = resolve(checked(task).options, options)
-        connection = self._begin(strict=task.forge.strict_rls, tenant=self._tenant_for(task))
-        return self._enqueue_one(connection, task, values, item.dumped(task, payload))
+        values = options_of(checked(task), options)
+        tenant = self._tenant_for(task)
+        connection = self._begin(strict=task.forge.strict_rls, tenant=tenant)
+        return self._enqueue_one(connection, tenant, task, values, item.dumped(task, payload))
 
     def add(self, task: Task[P, Any], payload: P | Callable[[], P], **options: Unpack[JobOptions]) -> PendingJob:
         """Let the session's next flush enqueue a job, as `session.add` does for a row: all of them in one call.
@@ -96,10 +96,10 @@ class Jobs:
         """
         if not isinstance(self._session, Session):
             raise ConfigurationError("a Connection has no flush", cure="use enqueue, or a Session")
-        values = resolve(checked(task).options, options)
+        values = options_of(checked(task), options)
         text = "" if callable(payload) else item.dumped(task, payload)  # at this line, where it can be mended
         if text:
-            values = unique.named(task, values, text)
+            values = keys.named(task, values, text)
         mine = (
             self if self._given is self._session else Jobs(self._session, tenant=self._asked, strict_rls=self._strict)
         )
@@ -114,7 +114,7 @@ class Jobs:
         Raises:
             InvalidJob, InvalidPayload: one of them must not be stored. Of its statement nothing was stored; roll back.
         """
-        new = ((job.task, resolve(job.task.options, job.options), item.dumped(job.task, job.payload)) for job in jobs)
+        new = ((job.task, options_of(job.task, job.options), item.dumped(job.task, job.payload)) for job in jobs)
         return [*self._enqueue_all(self._begin(), new)]
 
     def cancel(self, job_id: uuid.UUID) -> JobInfo:
@@ -249,29 +249,28 @@ class Jobs:
 
     def _begin(self, *, strict: bool = False, tenant: Named | None = None) -> Connection:
         """The caller's connection, everything pending flushed; at an engine's first time its database is looked at."""
-        if isinstance(self._session, Session):
-            # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0. The private attribute is all that
-            # tells a listener of a mapper's events that its flush is under way
-            if not getattr(self._session, "_flushing", False):
-                self._session.flush()
-            return self._looked_at(_writer(self._session), strict=strict, tenant=tenant)
-        return self._looked_at(self._session, strict=strict, tenant=tenant)
+        session = self._session
+        if isinstance(session, Connection):
+            return self._looked_at(session, strict=strict, tenant=tenant)
+        # explicitly: Core statements autoflush in SQLAlchemy 2.1 but not in 2.0. The private attribute is all that
+        # tells a listener of a mapper's events that its flush is under way
+        if not getattr(session, "_flushing", False):
+            session.flush()
+        return self._looked_at(_writer(session), strict=strict, tenant=tenant)
 
     def _looked_at(self, connection: Connection, *, strict: bool = False, tenant: Named | None = None) -> Connection:
-        with translated(connection):
-            fit.look(connection, strict=strict or self._strict, tenant=tenant or self._tenant)
+        fit.look(connection, strict=strict or self._strict, tenant=tenant or self._tenant)
         return connection
 
     def _enqueue_one(
-        self, connection: Connection, task: Task[Any, Any], values: dict[str, Any], payload: str
+        self, connection: Connection, tenant: Named | None, task: Task[Any, Any], values: dict[str, Any], payload: str
     ) -> Enqueued:
-        tenant = self._tenant_for(task)
         asked: dict[str, Any] = {
-            **unique.named(task, values, payload),
             "type": task.name,
             "payload": payload,
+            **keys.named(task, values, payload),
             "subject": item.subject_of(values),
-            "notify": task.forge.notify and _may_notify(connection),
+            "notify": None if task.forge.notify and may_notify(connection) else False,
         }
         if asked.get("on_duplicate") == "merge" and autocommits(connection):
             raise ConfigurationError(
@@ -280,13 +279,13 @@ class Jobs:
             )
         with tracing.sending(values.get("queue", QUEUE), tenant) as span, translated(connection):
             asked |= self._origin(span)
-            answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
+            answer = send(connection, tenant, **asked)
             if asked.get("on_duplicate") == "merge" and not answer.created:  # the waiting one is locked for us
                 waiting = _call(connection, calls.GET_JOB, tenant, job_id=answer.id)
-                asked |= {"payload": unique.merged(task, waiting.payload, payload), "on_duplicate": "replace"}
-                answer = _call(connection, calls.ENQUEUE_JOB, tenant, **asked)
-            span.say({"messaging.message.id": str(answer.id), "jobforge.job.type": task.name})
-        return Enqueued(*answer)
+                asked |= {"payload": keys.merged(task, waiting.payload, payload), "on_duplicate": "replace"}
+                answer = send(connection, tenant, **asked)
+            span.enqueued(answer.id, task.name)
+        return answer
 
     def _send_added(self, added: Sequence[PendingJob]) -> None:
         """Enqueue what was added: for the flush that is under way."""
@@ -301,64 +300,27 @@ class Jobs:
     ) -> Sequence[Enqueued]:
         """Jobs as their tasks, their options and their payloads' text; the answers come in the same order."""
         with tracing.sending(None, self._tenant) as span:
-            origin = self._origin(span)
-            if origin.get("trace") is not None:
-                origin["trace"] = json.loads(origin["trace"])
-            queues, answers = self._enqueue_under(origin, connection, jobs)
-            span.sent(queues, len(answers))
+            bulk = Bulk(
+                connection, self._origin(span), self._tenant_for,
+                lambda task, *rest: self._enqueue_one(connection, self._tenant_for(task), task, *rest),
+            )  # fmt: skip
+            for job in jobs:
+                bulk.add(*job)
+            answers = bulk.send()
+            span.sent(bulk.queues, len(answers))
             return answers
 
-    def _enqueue_under(
-        self, origin: dict[str, Any], connection: Connection, jobs: Iterable[tuple[Task[Any, Any], dict[str, Any], str]]
-    ) -> tuple[set[str], Sequence[Enqueued]]:
-        queues = set[str]()
-        may_notify = _may_notify(connection)
-        batches: dict[tuple[Named | None, bool], list[Item]] = {}
-        merging: list[tuple[str, str, int, Callable[[], Enqueued]]] = []
-        for position, (task, values, payload) in enumerate(jobs):
-            if task.forge.strict_rls:
-                fit.look(connection, strict=True)
-            values = unique.named(task, values, payload)
-            if values.get("on_duplicate") == "merge":
-                one = partial(self._enqueue_one, connection, task, values, payload)
-                merging.append((task.name, values["unique_key"], position, one))
-                continue
-            queues.add(values.get("queue", QUEUE))
-            key = values.get("idempotency_key") or values.get("unique_key")
-            values = values | origin | {"subject": item.subject_of(values)}
-            batches.setdefault((self._tenant_for(task), task.forge.notify and may_notify), []).append(
-                Item((task.name, key) if key else ("", ""), position, item.text_of(task, values, payload))
-            )
-        answers: dict[int, Enqueued] = {}
-        for (tenant, notify), items in batches.items():
-            if len(items) > CHUNK:  # over several statements, keys must be met in one order, or two calls deadlock
-                items.sort(key=lambda one: one.key)
-            for start in range(0, len(items), CHUNK):
-                answers |= self._send(connection, items[start : start + CHUNK], tenant, notify)
-        for _, _, position, send in sorted(merging, key=lambda merge: merge[:3]):  # in one order: see above
-            answers[position] = send()
-        return queues, [answers[position] for position in range(len(answers))]
-
     def _tenant_for(self, task: Task[Any, Any]) -> Named | None:
-        if self._tenant is not None or task.forge.tenant is None:
-            return self._tenant
-        return named(task.forge.tenant)
+        tenant = self._tenant
+        return tenant if tenant is not None or task.forge.tenant is None else named(task.forge.tenant)
 
     def _origin(self, span: tracing.Span) -> dict[str, Any]:
         """What a job inherits; where somebody traces, its trace is that of this enqueue."""
-        origin = self._session.info.get(ORIGIN) if isinstance(self._session, Session) else None
+        session = self._session
+        origin = session.info.get(ORIGIN) if isinstance(session, Session) else None
         if origin is None:
             return {} if (trace := span.carry(None)) is None else {"trace": trace}
         return {"parent_id": origin.parent_id, "trace": span.carry(origin.trace)}
-
-    def _send(
-        self, connection: Connection, items: Sequence[Item], tenant: Named | None, notify: bool
-    ) -> dict[int, Enqueued]:
-        document = "[" + ",".join(one.text for one in items) + "]"
-        values = calls.ENQUEUE_JOBS.values(tenant, jobs=document, notify=notify)
-        with translated(connection):
-            rows = connection.execute(calls.ENQUEUE_JOBS.statement(tenant), values).all()
-        return {items[row[0] - 1].position: Enqueued(*row[1:]) for row in rows}
 
     def _one(self, call: calls.Call, job_id: uuid.UUID, **values: object) -> JobInfo:
         rows = self._rows(call, job_id=identifier("job_id", job_id), **values)
@@ -369,14 +331,14 @@ class Jobs:
     def _rows(self, call: calls.Call, **values: object) -> Sequence[Any]:
         connection = self._begin()
         if "notify" in call.arguments:
-            values["notify"] = _may_notify(connection)
+            values["notify"] = may_notify(connection)
         with translated(connection):
             return connection.execute(call.statement(self._tenant), call.values(self._tenant, **values)).all()
 
 
 def cancel_jobs_of(connection: Connection, tenant: Named | None, name: str) -> int:
     """Cancel the jobs of a subject; for a flush that is under way, too."""
-    values = calls.CANCEL_JOBS_OF.values(tenant, subject=name, notify=_may_notify(connection))
+    values = calls.CANCEL_JOBS_OF.values(tenant, subject=name, notify=may_notify(connection))
     with translated(connection):
         return int(connection.execute(calls.CANCEL_JOBS_OF.statement(tenant), values).scalar_one())
 
@@ -387,7 +349,3 @@ def _call(connection: Connection, call: calls.Call, tenant: Named | None, **valu
 
 def _writer(session: Session) -> Connection:
     return session.connection(bind_arguments={"clause": WRITE})
-
-
-def _may_notify(connection: Connection) -> bool:
-    return not isinstance(connection.get_transaction(), TwoPhaseTransaction)  # a prepared one cannot: 0A000

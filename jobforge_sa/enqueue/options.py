@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from jobforge_sa.errors import InvalidJob
-from jobforge_sa.tasks import NAME, JobOptions
+from jobforge_sa.tasks import NAME, JobOptions, Task
 from jobforge_sa.tenant import is_text
 from jobforge_sa.types import Delays, Exponential
 
@@ -26,14 +26,16 @@ def resolve(defaults: Any, options: Any) -> dict[str, Any]:
         InvalidJob: an option is unknown or cannot work.
     """
     merged = {**defaults, **options}
+    if not merged:
+        return merged
     if "unique_key" in options and options["unique_key"] is None:  # switched off, with what the task says of duplicates
         merged |= {name: options.get(name) for name in ("on_duplicate", "debounce")}
     for name in merged.keys() - _KNOWN:
         _refuse(f"there is no option {name!r}", f"options: {', '.join(sorted(_KNOWN))}")
     values = {name: value for name, value in merged.items() if value is not None}
-    for name, check in _CHECKS.items():
-        if name in values:
-            values[name] = check(values[name])
+    for name in values:
+        if name in _CHECKS:
+            values[name] = _CHECKS[name](values[name])
     if "debounce" in values:
         _debounce(values)
     if "run_at" in values and "delay" in values:
@@ -43,6 +45,15 @@ def resolve(defaults: Any, options: Any) -> dict[str, Any]:
     if "unique_key" in values and "idempotency_key" in values:
         _refuse("unique_key and idempotency_key are both given", "switch one of them off: unique_key=None")
     return values
+
+
+def options_of(task: Task[Any, Any], options: Any) -> dict[str, Any]:
+    """The options of one of a task's jobs; where it says none of its own always the same ones, which nobody changes."""
+    if options:
+        return resolve(task.options, options)
+    if task.resolved is None:
+        task.resolved = resolve(task.options, {})
+    return task.resolved
 
 
 def _debounce(values: dict[str, Any]) -> None:
@@ -154,6 +165,7 @@ def _key(name: str) -> Callable[[object], str]:
 
 
 unique_key = _key("unique key")
+ordering_key = _key("ordering key")
 
 
 def _on_duplicate(value: object) -> str:
@@ -190,6 +202,7 @@ _CHECKS: dict[str, Any] = {
     "delay": _duration("delay", dt.timedelta(0), dt.timedelta(days=3650)),
     "idempotency_key": _key("idempotency key"),
     "unique_key": lambda value: value if callable(value) else unique_key(value),
+    "ordering_key": lambda value: value if callable(value) else ordering_key(value),
     "on_duplicate": _on_duplicate,
     "debounce": _duration("debounce", dt.timedelta(milliseconds=1), dt.timedelta(days=30)),
 }

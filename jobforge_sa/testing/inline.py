@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from jobforge_sa.db import calls
+from jobforge_sa.db import enqueue_calls
 from jobforge_sa.tasks import JobForge
 from jobforge_sa.tenant import SignedTenant
 from jobforge_sa.testing._given import Given, connection_of, session_of
@@ -17,7 +17,7 @@ from jobforge_sa.testing.drain import Ran, drain
 # what `Jobs` sends, whatever the tenant: known by identity, for it is prebuilt
 _ENQUEUES = {
     id(call.statement(tenant))
-    for call in (calls.ENQUEUE_JOB, calls.ENQUEUE_JOBS)
+    for call in (enqueue_calls.ENQUEUE_JOB, enqueue_calls.ENQUEUE_JOBS, enqueue_calls.ENQUEUE_PAYLOADS)
     for tenant in (None, "", SignedTenant("", str))
 }
 

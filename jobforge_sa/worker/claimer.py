@@ -18,7 +18,7 @@ from jobforge_sa.context import ClaimedJob
 from jobforge_sa.db import calls
 from jobforge_sa.tasks import Task
 from jobforge_sa.worker.bed import Bed
-from jobforge_sa.worker.cycle import BEHIND, LOOK_IDLE, MAX_CLAIM, MAX_UNREPORTED, SUSPECT, Lookout, Rest
+from jobforge_sa.worker.cycle import BEHIND, LOOK_SOON, MAX_CLAIM, MAX_UNREPORTED, SUSPECT, Lookout, Rest
 from jobforge_sa.worker.deadlines import PATIENCE
 from jobforge_sa.worker.lane import Lane
 from jobforge_sa.worker.run import Run, Runs
@@ -72,7 +72,7 @@ class Claimer(Service):
             self.sleep(BEHIND)  # the lanes may be empty by now, and nobody else would wake us
             return
         if self._is_alone() or self._makes_way():
-            self.sleep(min(self._poll, LOOK_IDLE))
+            self.sleep(min(self._poll, LOOK_SOON))
             return
         wanted = {lane.queue: lane.room() for lane in self._lanes}
         wanted = {queue: room for queue, room in wanted.items() if room}
@@ -81,7 +81,7 @@ class Claimer(Service):
             return
         held, looks = len(self._runs), self._looks  # before the claim: what comes later is not its business
         self.in_doubt = time.monotonic()
-        jobs = self.link.run(lambda connection: self._claim(connection, wanted))
+        jobs = self.link.run(lambda connection: self._claim(connection, wanted, alone=not held))
         self.in_doubt = 0.0
         rest = self._take_in(jobs)
         if len(jobs) == min(sum(wanted.values()), MAX_CLAIM):
@@ -89,7 +89,11 @@ class Claimer(Service):
             return
         got = Counter(job.queue for job in jobs)
         self._short = {queue for queue, room in wanted.items() if got[queue] < room}
-        self.sleep(rest if jobs or held else self._idle_look(looks, rest))
+        if not jobs and not held:
+            with self._answered:
+                self._drained = looks
+                self._answered.notify_all()
+        self.sleep(rest)
 
     def _take_in(self, jobs: list[ClaimedJob]) -> float:
         """Start what a claim brought. Gives how long to sleep if that was all there is."""
@@ -101,19 +105,6 @@ class Claimer(Service):
             self._rest.nothing()
         (self._bed.lie_down if self._rest.asleep else self._bed.get_up)()
         return self._rest.nap(now, self._bed.since)
-
-    def _idle_look(self, looks: int, rest: float) -> float:
-        """Nothing to do: look for a suspect, a second after the last look at the earliest. Gives how long to sleep."""
-        now = time.monotonic()
-        if now < self._lookout.idle_at and looks <= self._drained:
-            return min(rest, self._lookout.idle_at - now)  # it may be what we were woken for
-        if self._claim_suspect():
-            return 0.0
-        self._lookout.idle_at = now + LOOK_IDLE
-        with self._answered:
-            self._drained = looks
-            self._answered.notify_all()
-        return rest
 
     def _is_alone(self) -> bool:
         """Whether a suspect is here: until the database knows how it ended, for until then a crash would be its own."""
@@ -174,14 +165,18 @@ class Claimer(Service):
             self.wake()
             return self._answered.wait_for(lambda: self._drained >= look, timeout)
 
-    def _claim(self, connection: psycopg.Connection[Any], wanted: dict[str, int]) -> list[ClaimedJob]:
+    def _claim(self, connection: psycopg.Connection[Any], wanted: dict[str, int], *, alone: bool) -> list[ClaimedJob]:
+        queues = list(wanted)
+        if alone:
+            random.shuffle(queues)  # in this order they are looked through for a suspect
         values = {
             **self._values,
             "types": self._types(),
-            "queues": list(wanted),
+            "queues": queues,
             "limit": min(sum(wanted.values()), MAX_CLAIM),
-            "queue_limits": list(wanted.values()),
-            "cursors": [self._cursors.get(queue) for queue in wanted],
+            "queue_limits": [wanted[queue] for queue in queues],
+            "cursors": [self._cursors.get(queue) for queue in queues],
+            "alone": alone,
         }
         return self._fetch(connection, calls.CLAIM_JOBS, values)
 

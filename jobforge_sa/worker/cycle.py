@@ -10,7 +10,7 @@ PREFETCH_SECONDS = 0.25  # claimed ahead: what the handlers finish in so long, h
 BEHIND = 0.01  # seconds until the next look while the reports are behind
 MAX_UNREPORTED = 1_500  # ended runs that the database does not know of yet: over it nothing is claimed
 SUSPECT = 2  # workers lost in a row, from which on a job runs alone: as the table ready says
-LOOK_IDLE = 1.0  # seconds between two looks for suspects of a worker that holds nothing
+LOOK_SOON = 1.0  # seconds between two looks of one that makes way
 LOOK_BUSY = 10.0  # of one that runs jobs; from half to one and a half of it, so that not all workers stop at once
 MAKE_WAY = 60.0  # so long a worker claims nothing, to become empty for a suspect
 FIRST = 0.0025  # seconds: the first nap after work, and each next one is twice as long
@@ -36,11 +36,11 @@ class Pace:
 class Lookout:
     """When a worker looks for suspects, which run alone in it. All times are the caller's, of a monotonic clock.
 
-    An idle worker asks for one at once; a busy one only whether any waits, and then claims nothing until it is empty.
+    An idle worker gets one where a claim finds nothing else; a busy one asks whether any waits, and then claims nothing
+    until it is empty.
     """
 
-    idle_at: float = 0.0  # the next look of an idle worker
-    busy_at: float = 0.0  # and of a busy one
+    busy_at: float = 0.0  # the next look of a busy one
     until: float | None = None  # it makes way for a suspect, at most until then
 
     def postpone(self, now: float, chance: float, mean: float = LOOK_BUSY) -> None:
@@ -53,11 +53,11 @@ class Lookout:
         if not waits:
             self.postpone(now, chance)
         elif self.until is None:
-            self.until, self.busy_at = now + MAKE_WAY, now + LOOK_IDLE  # another worker may be quicker
+            self.until, self.busy_at = now + MAKE_WAY, now + LOOK_SOON  # another worker may be quicker
         elif now >= self.until:
             self.postpone(now, chance, GIVEN_UP)
         else:
-            self.busy_at = now + LOOK_IDLE
+            self.busy_at = now + LOOK_SOON
 
 
 def room(concurrency: int, rate: float, held: int) -> int:

@@ -111,11 +111,13 @@ def test_who_writes_a_table_is_as_the_functions_have_it() -> None:
     same_as_the_page("Who writes which table", writers())
 
 
-def test_what_happens_to_a_job_updates_no_row_but_a_workers_a_walks_a_head_a_waiting_payload_and_a_failing_endpoint() -> None:
+def test_what_happens_to_a_job_updates_few_rows() -> None:
     told_by_people = {"limits", "retention", "settings", "tenant_keys", "connectors", "connector_secrets"}
     failing = {"webhook_endpoints"}
     updated = {table for name in sql_functions() for verb, table in writes(name) if verb == "update"}
-    assert updated == {"workers", "pruning", "newest", "jobs", "unique_keys", "waits", "heads"} | told_by_people | failing
+    assert (
+        updated == {"workers", "pruning", "newest", "jobs", "unique_keys", "waits", "heads"} | told_by_people | failing
+    )
 
 
 @pytest.mark.parametrize("name", sorted(sql_functions().keys() - {"budget"}))  # which has found its rows by their key

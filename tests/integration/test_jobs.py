@@ -939,7 +939,7 @@ def test_keys_over_several_statements_are_met_in_one_order_and_answered_in_the_c
     session: Session, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two calls with common keys in opposite order would deadlock, if each met them as they came."""
-    monkeypatch.setattr("jobforge_sa.enqueue.jobs.CHUNK", 10)
+    monkeypatch.setattr("jobforge_sa.enqueue.bulk.CHUNK", 10)
     keys = [f"k{n:02}" for n in reversed(range(30))]
     said = Jobs(session).enqueue_many([anything.new({"k": key}, idempotency_key=key) for key in keys])
     session.commit()

@@ -61,7 +61,9 @@ CLEAN = """
 delete from jobforge.jobs; delete from jobforge.idempotency_keys; delete from jobforge.ready;
 delete from jobforge.scheduled; delete from jobforge.leases; delete from jobforge.workers;
 delete from jobforge.cancel_requests; delete from jobforge.attempts; delete from jobforge.outcomes;
-delete from jobforge.limits; delete from jobforge.lines; delete from jobforge.turns; delete from jobforge.heads; delete from jobforge.unique_keys; delete from jobforge.results;
+delete from jobforge.limits; delete from jobforge.lines; delete from jobforge.turns;
+delete from jobforge.heads;
+delete from jobforge.unique_keys; delete from jobforge.results;
 delete from public.effects; update jobforge.pruning set behind = default, began_at = '-infinity'
 """
 

@@ -22,8 +22,10 @@ FAULTS: dict[str, tuple[str, str]] = {
         "several places: ready, scheduled",
     ),
     "twice in ready": (
-        "insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes) "
-        "select queue, 'b', 5, job_id, type, 0, 0, 0 from jobforge.ready",
+        (
+            "insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes) "
+            "select queue, 'b', 5, job_id, type, 0, 0, 0 from jobforge.ready"
+        ),
         "several places: ready, ready",
     ),
     "running and ended": (

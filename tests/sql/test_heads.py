@@ -37,10 +37,14 @@ def drained(sql: Sql) -> Iterator[list[uuid.UUID]]:
 def pages(sql: Sql) -> int:
     session = sql.session("jf_worker")
     with session.transaction():
-        (plan,) = session.execute(
-            "explain (analyze, buffers, format json) select * from jobforge.claim_jobs(%s, '{default}', '{t}', 10)",
-            [sql.worker],
-        ).fetchone().values()  # type: ignore[union-attr]
+        (plan,) = (
+            session.execute(
+                "explain (analyze, buffers, format json) select * from jobforge.claim_jobs(%s, '{default}', '{t}', 10)",
+                [sql.worker],
+            )
+            .fetchone()
+            .values()
+        )  # type: ignore[union-attr]
     return int(plan[0]["Plan"]["Shared Hit Blocks"])
 
 

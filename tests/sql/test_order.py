@@ -1,7 +1,8 @@
-"""Jobs with one ordering key run one at a time, in the order of their ids; what a claim may not run is put out of its way."""
+"""Jobs with one ordering key run one at a time, in the order of their ids; what may not run is put out of the way."""
 
 from __future__ import annotations
 
+import itertools
 import random
 import uuid
 from collections import defaultdict
@@ -82,7 +83,7 @@ def test_a_lost_worker_and_a_cancel_hand_the_line_on(sql: Sql) -> None:
 
 
 def test_a_head_that_is_canceled_where_it_waits_leaves_its_line(sql: Sql) -> None:
-    first, second = line(sql, 2)
+    first, _second = line(sql, 2)
     sql.claim(1)
     assert claimed(sql) == []
     sql("cancel_job", tenant="a", job_id=first)
@@ -210,8 +211,8 @@ def test_racing_workers_keep_every_line_in_order(sql: Sql) -> None:
         runs_of[row["ordering_key"]].append(row)
     for key, ran in runs_of.items():
         assert list(dict.fromkeys(row["job_id"] for row in ran)) == lines[key]
-        assert all(one["finished_at"] <= next_["claimed_at"] for one, next_ in zip(ran, ran[1:], strict=False))
-        assert all(a["job_id"] == b["job_id"] or a["outcome"] == "succeeded" for a, b in zip(ran, ran[1:], strict=False))
+        assert all(one["finished_at"] <= next_["claimed_at"] for one, next_ in itertools.pairwise(ran))
+        assert all(a["job_id"] == b["job_id"] or a["outcome"] == "succeeded" for a, b in itertools.pairwise(ran))
 
 
 # --- aside -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from jobforge_sa.worker.cycle import (
     GIVEN_UP,
     LOOK_BUSY,
-    LOOK_IDLE,
+    LOOK_SOON,
     MAKE_WAY,
     MANY,
     MAX_PREFETCH,
@@ -99,9 +99,9 @@ def test_a_busy_worker_makes_way_while_a_suspect_waits_for_a_minute_at_most() ->
     lookout.saw(False, 0, 0.5)
     assert (lookout.until, lookout.busy_at) == (None, LOOK_BUSY)
     lookout.saw(True, 10, 0.5)
-    assert (lookout.until, lookout.busy_at) == (10 + MAKE_WAY, 10 + LOOK_IDLE)
+    assert (lookout.until, lookout.busy_at) == (10 + MAKE_WAY, 10 + LOOK_SOON)
     lookout.saw(True, 69, 0.5)  # still not empty
-    assert (lookout.until, lookout.busy_at) == (10 + MAKE_WAY, 69 + LOOK_IDLE)
+    assert (lookout.until, lookout.busy_at) == (10 + MAKE_WAY, 69 + LOOK_SOON)
     lookout.saw(True, 70, 0.5)
     assert (lookout.until, lookout.busy_at) == (None, 70 + GIVEN_UP)
     lookout.saw(True, 370, 0.5)

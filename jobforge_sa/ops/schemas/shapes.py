@@ -23,6 +23,8 @@ _BYTES = re.compile(r"octet_length\(e\.(\w+)::text\) > (\d+)")
 REFERS: dict[str, Schema] = {
     "p_jobs": {"type": "array", "items": {"$ref": "#/$defs/job_item"}},
     "p_results": {"type": "array", "items": {"$ref": "#/$defs/result_item"}},
+    "p_payloads": {"type": "array", "items": {"type": "object"}},
+    "p_job": {"$ref": "#/$defs/job_item"},
     "p_if_gone": {"$ref": "#/$defs/job_item"},
     "payload": {"type": "object"},
     "trace": {"type": "object"},

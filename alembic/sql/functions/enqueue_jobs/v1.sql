@@ -12,6 +12,10 @@ as $$
 declare
     v_tenant    text := jobforge.require_tenant(p_tenant_id);
     v_now       timestamptz := jobforge.now();
+    v_us        bigint := (extract(epoch from v_now) * 1000000)::bigint;
+    -- as new_job_id makes them, but with one piece of chance: what a call makes differs by its moments
+    v_chance    bytea := substr(uuid_send(jobforge.new_job_id(v_now)), 9);
+    c_name      constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$';
     v_positions integer[];
     v_ids       uuid[];
     v_created   boolean[];
@@ -29,7 +33,7 @@ begin
             using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
     end if;
 
-    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u') > 0 then
+    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u00') > 0 then  -- its name may be escaped
         for v_unique in
             select i.*, e.position::integer as place
               from json_array_elements(p_jobs) with ordinality as e (item, position)
@@ -57,7 +61,8 @@ begin
     end if;
 
     with item as materialized (
-        select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
+        select i.position::integer, encode(int8send(((v_us + i.position) / 1000) << 16 | 28672
+                   | (((v_us + i.position) % 1000) * 4096 / 1000)) || v_chance, 'hex')::uuid as id,
                i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
                coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
                i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
@@ -69,9 +74,19 @@ begin
                    ordering_key text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
                      timeout, trace, parent_id, subject, unique_key, on_duplicate, ordering_key, position)
-         where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
-                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
-                                  i.subject, i.unique_key, i.on_duplicate, i.ordering_key)
+         where ((i.type ~ c_name and length(i.type) <= 100
+                 and (i.queue is null or i.queue ~ c_name and length(i.queue) <= 100)
+                 and coalesce(i.priority, 0) between -100 and 100 and coalesce(i.max_attempts, 5) between 1 and 1000
+                 and coalesce(length(i.idempotency_key), 1) between 1 and 200
+                 and coalesce(length(i.subject), 1) between 1 and 300
+                 and coalesce(length(i.ordering_key), 1) between 1 and 200
+                 and num_nonnulls(i.run_at, i.delay, i.retry, i.timeout, i.trace, i.on_duplicate) = 0
+                 and (i.payload is null or json_typeof(i.payload) = 'object' and octet_length(i.payload::text) <= 262144
+                      and i.payload::jsonb is not null))
+                or jobforge.check_job(
+                    i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at, i.delay,
+                    i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace, i.subject, i.unique_key,
+                    i.on_duplicate, i.ordering_key))
            and i.unique_key is null
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
@@ -88,14 +103,13 @@ begin
                                    idempotency_key, ordering_key, subject, parent_id, cause, trace, created_at)
         select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, ordering_key,
                subject, parent_id, case when parent_id is not null then 'handler' end, trace, v_now
-          from fresh order by position
+          from fresh
     ), lined as (
         insert into jobforge.lines (tenant_id, ordering_key, job_id)
         select v_tenant, ordering_key, id from fresh where ordering_key is not null
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now
-         order by queue, priority, position
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now

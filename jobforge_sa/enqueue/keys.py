@@ -1,4 +1,4 @@
-"""Unique keys: which one a job has, and one payload of two where jobs with one key are to be merged."""
+"""Keys that the payload may say: which ones a job has; and one payload of two where jobs with one are to be merged."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from typing import Any
 
 import pydantic
 
-from jobforge_sa.enqueue.options import unique_key
+from jobforge_sa.enqueue.options import ordering_key, unique_key
 from jobforge_sa.errors import InvalidJob, InvalidPayload
 from jobforge_sa.tasks import Task, faults
 
 
 def named(task: Task[Any, Any], values: dict[str, Any], payload: str) -> dict[str, Any]:
-    """The options of a job whose payload is known: its key is text, and what becomes of duplicates is said.
+    """The options of a job whose payload is known: its keys are text, and what becomes of duplicates is said.
 
     Raises:
-        InvalidJob: the key cannot be one, or the task has no merge.
+        InvalidJob: a key cannot be one, or the task has no merge.
     """
+    if callable(order := values.get("ordering_key")):
+        values = values | {"ordering_key": ordering_key(order(task.load(payload)))}
     key = values.get("unique_key")
     if key is None:
         return values
