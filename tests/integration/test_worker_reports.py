@@ -75,7 +75,7 @@ def test_the_last_ends_are_told_over_another_connection_where_theirs_went_stale(
     runs = Runs(Incidents(Counters()))
     reporter = Reporter(engine, runs, lambda: None)
     asked = {"worker_id": uuid.uuid4(), "queues": ["default"], "types": ["quick"], "limit": 3, "queue_limits": None,
-             "cursors": None, "alive": dt.timedelta(seconds=30)}  # fmt: skip
+             "cursors": None, "alive": dt.timedelta(seconds=30), "alone": False}  # fmt: skip
     rows = reporter.link.run(lambda c: c.execute(calls.CLAIM_JOBS, asked).fetchall())
     runs.add([Run(ClaimedJob(*row), quick) for row in rows])
     for run in runs.all():

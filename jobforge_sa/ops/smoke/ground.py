@@ -158,7 +158,7 @@ class Ground:
         """Claim jobs of a task from our queue; `silent`: as a worker of which nothing is heard again."""
         return self._work(calls.CLAIM_JOBS, {
             "worker_id": self.silent if silent else self.by_hand, "queues": [self.queue], "types": [task], "limit": 10,
-            "queue_limits": None, "cursors": None, "alive": SILENT if silent else HELD,
+            "queue_limits": None, "cursors": None, "alive": SILENT if silent else HELD, "alone": False,
         })  # fmt: skip
 
     def complete(self, job_id: uuid.UUID, token: uuid.UUID, outcome: str) -> str:

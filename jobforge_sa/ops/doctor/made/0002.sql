@@ -2750,40 +2750,52 @@ CREATE OR REPLACE FUNCTION jobforge.enqueue_job(p_type text, p_payload json DEFA
 AS $function$
 #variable_conflict use_column
 declare
-    v_tenant text := jobforge.require_tenant(p_tenant_id);
+    v_tenant text;
+    v_quota  boolean;
     v_now    timestamptz := jobforge.now();
     v_run_at timestamptz;
     v_queue  text := coalesce(p_queue, 'default');
     v_id     uuid := jobforge.new_job_id(v_now);
+    c_name   constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$';
 begin
+    -- one look at two tables, which is all that most calls need; require_tenant knows the rest, and says what is wrong
+    select nullif(current_setting('jobforge.tenant_id', true), ''), t.max_waiting is not null into v_tenant, v_quota
+      from jobforge.settings s
+      left join jobforge.limits t on t.scope = 'tenant' and t.name = current_setting('jobforge.tenant_id', true)
+     where s.tenancy = 'plain' and coalesce(current_setting('request.jwt.claims', true), '') = '';
+    if v_tenant is null or p_tenant_id <> v_tenant or length(v_tenant) > 200 then
+        v_tenant := jobforge.require_tenant(p_tenant_id);
+        v_quota := true;
+    end if;
     p_payload := coalesce(p_payload, '{}');
-    perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
-                               p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate,
-                               p_ordering_key);
+    -- what most jobs are, at a third of what check_job costs, which knows all the rest, and says what is wrong
+    if (p_type ~ c_name and length(p_type) <= 100 and v_queue ~ c_name and length(v_queue) <= 100
+        and coalesce(p_priority, 0) between -100 and 100 and coalesce(p_max_attempts, 5) between 1 and 1000
+        and coalesce(length(p_idempotency_key), 1) between 1 and 200 and coalesce(length(p_subject), 1) between 1 and 300
+        and coalesce(length(p_ordering_key), 1) between 1 and 200
+        and num_nonnulls(p_run_at, p_delay, p_retry, p_timeout, p_trace, p_unique_key, p_on_duplicate) = 0
+        and json_typeof(p_payload) = 'object' and octet_length(p_payload::text) <= 262144
+        and p_payload::jsonb is not null) is not true
+    then
+        perform jobforge.check_job(null, p_type, p_payload, v_queue, p_priority, p_run_at, p_delay, p_idempotency_key,
+                                   p_max_attempts, p_retry, p_timeout, p_trace, p_subject, p_unique_key, p_on_duplicate,
+                                   p_ordering_key);
+    end if;
     if p_unique_key is not null then
         return query
             select k.job_id, false, k.payload_differs
               from jobforge.take_unique_key(v_tenant, p_type, p_unique_key, coalesce(p_on_duplicate, 'keep'), p_payload,
                                             v_id, p_notify is not false) k;
-        if found then
-            return;
-        end if;
-    end if;
-    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
-    while p_idempotency_key is not null loop
-        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
-        values (v_tenant, p_type, p_idempotency_key, v_id, v_now)
-        on conflict do nothing;
-        exit when found;
+    elsif p_idempotency_key is not null then
         return query
-            select k.job_id, false, coalesce(j.payload::jsonb <> p_payload::jsonb, false)
-              from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
-             where k.tenant_id = v_tenant and k.type = p_type and k.key = p_idempotency_key;
-        if found then
-            return;
-        end if;  -- the original's key was pruned between the two statements: it is ours now
-    end loop;
+            select k.job_id, false, k.payload_differs
+              from jobforge.take_idempotency_key(v_tenant, p_type, p_idempotency_key, p_payload, v_id, v_now) k;
+    end if;
+    if found and coalesce(p_unique_key, p_idempotency_key) is not null then
+        return;
+    end if;
 
+    v_run_at := coalesce(p_run_at, v_now + p_delay, v_now);
     insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout, retry,
                                idempotency_key, unique_key, ordering_key, subject, parent_id, cause, trace, created_at)
     values (v_id, v_tenant, v_queue, p_type, coalesce(p_priority, 0), p_payload, v_run_at, coalesce(p_max_attempts, 5),
@@ -2798,14 +2810,15 @@ begin
     else
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         values (v_queue, v_tenant, coalesce(p_priority, 0), v_id, p_type, 0, 0, 0);
-        if p_notify is not false then  -- delivered at commit; Postgres sends equal ones of a transaction once
-            perform jobforge.wake(v_queue);
-        end if;
     end if;
-    if exists (select from jobforge.limits l where l.scope = 'tenant' and l.name = v_tenant and l.max_waiting is not null) then
+    if p_notify is not false and v_run_at <= v_now then  -- delivered at commit; equal ones of a transaction once
+        perform jobforge.wake(v_queue);
+    end if;
+    if v_quota then
         perform jobforge.check_quota(v_tenant);
     end if;
-    return query select v_id, true, false;
+    id := v_id; created := true; payload_differs := false;  -- a query for them would cost a microsecond
+    return next;
 end
 $function$
 ;
@@ -2849,6 +2862,10 @@ AS $function$
 declare
     v_tenant    text := jobforge.require_tenant(p_tenant_id);
     v_now       timestamptz := jobforge.now();
+    v_us        bigint := (extract(epoch from v_now) * 1000000)::bigint;
+    -- as new_job_id makes them, but with one piece of chance: what a call makes differs by its moments
+    v_chance    bytea := substr(uuid_send(jobforge.new_job_id(v_now)), 9);
+    c_name      constant text := '^[A-Za-z0-9_][A-Za-z0-9_.:-]*$';
     v_positions integer[];
     v_ids       uuid[];
     v_created   boolean[];
@@ -2866,7 +2883,7 @@ begin
             using errcode = 'JF003', hint = 'Pass [{"type": "...", "payload": {...}}, ...]; nothing was enqueued.';
     end if;
 
-    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u') > 0 then
+    if strpos(p_jobs::text, 'unique_key') > 0 or strpos(p_jobs::text, chr(92) || 'u00') > 0 then  -- its name may be escaped
         for v_unique in
             select i.*, e.position::integer as place
               from json_array_elements(p_jobs) with ordinality as e (item, position)
@@ -2894,7 +2911,8 @@ begin
     end if;
 
     with item as materialized (
-        select i.position::integer, jobforge.new_job_id(v_now + i.position * interval '1 microsecond') as id,
+        select i.position::integer, encode(int8send(((v_us + i.position) / 1000) << 16 | 28672
+                   | (((v_us + i.position) % 1000) * 4096 / 1000)) || v_chance, 'hex')::uuid as id,
                i.type, coalesce(i.payload, '{}') as payload, coalesce(i.queue, 'default') as queue,
                coalesce(i.priority, 0) as priority, coalesce(i.run_at, v_now + i.delay, v_now) as run_at,
                i.idempotency_key as key, coalesce(i.max_attempts, 5) as max_attempts, i.retry, i.timeout, i.trace,
@@ -2906,9 +2924,19 @@ begin
                    ordering_key text)) with ordinality
                as i (type, payload, tenant_id, queue, priority, run_at, delay, idempotency_key, max_attempts, retry,
                      timeout, trace, parent_id, subject, unique_key, on_duplicate, ordering_key, position)
-         where jobforge.check_job(i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at,
-                                  i.delay, i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace,
-                                  i.subject, i.unique_key, i.on_duplicate, i.ordering_key)
+         where ((i.type ~ c_name and length(i.type) <= 100
+                 and (i.queue is null or i.queue ~ c_name and length(i.queue) <= 100)
+                 and coalesce(i.priority, 0) between -100 and 100 and coalesce(i.max_attempts, 5) between 1 and 1000
+                 and coalesce(length(i.idempotency_key), 1) between 1 and 200
+                 and coalesce(length(i.subject), 1) between 1 and 300
+                 and coalesce(length(i.ordering_key), 1) between 1 and 200
+                 and num_nonnulls(i.run_at, i.delay, i.retry, i.timeout, i.trace, i.on_duplicate) = 0
+                 and (i.payload is null or json_typeof(i.payload) = 'object' and octet_length(i.payload::text) <= 262144
+                      and i.payload::jsonb is not null))
+                or jobforge.check_job(
+                    i.position::integer, i.type, coalesce(i.payload, '{}'), i.queue, i.priority, i.run_at, i.delay,
+                    i.idempotency_key, i.max_attempts, i.retry, i.timeout, i.trace, i.subject, i.unique_key,
+                    i.on_duplicate, i.ordering_key))
            and i.unique_key is null
            and (i.tenant_id is null or jobforge.require_tenant(i.tenant_id) is not null)
     ), keyed as (
@@ -2925,14 +2953,13 @@ begin
                                    idempotency_key, ordering_key, subject, parent_id, cause, trace, created_at)
         select id, v_tenant, queue, type, priority, payload, run_at, max_attempts, timeout, retry, key, ordering_key,
                subject, parent_id, case when parent_id is not null then 'handler' end, trace, v_now
-          from fresh order by position
+          from fresh
     ), lined as (
         insert into jobforge.lines (tenant_id, ordering_key, job_id)
         select v_tenant, ordering_key, id from fresh where ordering_key is not null
     ), queued as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
         select queue, v_tenant, priority, id, type, 0, 0, 0 from fresh where run_at <= v_now
-         order by queue, priority, position
     ), later as (
         insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
         select id, run_at, queue, v_tenant, priority, type, 0, 0, 0 from fresh where run_at > v_now
@@ -2976,6 +3003,80 @@ alter function jobforge.enqueue_jobs owner to jobforge_owner;
 grant execute on function jobforge.enqueue_jobs to jobforge_admin;
 grant execute on function jobforge.enqueue_jobs to jobforge_app;
 comment on function jobforge.enqueue_jobs is 'Enqueue an array of jobs in this transaction, all or nothing.';
+
+-- function jobforge.enqueue_payloads
+CREATE OR REPLACE FUNCTION jobforge.enqueue_payloads(p_payloads json, p_job json, p_tenant_id text DEFAULT NULL::text, p_notify boolean DEFAULT true)
+ RETURNS TABLE("position" integer, id uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+    v_tenant text := jobforge.require_tenant(p_tenant_id);
+    v_now    timestamptz := jobforge.now();
+    v_us     bigint := (extract(epoch from v_now) * 1000000)::bigint;
+    v_chance bytea := substr(uuid_send(jobforge.new_job_id(v_now)), 9);  -- as in enqueue_jobs
+    v_job    record;
+    v_run_at timestamptz;
+begin
+    if json_typeof(p_payloads) is distinct from 'array' or json_typeof(p_job) is distinct from 'object' then
+        raise exception 'jobforge: p_payloads must be a JSON array, and p_job an object'
+            using errcode = 'JF003', hint = 'Pass [{...}, ...] and {"type": "...", ...}; nothing was enqueued.';
+    end if;
+    select * into v_job from json_to_record(p_job) as i (
+        type text, tenant_id text, queue text, priority integer, run_at timestamptz, delay interval,
+        idempotency_key text, max_attempts integer, retry jsonb, timeout interval, trace json, parent_id uuid,
+        subject text, unique_key text, on_duplicate text, ordering_key text);
+    if v_job.idempotency_key is not null or v_job.unique_key is not null then
+        raise exception 'jobforge: jobs with a key differ in more than the payload'
+            using errcode = 'JF003', hint = 'Pass them to enqueue_jobs; nothing was enqueued.';
+    end if;
+    perform jobforge.require_tenant(v_job.tenant_id);
+    perform jobforge.check_job(null, v_job.type, '{}', v_job.queue, v_job.priority, v_job.run_at, v_job.delay, null,
+                               v_job.max_attempts, v_job.retry, v_job.timeout, v_job.trace, v_job.subject, null,
+                               v_job.on_duplicate, v_job.ordering_key);
+    v_job.queue := coalesce(v_job.queue, 'default');
+    v_job.priority := coalesce(v_job.priority, 0);
+    v_run_at := coalesce(v_job.run_at, v_now + v_job.delay, v_now);
+
+    return query
+        with item as materialized (
+            select p.position::integer, encode(int8send(((v_us + p.position) / 1000) << 16 | 28672
+                       | (((v_us + p.position) % 1000) * 4096 / 1000)) || v_chance, 'hex')::uuid as id, p.payload
+              from json_array_elements(p_payloads) with ordinality p (payload, position)
+             where (json_typeof(p.payload) = 'object' and octet_length(p.payload::text) <= 262144
+                    and p.payload::jsonb is not null)
+                or jobforge.check_job(p.position::integer, v_job.type, p.payload, null, null, null, null, null, null,
+                                      null, null, null, null)
+        ), stored as (
+            insert into jobforge.jobs (id, tenant_id, queue, type, priority, payload, run_at, max_attempts, timeout,
+                                       retry, ordering_key, subject, parent_id, cause, trace, created_at)
+            select i.id, v_tenant, v_job.queue, v_job.type, v_job.priority, i.payload, v_run_at,
+                   coalesce(v_job.max_attempts, 5), v_job.timeout, v_job.retry, v_job.ordering_key, v_job.subject,
+                   v_job.parent_id, case when v_job.parent_id is not null then 'handler' end, v_job.trace, v_now
+              from item i
+        ), lined as (
+            insert into jobforge.lines (tenant_id, ordering_key, job_id)
+            select v_tenant, v_job.ordering_key, i.id from item i where v_job.ordering_key is not null
+        ), queued as (
+            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+            select v_job.queue, v_tenant, v_job.priority, i.id, v_job.type, 0, 0, 0 from item i where v_run_at <= v_now
+        ), later as (
+            insert into jobforge.scheduled (job_id, run_at, queue, tenant_id, priority, type, run, attempt, crashes)
+            select i.id, v_run_at, v_job.queue, v_tenant, v_job.priority, v_job.type, 0, 0, 0
+              from item i where v_run_at > v_now
+        )
+        select i.position, i.id from item i order by i.position;
+    perform jobforge.wake(v_job.queue) where found and v_run_at <= v_now and p_notify is not false;
+    perform jobforge.check_quota(v_tenant);
+end
+$function$
+;
+alter function jobforge.enqueue_payloads owner to jobforge_owner;
+grant execute on function jobforge.enqueue_payloads to jobforge_admin;
+grant execute on function jobforge.enqueue_payloads to jobforge_app;
+comment on function jobforge.enqueue_payloads is 'Enqueue jobs that differ in the payload alone, all or nothing.';
 
 -- function jobforge.enter_lines
 CREATE OR REPLACE FUNCTION jobforge.enter_lines(p_jobs uuid[])
@@ -4325,10 +4426,14 @@ comment on function jobforge.next_tenant is 'The next tenant with jobs in a lane
 -- function jobforge.now
 CREATE OR REPLACE FUNCTION jobforge.now()
  RETURNS timestamp with time zone
- LANGUAGE sql
+ LANGUAGE plpgsql
  PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select clock_timestamp() $function$
+AS $function$
+begin
+    return clock_timestamp();  -- in language sql, which a pinned search_path keeps from being inlined, it costs twice as much
+end
+$function$
 ;
 alter function jobforge.now owner to jobforge_owner;
 grant execute on function jobforge.now to jobforge_admin;
@@ -4486,10 +4591,18 @@ declare
     -- not in the query: a volatile function is asked for each row, and no index searched. All that is due later was read
     -- for every claim, a second for 1,000,000 jobs
     v_now   timestamptz := jobforge.now();
+    v_began timestamptz := clock_timestamp();
+    v_read  bigint := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass);
+    v_until timestamptz := nullif(current_setting('jobforge.due_look_at', true), '')::timestamptz;
+    v_after timestamptz := '-infinity';
+    v_last  timestamptz;
     v_moved integer;
 begin
-    with due as (
-        select s.ctid from jobforge.scheduled s where s.run_at <= v_now
+    if v_began < v_until then
+        v_after := least(current_setting('jobforge.due_after')::timestamptz, v_now);
+    end if;
+    with due as materialized (
+        select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
          order by s.run_at, s.job_id limit p_limit for update skip locked
     ), gone as (  -- by place: the rows are locked, and nothing ever updates them
         delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
@@ -4500,7 +4613,15 @@ begin
     ), woken as (
         select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
     )
-    select count(*) into v_moved from moved cross join woken;
+    select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
+    v_read := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read;
+    if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
+        perform set_config('jobforge.due_after', case when v_moved < p_limit then v_now else v_last end::text, false);
+        if v_after = '-infinity' then
+            v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
+            perform set_config('jobforge.due_look_at', v_until::text, false);
+        end if;
+    end if;
     return v_moved;
 end
 $function$
@@ -6132,6 +6253,31 @@ $function$
 ;
 alter function jobforge.take_back owner to jobforge_owner;
 comment on function jobforge.take_back is 'End the runs of dead workers and passed deadlines, and give them.';
+
+-- function jobforge.take_idempotency_key
+CREATE OR REPLACE FUNCTION jobforge.take_idempotency_key(p_tenant_id text, p_type text, p_key text, p_payload json, p_job_id uuid, p_now timestamp with time zone)
+ RETURNS TABLE(job_id uuid, payload_differs boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+    loop
+        insert into jobforge.idempotency_keys (tenant_id, type, key, job_id, created_at)
+        values (p_tenant_id, p_type, p_key, p_job_id, p_now)
+        on conflict do nothing;
+        exit when found;
+        return query
+            select k.job_id, coalesce(j.payload::jsonb <> p_payload::jsonb, false)
+              from jobforge.idempotency_keys k left join jobforge.jobs j on j.id = k.job_id
+             where k.tenant_id = p_tenant_id and k.type = p_type and k.key = p_key;
+        exit when found;  -- else the original's key was pruned between the two statements: it is ours now
+    end loop;
+end
+$function$
+;
+alter function jobforge.take_idempotency_key owner to jobforge_owner;
+comment on function jobforge.take_idempotency_key is 'Give an idempotency key to a job, unless another has it.';
 
 -- function jobforge.take_turns
 CREATE OR REPLACE FUNCTION jobforge.take_turns(p_limit integer)
