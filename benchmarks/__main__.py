@@ -36,7 +36,7 @@ def measure(place: arena.Arena, case: Case, rounds: int, noise: Noise, tell: Cal
     """All rounds of one case: every contender once in each, each round beginning with another."""
     tally = Tally(case)
     names = list(case.contenders)
-    for turn in range(rounds):
+    for turn in range(min(rounds, case.rounds)):
         for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
             tell(f"{case.title}: {name}")
             contender = case.contenders[name]
@@ -58,7 +58,9 @@ def ask(place: arena.Arena, name: str, setting: Setting, rounds: int, console: C
     noise = Noise(known=place.pid is not None)
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(QUESTIONS[name], total=rounds * sum(len(case.contenders) for case in cases))
+        bar = progress.add_task(
+            QUESTIONS[name], total=sum(min(rounds, case.rounds) * len(case.contenders) for case in cases)
+        )
 
         def tell(what: str) -> None:
             progress.update(bar, **({"description": f"{QUESTIONS[name]}, {what}"} if what else {"advance": 1}))
@@ -90,7 +92,7 @@ def main() -> int:
     options = arguments()
     rounds = options.rounds or (1 if options.quick else 3)
     console = Console()  # 80 columns where it is no terminal; the tables fit
-    here, missing = systems.found([systems.OURS, *(options.systems or [name for name in systems.PLACES][1:])])
+    here, missing = systems.found([systems.OURS, *(options.systems or list(systems.PLACES)[1:])])
     setting = Setting(here, quick=options.quick)
     began = time.monotonic()
     with arena.provide() as place:

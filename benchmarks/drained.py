@@ -15,8 +15,8 @@ from benchmarks.systems.system import Database, Purpose, System
 METRICS = (
     RATE,
     Metric("WAL", "B/job"),
-    Metric("commits", "each job"),
-    Metric("memory of a worker", "MB"),
+    Metric("commits", "a job"),
+    Metric("memory", "MB"),
 )
 WRITTEN = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"  # inserted, perhaps not yet flushed
 COMMITS = "select xact_commit from pg_stat_database where datname = %s"
@@ -76,7 +76,7 @@ def drain(system: System, database: Database, jobs: int, seconds: float, workers
         "throughput": rate,
         "WAL": written / done,
         "commits": (commits_now - commits) / done,
-        "memory of a worker": memory or math.nan,
+        "memory": memory or math.nan,
     }
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the figures: bars with the spread of the rounds, ours in colour, the yardsticks hatched."""
+"""Pictures of the figures: the medians, with the spread of the rounds; ours in colour, the yardsticks pale."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import matplotlib as mpl
 from matplotlib.figure import Figure as Picture
 
 from benchmarks.question import Figure, Tally
-from benchmarks.report import number
+from benchmarks.report import DISTURBED, number
 from benchmarks.systems import PLACES
 
-OURS, PEER, YARDSTICK, INK = "#2f6f4f", "#9aa7b4", "#d8dde2", "#333333"
-FAR: Final = 30  # times the smallest: from there on a bar shows nothing, and the axis is logarithmic
+OURS, PEER, YARDSTICK, INK = "#2f6f4f", "#9aa7b4", "#d0d6dc", "#333333"
+FAR: Final = 30  # times the smallest: from there on a length shows nothing, so there are points on a logarithmic axis
 PEERS: Final = {name for name, place in PLACES.items() if place.partition(":")[0] not in ("ours", "by_hand")}
 mpl.rcParams["svg.hashsalt"] = "jobforge_sa"  # the same figures give the same file
+mpl.rcParams["svg.fonttype"] = "none"  # letters, and not their outlines: a tenth of the size
+mpl.rcParams["font.family"] = "sans-serif"
 
 
 def draw(path: Path, tally: Tally) -> Path:
@@ -24,19 +26,23 @@ def draw(path: Path, tally: Tally) -> Path:
     metric = next(metric for metric in tally.case.metrics if metric.name == tally.case.plot)
     figures = [f for f in tally.figures() if f.metric == metric and f.known and math.isfinite(f.median)]
     figures.sort(key=lambda figure: figure.median, reverse=not metric.more_is_better)
-    picture = Picture(figsize=(8, 0.9 + 0.34 * len(figures)), layout="constrained")
+    picture = Picture(figsize=(8, 1.0 + 0.34 * len(figures)), layout="constrained")
     axes = picture.add_subplot()
-    axes.set_title(f"{tally.case.title}: {metric.name}", loc="left", fontsize=10, color=INK, fontweight="bold")
-    axes.set_xlabel(f"{metric.unit} · {'more' if metric.more_is_better else 'less'} is better", fontsize=8, color=INK)
+    axes.set_title(tally.case.title, loc="left", fontsize=10, color=INK, fontweight="bold")
+    axes.set_xlabel(f"{metric.name}, {metric.unit} · {'more' if metric.more_is_better else 'less'} is better")
+    axes.xaxis.label.set(size=8, color=INK)
+    values = [value for figure in figures for value in figure.known if 0 < value < math.inf]
+    far = metric.unit == "ms" and bool(values) and max(values) > FAR * min(values)
     for row, figure in enumerate(figures):
-        _bar(axes, row, figure)
+        _line(axes, row, figure, far=far)
     axes.set_yticks(range(len(figures)), [figure.contender for figure in figures], fontsize=9, color=INK)
-    values = [value for figure in figures for value in figure.known if value > 0]
-    if values and max(values) > FAR * min(values):
+    if far:
         axes.set_xscale("log")
-        axes.set_xlim(left=10 ** math.floor(math.log10(min(values))), right=max(values) * 4)
+        axes.set_xlim(left=min(values) / 1.6, right=max(values) * 2.5)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     else:
         axes.set_xlim(left=0, right=max(values, default=1) * 1.18)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8, colors=INK)
@@ -46,14 +52,17 @@ def draw(path: Path, tally: Tally) -> Path:
     return path
 
 
-def _bar(axes: Any, row: int, figure: Figure) -> None:
-    """One contender: its median, and a line from its worst round to its best."""
+def _line(axes: Any, row: int, figure: Figure, *, far: bool) -> None:
+    """One contender: its median, and a thin line from its worst round to its best."""
     colour = OURS if figure.is_ours else PEER if figure.contender in PEERS else YARDSTICK
-    axes.barh(row, figure.median, height=0.66, color=colour)
-    axes.plot([min(figure.known), max(figure.known)], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
-    told = number(figure.median) + (" !" if figure.disturbed else "")
-    weight = "bold" if figure.is_ours else "normal"
+    known = [value for value in figure.known if math.isfinite(value)]
+    if far:
+        axes.plot(figure.median, row, "o", color=colour, markersize=8)
+    else:
+        axes.barh(row, figure.median, height=0.66, color=colour)
+    axes.plot([min(known), max(known)], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
     axes.annotate(
-        told, (max(figure.known), row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8,
-        color=INK, fontweight=weight,
+        number(figure.median) + (DISTURBED if figure.disturbed else ""), (max(known), row), xytext=(7, 0),
+        textcoords="offset points", va="center", fontsize=8, color=INK,
+        fontweight="bold" if figure.is_ours else "normal",
     )  # fmt: skip

@@ -47,6 +47,7 @@ class Case:
     contenders: Mapping[str, Contender]
     metrics: tuple[Metric, ...] = (RATE,)
     plot: str = ""  # the metric that is drawn; none: no picture
+    rounds: int = 99  # at most so many
 
     @property
     def compared(self) -> bool:

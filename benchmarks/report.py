@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import sqlalchemy as sa
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from benchmarks.systems.system import System
 
 BESIDE = 4  # metrics of a case that stand beside each other; more get a table each
 DISTURBED = " !"
+SPREAD = "min – max"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def number(value: float) -> str:
 def columns(case: Case, metrics: tuple[Metric, ...], between: str = ", ") -> list[str]:
     """The heads of a table: of the first metric more is told."""
     first, *more = (f"{metric.name}{between}{metric.unit} {metric.arrow}" for metric in metrics)
-    return [first, "min – max", *(["ours / it"] if case.compared else []), *more]
+    return [first, SPREAD, *(["ours/it"] if case.compared else []), *more]
 
 
 def rows(tally: Tally, metrics: tuple[Metric, ...]) -> Iterator[tuple[bool, list[str]]]:
@@ -119,11 +121,21 @@ def tables(tally: Tally) -> Iterator[tuple[Metric, ...]]:
 
 def table(tally: Tally, metrics: tuple[Metric, ...]) -> Table:
     """One of a case's tables, for the terminal."""
-    shown = Table(title=tally.case.title, title_justify="left", title_style="bold", expand=False)
-    shown.add_column("", min_width=18)
+    shown = Table(
+        title=tally.case.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    rounds = any(len(figure.known) > 1 for figure in tally.figures())
+    shown.add_column("", no_wrap=True, min_width=15)
     for name in columns(tally.case, metrics, "\n"):
-        shown.add_column(name, justify="right")
-    for is_ours, cells in rows(tally, metrics):
+        if rounds or name != SPREAD:
+            shown.add_column(name, justify="right", vertical="bottom", no_wrap=True)
+    for is_ours, (name, middle, spread, *more) in rows(tally, metrics):
+        cells = (name, middle, *([spread] if rounds else []), *more)
         shown.add_row(*cells, style="green" if is_ours else "")
     return shown
 
@@ -183,7 +195,7 @@ def _bold(cells: list[str]) -> list[str]:
 
 
 def _spread(figure: Figure) -> str:
-    return f"{number(min(figure.known))} – {number(max(figure.known))}" if len(figure.known) > 1 else ""
+    return f"{number(min(figure.known))}–{number(max(figure.known))}" if len(figure.known) > 1 else ""
 
 
 def _processor() -> str:

@@ -17,7 +17,7 @@ from benchmarks import drained
 from benchmarks.question import Case, Contender, Setting
 from benchmarks.systems.system import System
 
-SECONDS = 5
+SECONDS = 4
 
 
 def cases(setting: Setting) -> list[Case]:

@@ -28,6 +28,6 @@ def _of(system: System, jobs: int) -> Contender:
 
 def cases(setting: Setting) -> list[Case]:
     """One load."""
-    jobs = setting.size(100, 10)
-    contenders = {system.name: _of(system, jobs) for system in setting.without("by hand, batch 500")}
+    jobs = setting.size(80, 10)
+    contenders = {system.name: _of(system, jobs) for system in setting.without("by hand, 500")}
     return [Case(f"{jobs} jobs, one at a time", contenders, paced.METRICS, plot="p50")]
