@@ -1,7 +1,8 @@
 """A worker process that may run fifty handlers at once: the most memory that it had resident, behind 2,000 jobs.
 
 Ours and absurd's have fifty threads, each of which was at work (20 ms a job), the loop by hand has one; the others run
-coroutines on one loop. One round, for it is the same each time. `VmHWM` of the process, with the interpreter, the driver and all libraries that it imports.
+coroutines on one loop. `VmHWM` of the process, with the interpreter, the driver and all libraries that it imports. One
+round, for it is the same each time.
 """
 
 from __future__ import annotations
