@@ -12,7 +12,7 @@ Not fair: by hand nothing is checked, no tenant decides, nobody is notified, and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -26,27 +26,37 @@ from benchmarks.systems.system import Database, Plain, Producer, System
 from jobforge_sa import Jobs
 
 WARM_UP: Final = 50
+SECONDS: Final = 3.0
 EACH: Final = (RATE, Metric("p99 of a call", "ms"), Metric("WAL", "B/job"))
 One = Callable[[sa.Connection, Order], None]
 
 
-def _each(database: Database, producer: Producer, jobs: int) -> Measured:
+def _each(database: Database, producer: Producer, jobs: int, seconds: float = SECONDS) -> Measured:
     made = orders(range(jobs + WARM_UP))
     producer.each(made[:WARM_UP])
     written = database.value(WRITTEN)
     began, taken = time.perf_counter(), list[float]()
     marks = list[float]()
     producer.each(
-        made[WARM_UP:],
+        until(made[WARM_UP:], seconds),
         lambda _: marks.append(time.perf_counter()),
         lambda _: taken.append(time.perf_counter() - marks[-1]),
     )
-    seconds = time.perf_counter() - began
+    done, took = len(taken), time.perf_counter() - began
     return {
-        "throughput": jobs / seconds,
-        "p99 of a call": sorted(taken)[int(jobs * 0.99)] * 1000,
-        "WAL": (database.value(WRITTEN) - written) / jobs,
+        "throughput": done / took,
+        "p99 of a call": sorted(taken)[int(done * 0.99)] * 1000,
+        "WAL": (database.value(WRITTEN) - written) / done,
     }
+
+
+def until(orders: Sequence[Order], seconds: float) -> Iterator[Order]:
+    """As many as fit into the time."""
+    end = time.monotonic() + seconds
+    for order in orders:
+        if time.monotonic() > end:
+            return
+        yield order
 
 
 def _of(system: System, jobs: int) -> Contender:
@@ -122,7 +132,7 @@ def cases(setting: Setting) -> list[Case]:
     systems = setting.without("by hand, 500")
     return [
         Case(
-            f"{each:,} in a transaction each",
+            f"{each:,} or {SECONDS:.0f} s, in a transaction each",
             {system.name: _of(system, each) for system in systems} | {"raw INSERT": _raw(each)},
             EACH, plot="throughput",
         ),

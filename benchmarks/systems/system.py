@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
@@ -67,7 +67,7 @@ class Database:
 class Producer(Protocol):
     """Enqueues, over a connection that stands."""
 
-    def each(self, orders: Sequence[Order], before: Mark = ..., after: Mark = ...) -> None:
+    def each(self, orders: Iterable[Order], before: Mark = ..., after: Mark = ...) -> None:
         """Enqueue one by one, in a transaction each; `after` is called when its commit is answered."""
 
     def many(self, orders: Sequence[Order]) -> None:
@@ -85,7 +85,7 @@ class Plain:
     one: Callable[[Order], object]
     all: Callable[[Sequence[Order]], object]
 
-    def each(self, orders: Sequence[Order], before: Mark = nothing, after: Mark = nothing) -> None:
+    def each(self, orders: Iterable[Order], before: Mark = nothing, after: Mark = nothing) -> None:
         """One by one."""
         for item in orders:
             before(item.number)
@@ -105,7 +105,7 @@ class Async:
     one: Callable[[Order], Awaitable[object]]
     all: Callable[[Sequence[Order]], Awaitable[object]]
 
-    def each(self, orders: Sequence[Order], before: Mark = nothing, after: Mark = nothing) -> None:
+    def each(self, orders: Iterable[Order], before: Mark = nothing, after: Mark = nothing) -> None:
         """One by one."""
 
         async def run() -> None:
