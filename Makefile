@@ -111,8 +111,8 @@ bench: $(PEERS)/.made ## measure, compare with the peers, write a report with pi
 $(PEERS)/.made: benchmarks/peers.txt pyproject.toml
 	@echo 'making $(PEERS) …'
 	@[ -x $(PEERS)/bin/python ] || for python in python3.13 python3.12 $(PYTHON); do \
-		$$python -m venv --clear $(PEERS) 2>/dev/null && break; \
-	done
+		$$python -m venv --clear $(PEERS) 2>/dev/null && exit; \
+	done; [ -x $(PEERS)/bin/python ] || { echo "no Python with venv; say which: make bench PYTHON=python3.12" >&2; exit 1; }
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[binary,cli,embedded]' -r benchmarks/peers.txt
 	@touch $@
 

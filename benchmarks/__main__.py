@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import importlib
 import sys
 import time
@@ -63,6 +64,8 @@ def ask(place: arena.Arena, name: str, setting: Setting, rounds: int, console: C
         )
 
         def tell(what: str) -> None:
+            if what and not console.is_terminal:  # a file, or a log: nothing moves there
+                console.print(f"{dt.datetime.now(dt.UTC):%H:%M:%S} {what}", highlight=False)
             progress.update(bar, **({"description": f"{QUESTIONS[name]}, {what}"} if what else {"advance": 1}))
 
         tallies = [measure(place, case, rounds, noise, tell) for case in cases]

@@ -34,7 +34,7 @@ def _of(system: System, backlog: int, jobs: int, seconds: float) -> Contender:
 def cases(setting: Setting) -> list[Case]:
     """Small and large."""
     small, large, first = setting.size(10_000, 500), setting.size(1_000_000, 2_000), setting.size(20_000, 500)
-    seconds, systems = setting.size(3, 2), setting.without("by hand, 500")
+    seconds, systems = setting.size(3, 2), setting.without("by hand 500")
     return [
         Case(
             f"{backlog:,} jobs waiting: the first {jobs:,} or {seconds} s",

@@ -129,7 +129,7 @@ def _marks(number: int, row: dict[str, Any]) -> str:
 def cases(setting: Setting) -> list[Case]:
     """With a commit each, and in an open transaction."""
     each, together = setting.size(1_000, 100), setting.size(3_000, 200)
-    systems = setting.without("by hand, 500")
+    systems = setting.without("by hand 500")
     return [
         Case(
             f"{each:,} or {SECONDS:.0f} s, in a transaction each",

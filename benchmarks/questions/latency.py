@@ -29,5 +29,5 @@ def _of(system: System, jobs: int) -> Contender:
 def cases(setting: Setting) -> list[Case]:
     """One load."""
     jobs = setting.size(80, 10)
-    contenders = {system.name: _of(system, jobs) for system in setting.without("by hand, 500")}
+    contenders = {system.name: _of(system, jobs) for system in setting.without("by hand 500")}
     return [Case(f"{jobs} jobs, one at a time", contenders, paced.METRICS, plot="p50")]

@@ -26,5 +26,5 @@ def _of(system: System, jobs: int) -> Contender:
 def cases(setting: Setting) -> list[Case]:
     """One size."""
     jobs = setting.size(2_000, 200)
-    contenders = {system.name: _of(system, jobs) for system in setting.without("by hand, 500")}
+    contenders = {system.name: _of(system, jobs) for system in setting.without("by hand 500")}
     return [Case("fifty handlers at once", contenders, (Metric("memory", "MB"),), plot="memory", rounds=1)]

@@ -41,5 +41,5 @@ def _of(system: System, jobs: int, seconds: float, trickle: int) -> Contender:
 def cases(setting: Setting) -> list[Case]:
     """One size."""
     jobs, seconds, trickle = setting.size(20_000, 1_000), setting.size(4, 2), setting.size(50, 10)
-    contenders = {s.name: _of(s, jobs, seconds, trickle) for s in setting.without("by hand, 500")}
+    contenders = {s.name: _of(s, jobs, seconds, trickle) for s in setting.without("by hand 500")}
     return [Case(f"{jobs:,} jobs or {seconds} s, then {trickle} one at a time", contenders, METRICS, plot="throughput")]

@@ -13,7 +13,7 @@ YARDSTICK: Final = "by hand"
 PLACES: Final = {
     OURS: "ours",
     YARDSTICK: "by_hand",
-    "by hand, 500": "by_hand:LARGE",
+    "by hand 500": "by_hand:LARGE",
     "pgqueuer": "pgqueuer",
     "awa": "awa",
     "chancy": "chancy",

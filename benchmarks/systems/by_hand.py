@@ -102,7 +102,7 @@ class ByHand(System):
 class ByHandLarge(ByHand):
     """With batches of 500."""
 
-    name = "by hand, 500"
+    name = "by hand 500"
     settings = "the same with batches of 500"
     batch = 500
 
