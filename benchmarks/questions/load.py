@@ -36,7 +36,10 @@ def _peak(working: Crew, producer: Producer, seconds: float) -> float:
             sent += BATCH
         else:
             time.sleep(0.001)
-    return (working.board.began - began) / (time.monotonic() - half)
+    rate = (working.board.began - began) / (time.monotonic() - half)
+    working.must(lambda: working.board.began > sent - BATCH, "the end of the peak")
+    time.sleep(0.5)
+    return rate
 
 
 def _carried(working: Crew, producer: Producer, rate: float, seconds: float) -> tuple[list[float], int]:
@@ -68,7 +71,6 @@ def _of(system: System, quick: bool) -> Contender:
             working.go()
             paced.idle(working, producer)
             load = _peak(working, producer, seconds) / 2
-            time.sleep(0.5)
             if system.channel:
                 listener.execute(f'listen "{system.channel}"'.encode())
             waits, sent = _carried(working, producer, load, seconds)
