@@ -102,10 +102,12 @@ def main() -> int:
         head = report.Head.of(place.facts(), rounds, here, missing)
         head.show(console)
         chosen = options.only or [name for name in QUESTIONS if name not in ASKED_FOR]
-        sections = [ask(place, name, setting, rounds, console) for name in chosen]
-    console.print(f"\nall of it took {(time.monotonic() - began) / 60:.0f} minutes", highlight=False)
-    if options.write:
-        console.print(f"saved as {report.write(RESULTS, options.only or [], head, sections)}", highlight=False)
+        sections = []
+        for name in chosen:
+            sections.append(ask(place, name, setting, rounds, console))
+            if options.write:  # after each: what breaks in the twentieth minute takes nothing along
+                console.print(f"saved: {report.write(RESULTS, options.only or [], head, sections)}\n", highlight=False)
+    console.print(f"all of it took {(time.monotonic() - began) / 60:.0f} minutes", highlight=False)
     return 1 if any(section.failures for section in sections) else 0
 
 

@@ -11,11 +11,10 @@ from matplotlib.figure import Figure as Picture
 
 from benchmarks.question import Figure, Tally
 from benchmarks.report import DISTURBED, number
-from benchmarks.systems import PLACES
+from benchmarks.systems import PEERS
 
 OURS, PEER, YARDSTICK, INK = "#2f6f4f", "#9aa7b4", "#d0d6dc", "#333333"
 FAR: Final = 30  # times the smallest: from there on a length shows nothing, so there are points on a logarithmic axis
-PEERS: Final = {name for name, place in PLACES.items() if place.partition(":")[0] not in ("ours", "by_hand")}
 mpl.rcParams["svg.hashsalt"] = "jobforge_sa"  # the same figures give the same file
 mpl.rcParams["svg.fonttype"] = "none"  # letters, and not their outlines: a tenth of the size
 mpl.rcParams["font.family"] = "sans-serif"

@@ -174,11 +174,12 @@ def markdown(section: Section, pictures: dict[str, str]) -> list[str]:
 
 def write(folder: Path, only: list[str], head: Head, sections: list[Section]) -> Path:
     """Save a dated report with its pictures; one of a few questions does not take the place of the whole."""
-    from benchmarks import plots  # its library is only in the environment of `make bench`
+    from benchmarks import plots, summary  # the pictures' library is only in the environment of `make bench`
 
     folder.mkdir(exist_ok=True)
     name = "-".join((f"{dt.datetime.now(dt.UTC):%Y-%m-%d}", *only))
-    text = ["# Figures of the day", "", *head.markdown(), ""]
+    tallies = [tally for section in sections for tally in section.tallies]
+    text = ["# Figures of the day", "", *summary.summary(tallies), *head.markdown(), ""]
     for section in sections:
         pictures = {}
         for place, tally in enumerate(section.tallies):

@@ -23,6 +23,7 @@ PLACES: Final = {
     "procrastinate": "procrastinate",
     "saq": "saq",
 }
+PEERS: Final = {name for name, place in PLACES.items() if place.partition(":")[0] not in ("ours", "by_hand")}
 
 
 def load(name: str) -> System:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import math
 import re
@@ -12,14 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks import __main__ as command
-from benchmarks import report, systems
+from benchmarks import report, summary, systems
 from benchmarks.arena import Arena
 from benchmarks.noise import LOUD, Noise
 from benchmarks.question import RATE, Case, Contender, Metric, Setting, Tally
 from tests.house.source import ROOT
 
 FOLDER = ROOT / "benchmarks"
-PEERS = {file for place in systems.PLACES.values() if (file := place.partition(":")[0]) not in ("ours", "by_hand")}
 WAIT = Metric("wait", "ms")
 NEVER = Contender(lambda _: "", lambda _: {})
 
@@ -29,7 +29,7 @@ def place(admin_url: sa.URL) -> Iterator[Arena]:
     with Arena(admin_url) as arena:
         yield arena
     with sa.create_engine(admin_url, isolation_level="AUTOCOMMIT").connect() as admin:
-        admin.execute(sa.text("drop role jobforge_bench"))
+        admin.execute(sa.text("drop role if exists jobforge_bench"))
 
 
 def tally(**rounds: list[float]) -> Tally:
@@ -95,6 +95,17 @@ def test_rounds_that_others_disturbed_are_marked() -> None:
     assert LOUD < 1
 
 
+def test_the_summary_takes_the_best_peer_and_says_factors_in_our_favour() -> None:
+    rounds = {systems.OURS: [2.0], systems.YARDSTICK: [1.0], "oban": [8.0], "pgqueuer": [4.0]}
+    made = tally(**rounds)
+    made = Tally(dataclasses.replace(made.case, plot="wait"), made.values, made.foreign)
+
+    lines = summary.summary([made])
+
+    assert lines[2] == "| a case: wait, ms | **2.00** | pgqueuer 4.00 | **2.00** | 0.50 |"
+    assert summary.summary([tally(ours=[1], other=[2])]) == []
+
+
 def test_a_system_that_is_not_installed_is_named_with_its_reason() -> None:
     here, missing = systems.found([systems.OURS, "chancy"])
 
@@ -102,7 +113,7 @@ def test_a_system_that_is_not_installed_is_named_with_its_reason() -> None:
     assert "chancy" in missing["chancy"]
 
 
-@pytest.mark.parametrize("file", sorted(PEERS))
+@pytest.mark.parametrize("file", sorted(systems.PLACES[name] for name in systems.PEERS))
 def test_each_peer_is_pinned_and_says_how_it_is_set_up(file: str) -> None:
     pinned = re.findall(r"^([\w-]+)(?:\[\w+\])?==", (FOLDER / "peers.txt").read_text(), re.MULTILINE)
     module = ast.parse((FOLDER / "systems" / f"{file}.py").read_text())
