@@ -178,8 +178,7 @@ def write(folder: Path, only: list[str], head: Head, sections: list[Section]) ->
 
     folder.mkdir(exist_ok=True)
     name = "-".join((f"{dt.datetime.now(dt.UTC):%Y-%m-%d}", *only))
-    tallies = [tally for section in sections for tally in section.tallies]
-    text = ["# Figures of the day", "", *summary.summary(tallies), *head.markdown(), ""]
+    text = ["# Figures of the day", "", *summary.summary(sections), *head.markdown(), ""]
     for section in sections:
         pictures = {}
         for place, tally in enumerate(section.tallies):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from benchmarks.question import Figure, Tally
-from benchmarks.report import number
+from benchmarks.report import Section, number
 from benchmarks.systems import PEERS, YARDSTICK
 
 HEAD = (
@@ -15,13 +15,13 @@ HEAD = (
 )
 
 
-def summary(tallies: list[Tally]) -> list[str]:
+def summary(sections: list[Section]) -> list[str]:
     """A table; nothing where no peer took part."""
-    lines = [line for tally in tallies for line in _lines(tally)]
+    lines = [line for section in sections for tally in section.tallies for line in _lines(section.title, tally)]
     return [*HEAD, *lines, "", "Factors above 1 are in our favour, whichever way is better.", ""] if lines else []
 
 
-def _lines(tally: Tally) -> Iterator[str]:
+def _lines(title: str, tally: Tally) -> Iterator[str]:
     figures = list(tally.figures())
     for metric in (metric for metric in tally.case.metrics if metric.name in (tally.case.plot, "p99")):
         of = {figure.contender: figure for figure in figures if figure.metric == metric}
@@ -31,7 +31,7 @@ def _lines(tally: Tally) -> Iterator[str]:
             ours = next(figure for figure in of.values() if figure.is_ours)
             beside = _factor(of[YARDSTICK]) if YARDSTICK in of else "–"
             yield (
-                f"| {tally.case.title}: {metric.name}, {metric.unit} | **{number(ours.median)}** |"
+                f"| {title}, {tally.case.title}: {metric.name}, {metric.unit} | **{number(ours.median)}** |"
                 f" {best.contender} {number(best.median)} | **{_factor(best)}** | {beside} |"
             )
 

@@ -100,10 +100,10 @@ def test_the_summary_takes_the_best_peer_and_says_factors_in_our_favour() -> Non
     made = tally(**rounds)
     made = Tally(dataclasses.replace(made.case, plot="wait"), made.values, made.foreign)
 
-    lines = summary.summary([made])
+    lines = summary.summary([report.Section("wait", "Wait", "", [made], "")])
 
-    assert lines[2] == "| a case: wait, ms | **2.00** | pgqueuer 4.00 | **2.00** | 0.50 |"
-    assert summary.summary([tally(ours=[1], other=[2])]) == []
+    assert lines[2] == "| Wait, a case: wait, ms | **2.00** | pgqueuer 4.00 | **2.00** | 0.50 |"
+    assert summary.summary([report.Section("wait", "Wait", "", [tally(ours=[1], other=[2])], "")]) == []
 
 
 def test_a_system_that_is_not_installed_is_named_with_its_reason() -> None:
