@@ -80,6 +80,23 @@ def test_what_runs_goes_on_while_its_queue_or_task_is_paused(sql: Sql, scope: st
     assert sql.claim_one()["attempt"] == 2
 
 
+def test_what_many_stopped_tenants_have_put_aside_comes_back_at_once_when_one_may_again(sql: Sql) -> None:
+    names = [f"t{n:02}" for n in range(40)]
+    for n, name in enumerate(names):
+        sql.fill(name, 30)
+        if n % 2:
+            say(sql, "pause", "tenant", name)
+        else:
+            limit(sql, "tenant", name, max_running=0)
+    for _ in range(3):
+        assert sql.claim(100) == []
+    assert sql.look("select from jobforge.ready where lane = '!stopped'") != []
+    say(sql, "resume", "tenant", "t07")
+    assert [run["tenant_id"] for run in sql.claim(100)] == ["t07"] * 30
+    limit(sql, "tenant", "t08", max_running=50)
+    assert [run["tenant_id"] for run in sql.claim(100)] == ["t08"] * 30
+
+
 def test_a_claim_under_way_ends_as_it_began_and_the_next_obeys_the_pause(sql: Sql) -> None:
     sql.fill("a", 4)
     under_way = sql.connect("jf_worker")
