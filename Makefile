@@ -36,7 +36,7 @@ help: ## this list
 	@printf '\n  PYTHON=python3.13            the Python of the environment\n'
 	@printf '  PYTEST_ARGS="-k lease -x"    more arguments for pytest\n'
 	@printf '  MINUTES=2 SEED=4711          of make chaos\n'
-	@printf '  JOBS=100000                  so many are many for make flat\n'
+	@printf '  JOBS=100000                  so many are many for make flat; JOBFORGE_SOAK=5000000 for its soak\n'
 	@printf '  BENCH_ARGS="--only drain"    of make bench, in place of --write\n'
 	@printf '  JOBFORGE_PROPERTIES=5000     so many examples of make properties\n'
 	@printf '  JOBFORGE_TEST_DATABASE_URL   test on this server only\n\n'
