@@ -48,7 +48,7 @@ declare
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
-    c_many    constant integer := 200;  -- pages of deleted jobs, before anybody does something about it
+    c_many    constant integer := 100;  -- pages of deleted jobs, before anybody does something about it
 begin
     v_heads := v_heads and not v_all;
     v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
@@ -173,8 +173,8 @@ begin
         exit when v_taken = 0 and v_moved = 0 and (v_met < v_page or v_dry >= 3);
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
-    -- a step reads some ten pages, a job five; and what mark_heads leaves as it is
-    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 6 * (p_limit - v_left) then
+    -- a step reads some ten pages, a job three; and what mark_heads leaves as it is
+    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 4 * (p_limit - v_left) then
         perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
     end if;
 end
