@@ -284,6 +284,20 @@ def test_a_weight_of_five_gets_five_times_the_jobs_whatever_a_claim_takes(sql: S
     assert max(got.values()) - min(got.values()) <= 1
 
 
+def test_claims_of_one_job_give_all_tasks_their_turn_the_limited_and_the_rest(sql: Sql) -> None:
+    """As a busy worker claims: a job for each slot that comes free."""
+    for type_ in "tuv":
+        sql.fill("a", 60, type=type_)
+    limit(sql, "task", "t", max_running=1000)
+    limit(sql, "task", "u", max_running=1000)
+    runs = [run["type"] for _ in range(60) for run in claim(sql, 1, types=["t", "u", "v"])]
+    shares = Counter(runs)
+    assert len(runs) == 60
+    assert min(shares[type_] for type_ in "tuv") >= 5  # 20 each; once in 10,000 times fewer than 5
+    few = Counter(run["type"] for run in claim(sql, 60, types=["t", "u", "v"]))
+    assert max(few.values()) - min(few.values()) <= 2
+
+
 def test_a_small_tenant_beside_a_heavy_one_has_its_turn_within_a_round(sql: Sql) -> None:
     sql.fill("heavy", 500)
     limit(sql, "tenant", "heavy", weight=100)

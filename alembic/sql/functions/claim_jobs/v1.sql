@@ -48,6 +48,7 @@ declare
     v_before  integer;
     v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
+    v_share   integer;
     v_task    record;
     v_began   timestamptz;
     v_look    boolean := false;       -- it looks in spite of the heads
@@ -88,14 +89,16 @@ begin
         end if;
         for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
             for v_task in
-                select b.name, b.budget, row_number() over (order by b.name desc) as place
-                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0
+                select b.name, b.budget, row_number() over (order by random()) as place
+                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0 order by place desc
             loop
                 exit when v_queue <= 0;
+                -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest had none
+                v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random()) else v_queue end);
+                continue when v_share = 0;
                 return query
-                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
-                        least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said, true, v_look);
+                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name], v_share,
+                                                    null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
