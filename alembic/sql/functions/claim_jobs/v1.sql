@@ -65,7 +65,7 @@ begin
     end if;
     if exists (select from jobforge.heads) then
         v_began := clock_timestamp();
-        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
+        v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;
     v_left := p_limit;
 
@@ -117,7 +117,7 @@ begin
         end if;
     end loop;
     if v_look then
-        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+        perform set_config('jobforge.look_at', extract(epoch from v_began + greatest(interval '1 second',  -- in any DateStyle
                                                                    20 * (clock_timestamp() - v_began)))::text, false);
     end if;
     if p_alone and v_left = p_limit then
