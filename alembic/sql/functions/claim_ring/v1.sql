@@ -119,7 +119,9 @@ begin
                      from jobforge.ready r
                     where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
                       and (r.priority, r.job_id) >= (t.priority, t.job_id)
-                      and (not v_alone or r.type = any (p_types))
+                      and (not v_alone or (r.type = any (p_types) and not exists (  -- who waits in line keeps no other suspect
+                           select from jobforge.jobs j where j.id = r.job_id and j.ordering_key is not null
+                              and jobforge.waits_in_line(r.tenant_id, j.ordering_key, r.job_id))))
                     order by r.priority, r.job_id
                     limit t.share
                       for update skip locked) p
