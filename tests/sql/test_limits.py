@@ -419,6 +419,16 @@ def pages(sql: Sql, size: int) -> int:
     return min(found)
 
 
+def test_what_runs_already_is_read_once_for_all_limits_that_are_new(sql: Sql) -> None:
+    for n in range(60):
+        sql.fill(f"p{n:02}", 40)
+    assert len(claim(sql, 600)) == 600
+    before = pages(sql, 60)
+    for n in range(60):
+        limit(sql, "tenant", f"p{n:02}", max_running=100)
+    assert pages(sql, 60) < before + 60 * 25  # and not all 600 leases, of 15 pages, for each of the 60
+
+
 def test_who_has_no_limit_pays_little_for_those_of_others_and_no_more_for_many(sql: Sql) -> None:
     for n in range(100):
         sql.fill(f"t{n:03}", 10)
