@@ -79,7 +79,7 @@ begin
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
-        v_lanes := jobforge.lanes_of(p_queues[i], p_types);
+        v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
         if v_limited = '{}' then
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
@@ -90,7 +90,7 @@ begin
         for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
             for v_task in
                 select b.name, b.budget, row_number() over (order by random()) as place
-                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0 order by place desc
+                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b where b.budget > 0 order by place desc
             loop
                 exit when v_queue <= 0;
                 -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest had none
