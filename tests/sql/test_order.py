@@ -169,6 +169,21 @@ def test_a_head_that_somebody_holds_keeps_its_turn(sql: Sql) -> None:
     assert claimed(sql) == [second]
 
 
+def test_heads_that_an_open_transaction_holds_do_not_stand_before_other_lines(sql: Sql) -> None:
+    jobs = Json([{"type": "t", "ordering_key": f"k{n}"} for n in range(1100)])
+    sql("enqueue_jobs", tenant="a", jobs=jobs)
+    first = sql.claim(2000)
+    sql("enqueue_jobs", tenant="a", jobs=jobs)
+    assert [claimed(sql, 2000) for _ in range(3)] == [[], [], []]
+    holder = sql.connect("jf_app", tenant="a")
+    assert call(holder, "cancel_jobs", limit=2000, state="queued")[0]["changed"] == 1100
+    sql("complete_jobs", results=Json([item(run) for run in first]))
+    sql("enqueue_jobs", tenant="b", jobs=Json([{"type": "t", "ordering_key": "k"}] * 2))
+    sql.complete(sql.claim_one())
+    assert claimed(sql) == []  # the next one is put aside
+    assert any(claimed(sql) for _ in range(20))
+
+
 def test_a_job_deleted_by_hand_keeps_nobody(sql: Sql) -> None:
     first, second = line(sql, 2)
     owner = sql.connect("postgres")
