@@ -301,6 +301,20 @@ def test_a_weight_of_five_gets_five_times_the_jobs_whatever_a_claim_takes(sql: S
     assert max(got.values()) - min(got.values()) <= 1
 
 
+def test_claims_of_one_job_give_all_tasks_their_turn_the_limited_and_the_rest(sql: Sql) -> None:
+    """As a busy worker claims: a job for each slot that comes free."""
+    for type_ in "tuv":
+        sql.fill("a", 60, type=type_)
+    limit(sql, "task", "t", max_running=1000)
+    limit(sql, "task", "u", max_running=1000)
+    runs = [run["type"] for _ in range(60) for run in claim(sql, 1, types=["t", "u", "v"])]
+    shares = Counter(runs)
+    assert len(runs) == 60
+    assert min(shares[type_] for type_ in "tuv") >= 5  # 20 each; once in 10,000 times fewer than 5
+    few = Counter(run["type"] for run in claim(sql, 60, types=["t", "u", "v"]))
+    assert max(few.values()) - min(few.values()) <= 2
+
+
 def test_a_small_tenant_beside_a_heavy_one_has_its_turn_within_a_round(sql: Sql) -> None:
     sql.fill("heavy", 500)
     limit(sql, "tenant", "heavy", weight=100)
@@ -422,6 +436,16 @@ def pages(sql: Sql, size: int) -> int:
     return min(found)
 
 
+def test_what_runs_already_is_read_once_for_all_limits_that_are_new(sql: Sql) -> None:
+    for n in range(60):
+        sql.fill(f"p{n:02}", 40)
+    assert len(claim(sql, 600)) == 600
+    before = pages(sql, 60)
+    for n in range(60):
+        limit(sql, "tenant", f"p{n:02}", max_running=100)
+    assert pages(sql, 60) < before + 60 * 25  # and not all 600 leases, of 15 pages, for each of the 60
+
+
 def test_who_has_no_limit_pays_little_for_those_of_others_and_no_more_for_many(sql: Sql) -> None:
     for n in range(100):
         sql.fill(f"t{n:03}", 10)
@@ -504,7 +528,7 @@ def test_a_change_names_what_it_changes_and_leaves_the_rest(sql: Sql) -> None:
 
 def test_a_list_says_how_much_of_each_is_used(sql: Sql) -> None:
     clock = sql.clock()
-    mixed(sql)
+    sql.fill("a", 3)  # a limited task's lane is begun at a random tenant
     limit(sql, "queue", rate=4)
     limit(sql, "task", max_running=2)
     limit(sql, "tenant", weight=3)
