@@ -16,7 +16,7 @@ declare
     v_held   text[];
     v_unsure text[];  -- there may be leases that are not marked
     v_before jsonb := '{}';  -- how many of each such: read once for all of them, for no index has these
-    v_xmin   xid8;
+    v_xmin   bigint;
 begin
     if v_said = '{}' then
         return;
@@ -36,10 +36,10 @@ begin
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
-        update jobforge.limits l set settled_xid = pg_current_xact_id()
+        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
            and l.since < jobforge.now() - interval '1 minute';
-        v_xmin := pg_snapshot_xmin(pg_current_snapshot());  -- before they are counted
+        v_xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;  -- before they are counted
         v_before := jobforge.running_before(p_scope);
         update jobforge.limits l set counted = true
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid <= v_xmin and not v_before ? l.name;
