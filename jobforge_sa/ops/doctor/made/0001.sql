@@ -339,11 +339,7 @@ comment on table jobforge.leases is 'State running: who runs it, until when. Nev
 create table jobforge.limits (
     scope text collate "C" not null,
     name text collate "C" not null statistics 0,
-    tenant_id text collate "C" generated always as (
-CASE
-    WHEN (scope = 'tenant'::text) THEN name
-    ELSE NULL::text
-END) stored statistics 0,
+    tenant_id text collate "C" generated always as ( CASE WHEN (scope = 'tenant'::text) THEN name ELSE NULL::text END) stored statistics 0,
     paused_at timestamp with time zone,
     max_running integer,
     rate double precision,
@@ -353,7 +349,7 @@ END) stored statistics 0,
     bucket double precision not null default 0,
     refilled_at timestamp with time zone not null,
     since timestamp with time zone,
-    settled_xid xid8,
+    settled_xid bigint,
     counted boolean not null default false,
     constraint limits_pkey PRIMARY KEY (scope, name),
     constraint limits_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'queue'::text, 'task'::text])))
@@ -497,11 +493,7 @@ create table jobforge.ready (
     attempt integer not null,
     crashes integer not null,
     aside text collate "C" statistics 0,
-    lane text collate "C" not null generated always as (COALESCE(aside,
-CASE
-    WHEN (crashes >= 2) THEN '!suspect'::text
-    ELSE '!main'::text
-END)) stored statistics 0,
+    lane text collate "C" not null generated always as (COALESCE(aside, CASE WHEN (crashes >= 2) THEN '!suspect'::text ELSE '!main'::text END)) stored statistics 0,
     constraint ready_pkey PRIMARY KEY (tenant_id, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,

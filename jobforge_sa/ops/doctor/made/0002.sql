@@ -339,11 +339,7 @@ comment on table jobforge.leases is 'State running: who runs it, until when. Nev
 create table jobforge.limits (
     scope text collate "C" not null,
     name text collate "C" not null statistics 0,
-    tenant_id text collate "C" generated always as (
-CASE
-    WHEN (scope = 'tenant'::text) THEN name
-    ELSE NULL::text
-END) stored statistics 0,
+    tenant_id text collate "C" generated always as ( CASE WHEN (scope = 'tenant'::text) THEN name ELSE NULL::text END) stored statistics 0,
     paused_at timestamp with time zone,
     max_running integer,
     rate double precision,
@@ -353,7 +349,7 @@ END) stored statistics 0,
     bucket double precision not null default 0,
     refilled_at timestamp with time zone not null,
     since timestamp with time zone,
-    settled_xid xid8,
+    settled_xid bigint,
     counted boolean not null default false,
     constraint limits_pkey PRIMARY KEY (scope, name),
     constraint limits_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'queue'::text, 'task'::text])))
@@ -497,11 +493,7 @@ create table jobforge.ready (
     attempt integer not null,
     crashes integer not null,
     aside text collate "C" statistics 0,
-    lane text collate "C" not null generated always as (COALESCE(aside,
-CASE
-    WHEN (crashes >= 2) THEN '!suspect'::text
-    ELSE '!main'::text
-END)) stored statistics 0,
+    lane text collate "C" not null generated always as (COALESCE(aside, CASE WHEN (crashes >= 2) THEN '!suspect'::text ELSE '!main'::text END)) stored statistics 0,
     constraint ready_pkey PRIMARY KEY (tenant_id, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
@@ -1425,7 +1417,7 @@ declare
     v_held   text[];
     v_unsure text[];  -- there may be leases that are not marked
     v_before jsonb := '{}';  -- how many of each such: read once for all of them, for no index has these
-    v_xmin   xid8;
+    v_xmin   bigint;
 begin
     if v_said = '{}' then
         return;
@@ -1445,10 +1437,10 @@ begin
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
-        update jobforge.limits l set settled_xid = pg_current_xact_id()
+        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
            and l.since < jobforge.now() - interval '1 minute';
-        v_xmin := pg_snapshot_xmin(pg_current_snapshot());  -- before they are counted
+        v_xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;  -- before they are counted
         v_before := jobforge.running_before(p_scope);
         update jobforge.limits l set counted = true
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid <= v_xmin and not v_before ? l.name;
@@ -6616,7 +6608,8 @@ AS $function$
 declare
     c_asleep constant integer := 1785686131;  -- of all such locks, as in doze
 begin
-    if clock_timestamp() < now() + interval '50 ms'
+    if p_queue <> ':cancel'  -- which is for those who run something
+       and clock_timestamp() < now() + interval '50 ms'
        and (case when pg_try_advisory_lock(c_asleep, hashtext(p_queue))  -- "and" promises no order
                  then pg_advisory_unlock(c_asleep, hashtext(p_queue)) else false end)
     then
