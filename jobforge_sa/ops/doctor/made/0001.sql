@@ -509,6 +509,7 @@ END)) stored statistics 0,
     autovacuum_vacuum_threshold=5000
 );
 CREATE INDEX ready_ring ON jobforge.ready USING btree (queue, lane, tenant_id, priority, job_id);
+CREATE INDEX ready_stopped ON jobforge.ready USING btree (tenant_id, queue, priority, job_id) WHERE (aside = '!stopped'::text);
 alter table jobforge.ready owner to jobforge_owner;
 alter table jobforge.ready enable row level security;
 alter table jobforge.ready force row level security;
