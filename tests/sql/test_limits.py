@@ -188,6 +188,32 @@ def test_a_claim_that_was_open_when_the_limit_was_said_counts_from_its_commit_on
     assert sql.claim() == []
 
 
+def test_a_claim_in_an_old_transaction_does_not_settle_a_limit_for_one_that_is_open_since(sql: Sql) -> None:
+    """Its xid is lower than that of the open claim: that all before it have ended would say nothing."""
+    old = sql.connect("jf_worker")
+    old.execute("select pg_current_xact_id()")
+    sql.fill("a", 20)
+    late = sql.connect("jf_worker")
+    assert len(call(late, "claim_jobs", **CLAIM | {"limit": 3, "worker_id": uuid.uuid4()})) == 3
+    limit(sql, "tenant", max_running=5)
+    sql.session("postgres").execute("update jobforge.limits set since = clock_timestamp() - interval '60.001 seconds'")
+    assert len(call(old, "claim_jobs", **CLAIM | {"limit": 1, "worker_id": uuid.uuid4()})) == 1
+    old.commit()
+    assert len(sql.claim(1)) == 1
+    late.commit()
+    assert sql.claim() == []  # three, and two
+
+
+def test_a_type_that_is_named_twice_runs_as_often_as_it_may_and_no_job_twice(sql: Sql) -> None:
+    mixed(sql, 10)
+    sql.fill("a", 10, type="aside")
+    assert sql.claim(1000, types=["none"]) == []
+    limit(sql, "task", max_running=3)
+    runs = claim(sql, types=["t", "u", "t", "u"])
+    assert (len(runs), of(runs, "task")) == (43, 3)
+    assert sql.claim(types=["t", "t", "t"]) == []
+
+
 def test_what_a_claim_under_way_counts_another_passes_over_and_nobody_waits(sql: Sql) -> None:
     mixed(sql)
     for scope in SCOPES:

@@ -38,7 +38,7 @@ begin
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
         update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
-           and l.since < jobforge.now() - interval '1 minute';
+           and l.since < jobforge.now() - interval '1 minute' - (clock_timestamp() - now());  -- when this xid was not yet given
         v_xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;  -- before they are counted
         v_before := jobforge.running_before(p_scope);
         update jobforge.limits l set counted = true

@@ -58,7 +58,7 @@ begin
     perform jobforge.make_ready();
     if v_said then
         v_limited := array(
-            select t.type from unnest(p_types) t (type) cross join lateral (
+            select distinct t.type from unnest(p_types) t (type) cross join lateral (
                    select from jobforge.limits l
                     where l.scope = 'task' and l.name = t.type
                       and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);

@@ -8,14 +8,14 @@ as $$
 begin
     if not p_look and exists (select from jobforge.heads h where h.queue = p_queue and h.lane > '!suspect') then
         return '{!main}' || array(
-            select t.type from unnest('{!turn}' || p_types) t (type) where jobforge.next_tenant(p_queue, t.type, '') is not null);
+            select distinct t.type from unnest('{!turn}' || p_types) t (type) where jobforge.next_tenant(p_queue, t.type, '') is not null);
     end if;
     -- one probe where nothing stands aside, and then one for each type
     if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
         return '{!main}';
     end if;
     return '{!main}' || array(
-        select t.type from unnest('{!turn}' || p_types) t (type)
+        select distinct t.type from unnest('{!turn}' || p_types) t (type)
          where exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type));
 end
 $$;
