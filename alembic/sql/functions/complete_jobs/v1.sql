@@ -32,7 +32,7 @@ begin
         delete from jobforge.leases l using valid v
          where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
         returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
-                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key)::jobforge.ended_run as ended
+                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key, l.limited)::jobforge.ended_run as ended
     )
     select array_agg(g.ended) into v_ended from gone g;
 

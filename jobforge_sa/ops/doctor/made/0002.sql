@@ -38,7 +38,8 @@ create type jobforge.ended_run as (
     result json,
     delay interval,
     final boolean,
-    ordering_key text
+    ordering_key text,
+    limited boolean
 );
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
@@ -2339,7 +2340,7 @@ begin
         delete from jobforge.leases l using valid v
          where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
         returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
-                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key)::jobforge.ended_run as ended
+                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key, l.limited)::jobforge.ended_run as ended
     )
     select array_agg(g.ended) into v_ended from gone g;
 
@@ -3450,7 +3451,7 @@ begin
         delete from jobforge.leases l using unknown u where l.job_id = u.job_id returning l.*
     )
     select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
-                         'released', null, null, null, null, false, g.ordering_key)::jobforge.ended_run)
+                         'released', null, null, null, null, false, g.ordering_key, g.limited)::jobforge.ended_run)
       into v_ended from gone g;
     if v_ended is not null then
         perform jobforge.settle(v_ended);
@@ -6022,8 +6023,7 @@ begin
                end as final_state,
                case when e.outcome in ('failed', 'timed_out') then coalesce(e.delay, jobforge.retry_delay(e.retry, e.attempt))
                     when e.outcome = 'lost' and e.crashes > 0 then jobforge.retry_delay('{"jitter": 1}', e.crashes)
-                    else coalesce(e.delay, interval '0')
-               end as wait,
+                    else coalesce(e.delay, interval '0') end as wait,
                case when e.outcome in ('failed', 'timed_out') then e.attempt else e.attempt - 1 end as charged,
                case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed,
                -- as an item it was told by its worker (0: by a rescue); a released run may not have been started
@@ -6061,6 +6061,7 @@ begin
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
     select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
+    perform jobforge.wake_kept(p_ended) from unnest(p_ended) e where e.limited or e.ordering_key is not null limit 1;
     perform jobforge.tell_waiting(array(select e.job_id from unnest(p_ended) e));
 end
 $function$
@@ -6242,7 +6243,7 @@ begin
                          case when g.lost then 'lost' else 'timed_out' end, null,
                          case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
                               else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
-                         null, null, false, g.ordering_key)::jobforge.ended_run)
+                         null, null, false, g.ordering_key, g.limited)::jobforge.ended_run)
       into v_ended from gone g;
     if v_ended is not null then
         perform jobforge.settle(v_ended);
@@ -6610,6 +6611,34 @@ $function$
 ;
 alter function jobforge.wake_all owner to jobforge_owner;
 comment on function jobforge.wake_all is 'Wake the workers of all queues in which something waits.';
+
+-- function jobforge.wake_kept
+CREATE OR REPLACE FUNCTION jobforge.wake_kept(p_ended jobforge.ended_run[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_old boolean := current_setting('transaction_isolation') in ('repeatable read', 'serializable');
+begin
+    perform jobforge.wake(k.queue) from (
+        select j.queue from unnest(p_ended) e join jobforge.jobs j on j.id = e.job_id
+         where e.limited or v_old and e.ordering_key is not null
+        union
+        select j.queue from unnest(p_ended) e cross join lateral (
+               select l.job_id from jobforge.lines l
+                where l.tenant_id = e.tenant_id and l.ordering_key = e.ordering_key order by l.job_id limit 1) l
+          join jobforge.jobs j on j.id = l.job_id
+         where not v_old) k;
+end
+$function$
+;
+alter function jobforge.wake_kept owner to jobforge_owner;
+comment on function jobforge.wake_kept is 'Hints for what the end of a run makes room for.';
 
 -- function jobforge.walk_jobs
 CREATE OR REPLACE FUNCTION jobforge.walk_jobs(p_tenant_id text, p_subject text, p_states text[], p_before uuid, p_after uuid, p_limit integer)
