@@ -21,7 +21,8 @@ def test_where_no_worker_sleeps_no_hint_is_sent(sql: Sql) -> None:
 
 def test_who_gets_up_or_leaves_is_woken_no_more_and_the_others_are(sql: Sql) -> None:
     first, second, third = sql.asleep("q", "r"), sql.asleep("q"), sql.asleep("q")
-    assert call(first, "doze", queues=["q", "r"], asleep=False) == [{"doze": True}]
+    assert call(first, "doze", queues=["q", "r"], asleep=None) == [{"doze": True}]  # the default: it sleeps on
+    assert call(first, "doze", queues=["q", "r", "r"], asleep=False) == [{"doze": True}]
     second.close()
     sql.enqueue(queue="q")
     assert [note.payload for note in third.notifies(timeout=5, stop_after=1)] == ["q"]
