@@ -126,6 +126,7 @@ def _checked(key: str, value: object) -> float | None:
     if isinstance(value, bool) or not right or not least <= value <= most:  # type: ignore[operator]  # a number by now
         kind = "a whole number of" if whole else "a number of runs a second,"
         raise ConfigurationError(
-            f"{key} is {kind} {least:,} to {most:,}, not {value!r}", cure="None takes it away, ... leaves it as it is"
+            f"{key} is {kind} {format(least, ',' if whole else ',f')} to {most:,}, not {value!r}",
+            cure="None takes it away, ... leaves it as it is",
         )
     return value  # type: ignore[return-value]

@@ -52,6 +52,7 @@ FUNCTIONS = (
     "enqueue_job_for",
     "tell_waiting",
     "end_waiting",
+    "wake_kept",
     "settle",
     "promote_due",
     "keep_alive",

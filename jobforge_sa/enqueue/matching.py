@@ -11,6 +11,7 @@ from jobforge_sa.db import bulk_calls
 from jobforge_sa.db.calls import Call
 from jobforge_sa.enqueue.options import identifier, moment, resolve, word
 from jobforge_sa.enqueue.subject import name_of
+from jobforge_sa.errors import InvalidJob
 from jobforge_sa.tasks import Task
 from jobforge_sa.types import Batch, JobState
 
@@ -41,7 +42,7 @@ class Matching:
     batch waits for no claim, and keeps none waiting. Its transaction is at READ COMMITTED.
 
     Every method may raise what those of `Jobs` do, and:
-        InvalidJob: the limit is not between 1 and 10,000, or no job of that state can be changed so.
+        InvalidJob: a filter is unknown, the limit is not between 1 and 10,000, or no job of that state can be changed so.
         AccessDenied: all tenants are asked for, and the login is no member of jobforge_admin.
 
     Example:
@@ -103,8 +104,11 @@ def fitting(**filters: Unpack[Filters]) -> dict[str, object]:
     """The filters as the functions take them.
 
     Raises:
-        InvalidJob: a time has no zone, a filter cannot be stored.
+        InvalidJob: there is no such filter, a time has no zone, a filter cannot be stored.
     """
+    for unknown in filters.keys() - Filters.__annotations__.keys():  # or it would fit all that there is
+        known = ", ".join(sorted(MoreFilters.__annotations__))
+        raise InvalidJob(f"there is no filter {unknown!r}", cure=f"filters: {known}; nothing was changed")
     type_, since, until = filters.get("type"), filters.get("since"), filters.get("until")
     return {
         "state": word("state", filters.get("state")),

@@ -98,8 +98,9 @@ class Rest:
         """How long to sleep now. Those who enqueue know that they have to wake it since then; None: they do not.
 
         Unheard: 2.5 ms, 5 ms ... `poll`, for a skipped hint costs just that. A transaction that had asked before, and
-        is still open, sends none: so the first sleeps are no longer than what the worker has been asleep for.
+        is still open, sends none: so the first sleeps are no longer than what the worker has been asleep for. Nor than
+        what has passed since it found a job: the next of a limited rate sends no hint when its time has come.
         """
         if since is None:
             return min(self.poll, FIRST * 2.0 ** min(self.idle, 20))
-        return min(self.poll, max(FIRST * 2.0**NAPS, now - since))
+        return min(self.poll, max(FIRST * 2.0**NAPS, now - max(since, self._found)))

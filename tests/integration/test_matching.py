@@ -54,6 +54,16 @@ def count(database: Database, state: str, tenant: str = "a") -> int:
         return len(Jobs(session, tenant=tenant).list(state=state, limit=100).jobs)
 
 
+def test_a_misspelt_filter_changes_nothing_and_is_named(database: Database) -> None:
+    fill(database, 2)
+    with Session(database.engine("jf_app")) as session, session.begin():
+        with pytest.raises(InvalidJob, match="no filter 'typ'") as caught:
+            Jobs(session, tenant="a").matching(typ=one).cancel()  # type: ignore[call-arg]
+        assert caught.value.cure
+        assert "type" in caught.value.cure
+    assert count(database, "queued") == 4
+
+
 def test_they_are_canceled_brought_back_and_moved_and_the_others_stay(database: Database) -> None:
     fill(database, 5)
     fill(database, 2, "b")

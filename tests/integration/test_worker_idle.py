@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 import time
@@ -21,6 +22,11 @@ forge = JobForge(tenant="a")
 
 @forge.task()
 def t(ctx: Context, payload: dict[str, int]) -> None: ...
+
+
+@forge.task()
+def slow(ctx: Context, payload: dict[str, int]) -> None:
+    time.sleep(0.05)
 
 
 def test_while_a_worker_has_enough_to_do_enqueues_send_no_hint_and_when_it_sleeps_they_do(database: Database) -> None:
@@ -105,3 +111,21 @@ def test_a_worker_of_fifty_threads_with_a_session_each_stays_small(database: Dat
         )
         assert done.returncode == 0, done.stderr
         assert int(done.stdout) / 1024 < 150  # MB
+
+
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [({"ordering_key": "one"}, None), ({}, '{"max_running": 1}'), ({}, '{"rate": 20, "burst": 1}')],
+    ids=["line", "max_running", "rate"],
+)
+def test_what_a_line_or_a_limit_keeps_back_runs_as_soon_as_it_may_and_not_at_the_next_poll(
+    database: Database, options: dict[str, str], change: str | None
+) -> None:
+    with Sql(database) as sql:
+        if change:
+            sql.look("select jobforge.limit_task('slow', %s)", change, user="jf_admin")
+        with Worker(database.engine("jf_worker"), forge, poll=dt.timedelta(minutes=1)) as worker:
+            bed = worker._claimer._bed
+            wait_for(lambda: bed.since is not None and time.monotonic() - bed.since > 1, what="it to sleep for a while")
+            sql.fill("a", 5, type="slow", **options)
+            wait_for(lambda: worker.outcomes["succeeded"] == 5, 5, "all of them")

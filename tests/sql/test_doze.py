@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.support import Sql, call
 
 
@@ -19,7 +21,8 @@ def test_where_no_worker_sleeps_no_hint_is_sent(sql: Sql) -> None:
 
 def test_who_gets_up_or_leaves_is_woken_no_more_and_the_others_are(sql: Sql) -> None:
     first, second, third = sql.asleep("q", "r"), sql.asleep("q"), sql.asleep("q")
-    assert call(first, "doze", queues=["q", "r"], asleep=False) == [{"doze": True}]
+    assert call(first, "doze", queues=["q", "r"], asleep=None) == [{"doze": True}]  # the default: it sleeps on
+    assert call(first, "doze", queues=["q", "r", "r"], asleep=False) == [{"doze": True}]
     second.close()
     sql.enqueue(queue="q")
     assert [note.payload for note in third.notifies(timeout=5, stop_after=1)] == ["q"]
@@ -53,3 +56,35 @@ def test_a_worker_that_cannot_say_that_it_sleeps_holds_nothing(sql: Sql) -> None
     assert spoiler.execute("select pg_try_advisory_xact_lock(1785686131, hashtext('q')) as free").fetchall() == [
         {"free": True}
     ]
+
+
+def test_the_end_of_a_run_wakes_who_can_run_the_next_of_its_line_wherever_that_waits(sql: Sql) -> None:
+    listener = sql.asleep("r")
+    sql.enqueue(queue="q", ordering_key="one")
+    sql.enqueue(queue="r", ordering_key="one")
+    first = sql.claim_one(queues=["q"])
+    assert sql.claim(queues=["r"]) == []
+    list(listener.notifies(timeout=0))
+    sql.complete(first)
+    assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == ["r"]
+
+
+@pytest.mark.parametrize(("scope", "name"), [("tenant", "a"), ("queue", "q"), ("task", "t")])
+def test_the_end_of_a_limited_run_wakes_who_can_run_what_the_limit_kept_back(sql: Sql, scope: str, name: str) -> None:
+    with sql.connect("jf_admin") as admin:
+        admin.execute(f"select jobforge.limit_{scope}(%s, %s)", [name, '{"max_running": 1}'])
+    listener = sql.asleep("q")
+    sql.fill("a", 2, queue="q")
+    (run,) = sql.claim(queues=["q"])
+    list(listener.notifies(timeout=0))
+    sql.complete(run)
+    assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == ["q"]
+
+
+def test_the_end_of_the_last_of_a_line_sends_no_hint(sql: Sql) -> None:
+    listener = sql.asleep("q")
+    sql.enqueue(queue="q", ordering_key="one")
+    run = sql.claim_one(queues=["q"])
+    list(listener.notifies(timeout=0))
+    sql.complete(run)
+    assert list(listener.notifies(timeout=0.2)) == []

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.orm import Session
 
 from jobforge_sa.limits import Limit, Limited, Limits, Tasks
 from jobforge_sa.ops import database, records, screen, times
@@ -115,9 +116,10 @@ def limit_task(
 
 def _pause(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
     with administering(database.engine(url)) as session:
-        found, now = of(session).pause(name), moment(session)
+        found, now, known = of(session).pause(name), moment(session), _known(session, of, name)
     ago = times.ago(found.paused_at or now, now)
     say(found, f"paused ({ago}); what runs goes on, what is enqueued waits", as_json=as_json)
+    _doubt(found, known=known)
 
 
 def _resume(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
@@ -129,8 +131,23 @@ def _resume(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool
 
 def _limit(of: type[Limited[Any]], name: str, wanted: dict[str, Any], url: str | None, *, as_json: bool) -> None:
     with administering(database.engine(url)) as session:
-        found = of(session).limit(name, **wanted)
+        found, known = of(session).limit(name, **wanted), _known(session, of, name)
     say(found, words.said(found), as_json=as_json)
+    _doubt(found, known=known)
+
+
+def _known(session: Session, of: type[Limited[Any]], name: str) -> bool:
+    """Whether a living worker has it; or none has said what it has."""
+    said = [worker.types if of is Tasks else worker.queues for worker in Queues(session).workers()]
+    return all(one is None for one in said) or any(name in one for one in said if one is not None)
+
+
+def _doubt(found: Limit, *, known: bool) -> None:
+    """Its name may be misspelt: what is said of nobody limits nobody."""
+    if not known:
+        screen.note(
+            f"note: no worker has the {found.scope} {screen.named(found.name)}; compare its name: jobforge workers"
+        )
 
 
 def say(found: Limit, said: str, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobforge_sa.errors import ConfigurationError
-from jobforge_sa.limits import Limit
+from jobforge_sa.limits import BOUNDS, Limit
 
 MaxRunning = Annotated[
     str | None, typer.Option("--max-running", metavar="N|none", help="So many of its jobs run at a time.")
@@ -47,11 +47,19 @@ def change(**given: str | None) -> dict[str, float | None]:
 def _number(name: str, text: str) -> float | None:
     if text.strip().lower() == "none":
         return None
+    (least, most), option = BOUNDS[name], f"--{name.replace('_', '-')}"
     if name == "rate":
-        return _rate(text)
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+        if not least <= (found := _rate(text)) <= most:
+            raise ConfigurationError(
+                f"{option} is more than 0, and up to {most:,}/s, not {text}",
+                cure="write 5/s, 90/m, 1000/h or 1/d; none takes it away, --max-running 0 lets nothing begin",
+            )
+        return found
+    if not re.fullmatch(r"[0-9]{1,20}", text):
+        raise ConfigurationError(f"{text!r} is no number for {option}", cure="write a whole number, or none")
+    if not least <= int(text) <= most:
         raise ConfigurationError(
-            f"{text!r} is no number for --{name.replace('_', '-')}", cure="write a whole number, or none"
+            f"{option} is {least:,} to {most:,}, not {text}", cure="write a number of these; none takes it away"
         )
     return int(text)
 

@@ -37,7 +37,7 @@ begin
     ), gone as (  -- by place: nothing ever updates them
         delete from jobforge.leases l using held v where l.ctid = v.place
         returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
-                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key)::jobforge.ended_run as ended
+                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key, l.limited)::jobforge.ended_run as ended
     )
     select array_agg(g.ended) into v_ended from gone g;
 

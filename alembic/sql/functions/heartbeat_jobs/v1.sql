@@ -59,7 +59,7 @@ begin
         delete from jobforge.leases l using unknown u where l.job_id = u.job_id returning l.*
     )
     select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
-                         'released', null, null, null, null, false, g.ordering_key)::jobforge.ended_run)
+                         'released', null, null, null, null, false, g.ordering_key, g.limited)::jobforge.ended_run)
       into v_ended from gone g;
     if v_ended is not null then
         perform jobforge.settle(v_ended);

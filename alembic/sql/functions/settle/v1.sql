@@ -32,8 +32,7 @@ begin
                end as final_state,
                case when e.outcome in ('failed', 'timed_out') then coalesce(e.delay, jobforge.retry_delay(e.retry, e.attempt))
                     when e.outcome = 'lost' and e.crashes > 0 then jobforge.retry_delay('{"jitter": 1}', e.crashes)
-                    else coalesce(e.delay, interval '0')
-               end as wait,
+                    else coalesce(e.delay, interval '0') end as wait,
                case when e.outcome in ('failed', 'timed_out') then e.attempt else e.attempt - 1 end as charged,
                case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed,
                -- as an item it was told by its worker (0: by a rescue); a released run may not have been started
@@ -71,6 +70,7 @@ begin
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
     select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
+    perform jobforge.wake_kept(p_ended) from unnest(p_ended) e where e.limited or e.ordering_key is not null limit 1;
     perform jobforge.tell_waiting(array(select e.job_id from unnest(p_ended) e));
 end
 $$;

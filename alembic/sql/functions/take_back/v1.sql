@@ -22,7 +22,7 @@ begin
                          case when g.lost then 'lost' else 'timed_out' end, null,
                          case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
                               else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
-                         null, null, false, g.ordering_key)::jobforge.ended_run)
+                         null, null, false, g.ordering_key, g.limited)::jobforge.ended_run)
       into v_ended from gone g;
     if v_ended is not null then
         perform jobforge.settle(v_ended);

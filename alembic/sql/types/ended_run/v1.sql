@@ -15,6 +15,7 @@ create type jobforge.ended_run as (
     result     json,
     delay      interval,     -- what the handler asked for; NULL: the job's retry policy
     final      boolean,      -- a failure that no retry can cure
-    ordering_key text        -- of its line
+    ordering_key text,       -- of its line
+    limited    boolean       -- something was said of its tenant, queue or task when it was claimed
 );
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';

@@ -38,7 +38,8 @@ create type jobforge.ended_run as (
     result json,
     delay interval,
     final boolean,
-    ordering_key text
+    ordering_key text,
+    limited boolean
 );
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';

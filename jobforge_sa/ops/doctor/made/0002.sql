@@ -38,7 +38,8 @@ create type jobforge.ended_run as (
     result json,
     delay interval,
     final boolean,
-    ordering_key text
+    ordering_key text,
+    limited boolean
 );
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
@@ -1623,7 +1624,7 @@ AS $function$
 begin
     if p_limit is null or p_limit not between 1 and 10000 then
         raise exception 'jobforge: p_limit must be between 1 and 10000'
-            using errcode = 'JF003', hint = 'Commit each batch, and pass its next_cursor as p_cursor.';
+            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and pass its next_cursor as p_cursor.';
     end if;
     perform jobforge.require_read_committed();
     if p_all_tenants is not true then
@@ -2352,7 +2353,7 @@ begin
     ), gone as (  -- by place: nothing ever updates them
         delete from jobforge.leases l using held v where l.ctid = v.place
         returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
-                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key)::jobforge.ended_run as ended
+                      v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key, l.limited)::jobforge.ended_run as ended
     )
     select array_agg(g.ended) into v_ended from gone g;
 
@@ -2632,17 +2633,23 @@ CREATE OR REPLACE FUNCTION jobforge.doze(p_queues text[], p_asleep boolean DEFAU
 AS $function$
 declare
     c_asleep constant integer := 1785686131;  -- as in wake
-    v_keys   integer[] := array(select hashtext(q.queue) from unnest(p_queues) as q (queue));
-    v_held   integer[] := v_keys;
+    v_keys   integer[] := array(select distinct hashtext(q.queue) from unnest(p_queues) as q (queue));
+    v_held   integer[] := array(  -- a key is an oid there, which has no sign
+        select k.key from unnest(v_keys) as k (key)
+         where exists (select from pg_locks l
+                        where l.locktype = 'advisory' and l.classid = c_asleep::oid and l.objsubid = 2 and l.granted
+                          and l.mode = 'ShareLock' and l.objid::bigint = k.key::bigint & 4294967295
+                          and l.pid = pg_backend_pid()));
 begin
-    if p_asleep then
+    if p_asleep is not false then
+        v_keys := array(select unnest(v_keys) except select unnest(v_held));
         v_held := array(select k.key from unnest(v_keys) as k (key) where pg_try_advisory_lock_shared(c_asleep, k.key));
         if cardinality(v_held) = cardinality(v_keys) then
             return true;
         end if;
     end if;
     perform pg_advisory_unlock_shared(c_asleep, h.key) from unnest(v_held) as h (key);
-    return not p_asleep;
+    return p_asleep is false;
 end
 $function$
 ;
@@ -3465,7 +3472,7 @@ begin
         delete from jobforge.leases l using unknown u where l.job_id = u.job_id returning l.*
     )
     select array_agg(row(0, g.job_id, g.tenant_id, g.token, g.worker_id, g.run, g.attempt, g.crashes, g.claimed_at,
-                         'released', null, null, null, null, false, g.ordering_key)::jobforge.ended_run)
+                         'released', null, null, null, null, false, g.ordering_key, g.limited)::jobforge.ended_run)
       into v_ended from gone g;
     if v_ended is not null then
         perform jobforge.settle(v_ended);
@@ -6049,8 +6056,7 @@ begin
                end as final_state,
                case when e.outcome in ('failed', 'timed_out') then coalesce(e.delay, jobforge.retry_delay(e.retry, e.attempt))
                     when e.outcome = 'lost' and e.crashes > 0 then jobforge.retry_delay('{"jitter": 1}', e.crashes)
-                    else coalesce(e.delay, interval '0')
-               end as wait,
+                    else coalesce(e.delay, interval '0') end as wait,
                case when e.outcome in ('failed', 'timed_out') then e.attempt else e.attempt - 1 end as charged,
                case when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as crashed,
                -- as an item it was told by its worker (0: by a rescue); a released run may not have been started
@@ -6088,6 +6094,7 @@ begin
         delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
     )
     select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
+    perform jobforge.wake_kept(p_ended) from unnest(p_ended) e where e.limited or e.ordering_key is not null limit 1;
     perform jobforge.tell_waiting(array(select e.job_id from unnest(p_ended) e));
 end
 $function$
@@ -6269,7 +6276,7 @@ begin
                          case when g.lost then 'lost' else 'timed_out' end, null,
                          case when g.lost then '{"type": "WorkerLost", "message": "the worker stopped sending heartbeats"}'
                               else '{"type": "TimedOut", "message": "the lease passed its deadline"}' end::json,
-                         null, null, false, g.ordering_key)::jobforge.ended_run)
+                         null, null, false, g.ordering_key, g.limited)::jobforge.ended_run)
       into v_ended from gone g;
     if v_ended is not null then
         perform jobforge.settle(v_ended);
@@ -6644,6 +6651,34 @@ $function$
 ;
 alter function jobforge.wake_all owner to jobforge_owner;
 comment on function jobforge.wake_all is 'Wake the workers of all queues in which something waits.';
+
+-- function jobforge.wake_kept
+CREATE OR REPLACE FUNCTION jobforge.wake_kept(p_ended jobforge.ended_run[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+    v_old boolean := current_setting('transaction_isolation') in ('repeatable read', 'serializable');
+begin
+    perform jobforge.wake(k.queue) from (
+        select j.queue from unnest(p_ended) e join jobforge.jobs j on j.id = e.job_id
+         where e.limited or v_old and e.ordering_key is not null
+        union
+        select j.queue from unnest(p_ended) e cross join lateral (
+               select l.job_id from jobforge.lines l
+                where l.tenant_id = e.tenant_id and l.ordering_key = e.ordering_key order by l.job_id limit 1) l
+          join jobforge.jobs j on j.id = l.job_id
+         where not v_old) k;
+end
+$function$
+;
+alter function jobforge.wake_kept owner to jobforge_owner;
+comment on function jobforge.wake_kept is 'Hints for what the end of a run makes room for.';
 
 -- function jobforge.walk_jobs
 CREATE OR REPLACE FUNCTION jobforge.walk_jobs(p_tenant_id text, p_subject text, p_states text[], p_before uuid, p_after uuid, p_limit integer)
