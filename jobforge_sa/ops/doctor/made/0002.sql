@@ -1280,6 +1280,15 @@ AS $function$
      where j.ordering_key is not null
        and not exists (select from jobforge.outcomes o where o.job_id = j.id)
        and not exists (select from jobforge.lines l where (l.tenant_id, l.ordering_key, l.job_id) = (j.tenant_id, j.ordering_key, j.id))
+    union all  -- of whoever ends a run or puts a job aside a turn is committed with it: in no snapshot one is missing
+    select r.job_id, 'stands aside at the head of its line, and nobody looks' from jobforge.ready r
+      left join jobforge.jobs j on j.id = r.job_id
+     where r.lane = '!ordered'
+       and not exists (select from jobforge.turns t where t.tenant_id = j.tenant_id and t.ordering_key = j.ordering_key)
+       and not jobforge.waits_in_line(j.tenant_id, j.ordering_key, j.id)
+    union all
+    select r.job_id, 'stands aside where no claim looks' from jobforge.ready r
+     where r.aside not in ('!ordered', '!turn', '!stopped', r.type)
 $function$
 ;
 alter function jobforge.audit owner to jobforge_owner;
@@ -1440,7 +1449,7 @@ begin
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
         update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
-           and l.since < jobforge.now() - interval '1 minute';
+           and l.since < jobforge.now() - interval '1 minute' - (clock_timestamp() - now());  -- when this xid was not yet given
         v_xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;  -- before they are counted
         v_before := jobforge.running_before(p_scope);
         update jobforge.limits l set counted = true
@@ -2030,7 +2039,7 @@ begin
     perform jobforge.make_ready();
     if v_said then
         v_limited := array(
-            select t.type from unnest(p_types) t (type) cross join lateral (
+            select distinct t.type from unnest(p_types) t (type) cross join lateral (
                    select from jobforge.limits l
                     where l.scope = 'task' and l.name = t.type
                       and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
@@ -3692,14 +3701,14 @@ AS $function$
 begin
     if not p_look and exists (select from jobforge.heads h where h.queue = p_queue and h.lane > '!suspect') then
         return '{!main}' || array(
-            select t.type from unnest('{!turn}' || p_types) t (type) where jobforge.next_tenant(p_queue, t.type, '') is not null);
+            select distinct t.type from unnest('{!turn}' || p_types) t (type) where jobforge.next_tenant(p_queue, t.type, '') is not null);
     end if;
     -- one probe where nothing stands aside, and then one for each type
     if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
         return '{!main}';
     end if;
     return '{!main}' || array(
-        select t.type from unnest('{!turn}' || p_types) t (type)
+        select distinct t.type from unnest('{!turn}' || p_types) t (type)
          where exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type));
 end
 $function$
