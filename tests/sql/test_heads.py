@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -36,16 +37,10 @@ def drained(sql: Sql) -> Iterator[list[uuid.UUID]]:
 
 def pages(sql: Sql) -> int:
     session = sql.session("jf_worker")
+    ask = "explain (analyze, buffers, format json) select * from jobforge.claim_jobs(%s, '{default}', '{t}', 10)"
     with session.transaction():
-        (plan,) = (
-            session.execute(
-                "explain (analyze, buffers, format json) select * from jobforge.claim_jobs(%s, '{default}', '{t}', 10)",
-                [sql.worker],
-            )
-            .fetchone()
-            .values()
-        )  # type: ignore[union-attr]
-    return int(plan[0]["Plan"]["Shared Hit Blocks"])
+        (row,) = session.execute(ask, [sql.worker]).fetchall()
+    return int(row["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"])
 
 
 def look_again(sql: Sql) -> None:
@@ -108,7 +103,7 @@ def test_lanes_are_looked_for_behind_their_heads_and_again_by_a_full_look(sql: S
         sql.claim()
     holder = sql.connect("postgres", isolation="repeatable read")
     holder.execute("select count(*) from jobforge.jobs")
-    claim = {"types": ["other"]}
+    claim: dict[str, Any] = {"types": ["other"]}
     for table, column in (("ready", "job_id"), ("jobs", "id")):
         admin.execute(f"delete from jobforge.{table} where {column} < '00000000-0000-7000-8000-000000029901'".encode())
     sql.claim(1, **claim)

@@ -63,9 +63,10 @@ class Bulk:
 
     def _changed(self, limit: int) -> Batch:
         """One batch; and what it skipped once more, for a claim that is under way is over in a moment."""
-        for tried in range(AGAIN if self.patient else 1):
-            if tried:
-                time.sleep(0.02 * 2**tried)
+        batch = self._batch(self.cursor, limit=limit)
+        self.changed += batch.changed
+        for tried in range(1, AGAIN if self.patient and batch.skipped else 1):
+            time.sleep(0.02 * 2**tried)
             batch = self._batch(self.cursor, limit=limit)
             self.changed += batch.changed
             if not batch.skipped:
