@@ -120,3 +120,12 @@ def test_lanes_are_looked_for_behind_their_heads_and_again_by_a_full_look(sql: S
     look_again(sql)
     assert [run["job_id"] for run in sql.claim(**claim)] == [urgent]
     holder.rollback()
+
+
+def test_a_purge_leaves_no_head(sql: Sql) -> None:
+    for tenant in "ab":
+        sql.session("postgres").execute(
+            "insert into jobforge.heads values ('q', '!main', %s, 0, gen_random_uuid(), now(), 1)", [tenant]
+        )
+    assert sql("purge_tenant", user="jf_admin", tenant_id="a") == [{"purge_tenant": 0}]
+    assert [row["tenant_id"] for row in sql.look("select * from jobforge.heads")] == ["b"]

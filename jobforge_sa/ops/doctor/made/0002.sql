@@ -4888,6 +4888,7 @@ begin
     delete from jobforge.lines l
      where l.tenant_id = p_tenant_id and not exists (select from jobforge.jobs j where j.id = l.job_id);
     delete from jobforge.turns t where t.tenant_id = p_tenant_id;
+    delete from jobforge.heads h where h.tenant_id = p_tenant_id;
     delete from jobforge.limits l where l.scope = 'tenant' and l.name = p_tenant_id;
     delete from jobforge.connectors c where c.tenant_id = p_tenant_id;
     delete from jobforge.connector_secrets s where s.tenant_id = p_tenant_id;
