@@ -34,12 +34,12 @@ begin
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
-        update jobforge.limits l set settled_xid = pg_current_xact_id()
+        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint  -- SQLAlchemy knows no xid8
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
            and l.since < jobforge.now() - interval '1 minute';
         update jobforge.limits l set counted = true
          where l.scope = p_scope and l.name = any (v_unsure)
-           and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot()) and jobforge.running_before(l) = 0;
+           and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint and jobforge.running_before(l) = 0;
     end if;
     return query
         select n.name, l.*

@@ -13,7 +13,7 @@ create table jobforge.limits (
     bucket      double precision not null default 0,  -- so many runs more could begin
     refilled_at timestamptz      not null,            -- then
     since       timestamptz,                -- claims know of it since then: the leases of those before are not marked
-    settled_xid xid8,                       -- whoever may have claimed them has a lower one: see budget
+    settled_xid bigint,                     -- whoever may have claimed them has a lower one: see budget
     counted     boolean          not null default false,  -- all of them are: the index finds them
     primary key (scope, name)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);

@@ -354,7 +354,7 @@ END) stored statistics 0,
     bucket double precision not null default 0,
     refilled_at timestamp with time zone not null,
     since timestamp with time zone,
-    settled_xid xid8,
+    settled_xid bigint,
     counted boolean not null default false,
     constraint limits_pkey PRIMARY KEY (scope, name),
     constraint limits_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'queue'::text, 'task'::text])))
