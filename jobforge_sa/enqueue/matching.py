@@ -44,7 +44,8 @@ class Matching:
     batch waits for no claim, and keeps none waiting. Its transaction is at READ COMMITTED.
 
     Every method may raise what those of `Jobs` do, and:
-        InvalidJob: a filter is unknown, the limit is not between 1 and 10,000, or no job of that state can be changed so.
+        InvalidJob: a filter is unknown, the limit is not between 1 and 10,000, or no job of that state can be
+            changed so.
         AccessDenied: all tenants are asked for, and the login is no member of jobforge_admin.
 
     Example:
