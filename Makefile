@@ -24,6 +24,8 @@ AGAIN += $(foreach name,migration/test_models security/test_assertions security/
 # order of the files, long ones first: by the number of their tests a storm would come last, and others have nothing to do
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 OLD := .venv/oldest
+PEERS := build/peers
+BENCH_ARGS ?=
 OLDEST := sqlalchemy==2.0.36 alembic==1.16.0 'psycopg[binary]==3.2.2' pydantic==2.9.2
 
 .PHONY: help env demo test oldest properties chaos faults flat check docs bench release format clean
@@ -34,7 +36,8 @@ help: ## this list
 	@printf '\n  PYTHON=python3.13            the Python of the environment\n'
 	@printf '  PYTEST_ARGS="-k lease -x"    more arguments for pytest\n'
 	@printf '  MINUTES=2 SEED=4711          of make chaos\n'
-	@printf '  JOBS=100000                  so many are many for make flat\n'
+	@printf '  JOBS=100000                  so many are many for make flat; JOBFORGE_SOAK=5000000 for its soak\n'
+	@printf '  BENCH_ARGS="--only drain"    of make bench, in place of --write\n'
 	@printf '  JOBFORGE_PROPERTIES=5000     so many examples of make properties\n'
 	@printf '  JOBFORGE_TEST_DATABASE_URL   test on this server only\n\n'
 
@@ -107,8 +110,17 @@ faults: $(STAMP) ## the fault cases, the long ones too; servers that fail over, 
 flat: $(STAMP) ## whether claims read the same pages with a million jobs, and tables stop growing; half an hour
 	@JOBFORGE_FLAT=$(JOBS) $(PY) -m pytest tests/flat -o faulthandler_timeout=0 -s $(PYTEST_ARGS)
 
-bench: $(STAMP) ## measure, and compare with the peers
-	@$(PY) -m benchmarks
+# All of it runs in this one, so that everybody has the same Python and the same driver. Oban needs Python 3.12
+bench: $(PEERS)/.made ## measure, compare with the peers, write a report with pictures; half an hour
+	@$(PEERS)/bin/python -m benchmarks $(or $(BENCH_ARGS),--write)
+
+$(PEERS)/.made: benchmarks/peers.txt pyproject.toml
+	@echo 'making $(PEERS) …'
+	@[ -x $(PEERS)/bin/python ] || for python in python3.13 python3.12 $(PYTHON); do \
+		$$python -m venv --clear $(PEERS) 2>/dev/null && exit; \
+	done; [ -x $(PEERS)/bin/python ] || { echo "no Python with venv; say which: make bench PYTHON=python3.12" >&2; exit 1; }
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[binary,cli,embedded]' -r benchmarks/peers.txt
+	@touch $@
 
 release: $(STAMP) ## build a wheel and an archive, and try them on every Python that is here; uploads nothing
 	@$(PY) -m tests.release

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-STAT = Path("/proc/stat")
-LOUD = 0.2  # cores; beyond it the figures say more about the neighbours
+PROC = Path("/proc")
+LOUD = 0.3  # cores; beyond it the figures say as much about the neighbours
 
 
 class Noise:
-    """Busy cores, sampled just before each run, when nobody of ours has anything to do. Linux only."""
+    """Cores that were busy with the work of others during each run. Linux only, and where the server is our child."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._samples: list[float] = []
+    def __init__(self, *, known: bool) -> None:
+        self._known = known and (PROC / "stat").is_file()
+        self.samples: list[float] = []
 
-    def listen(self) -> None:
-        """Take one sample."""
-        if STAT.is_file():
-            began, busy = time.monotonic(), _busy()
-            time.sleep(self._seconds)
-            self._samples.append((_busy() - busy) / (time.monotonic() - began))
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take one sample, of the block."""
+        began, others = time.monotonic(), self._others()
+        yield
+        self.samples.append(max(0.0, self._others() - others) / (time.monotonic() - began))
+
+    def _others(self) -> float:
+        """Seconds that all cores together have worked for others."""
+        return _all_work() - _own_work() if self._known else math.nan
 
     def __str__(self) -> str:
-        if not self._samples:
-            return "other work on this machine: not known"
-        middle, most = statistics.median(self._samples), max(self._samples)
-        verdict = "; too loud, measure again" if middle > LOUD else ""
-        return f"other work on this machine: {middle:.2f} cores before the median run, at most {most:.2f}{verdict}"
+        known = [sample for sample in self.samples if not math.isnan(sample)]
+        if not known:
+            return "work of others on this machine: not known"
+        loud = sum(sample > LOUD for sample in known)
+        middle, most = statistics.median(known), max(known)
+        told = f"work of others during the runs: {middle:.2f} cores in the middle, {most:.2f} at most"
+        return f"{told}; {loud} of {len(known)} runs above {LOUD}" if loud else told
 
 
-def _busy() -> float:
-    """Seconds that all cores together have worked since the machine started: all but idle and waiting for a disk."""
-    user, nice, system, _idle, _wait, *rest = map(int, STAT.read_text().splitlines()[0].split()[1:9])
+def _all_work() -> float:
+    """All but idle and waiting for a disk."""
+    user, nice, system, _idle, _wait, *rest = map(int, (PROC / "stat").read_text().splitlines()[0].split()[1:9])
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_work() -> float:
+    """This process, its descendants, and what those had done that ended: a parent that waits is given their times."""
+    parents: dict[int, int] = {}
+    times: dict[int, int] = {}
+    for folder in PROC.iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(fields[1])
+                times[int(folder.name)] = sum(map(int, fields[11:15]))
+    ours = {os.getpid()}
+    while grown := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= grown
+    return sum(times.get(pid, 0) for pid in ours) / os.sysconf("SC_CLK_TCK")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.arena import Database
+from benchmarks.arena import Arena
+from benchmarks.noise import LOUD
+from benchmarks.systems.system import Database, System
 
-Measured = dict[str, float]  # metric: value
-Run = Callable[[Database], Measured]
+Measured = dict[str, float]  # metric: value; NaN where there is nothing to measure, infinity where it never happened
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,23 @@ class Metric:
 
     name: str
     unit: str
-    more_is_better: bool
+    more_is_better: bool = False
 
     @property
-    def title(self) -> str:
-        """The name with its unit and direction."""
-        return f"{self.name}, {self.unit} {'↑' if self.more_is_better else '↓'}"
+    def arrow(self) -> str:
+        """The direction that is wanted."""
+        return "↑" if self.more_is_better else "↓"
 
 
 RATE = Metric("throughput", "jobs/s", more_is_better=True)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is measured: on a copy of which database, and how."""
+
+    template: Callable[[Arena], str]
+    run: Callable[[Database], Measured]
 
 
 @dataclass(frozen=True)
@@ -34,25 +44,53 @@ class Case:
     """Contenders that do the same, the first of them ours. Each runs once in every round, on a database of its own."""
 
     title: str
-    contenders: Mapping[str, Run]
+    contenders: Mapping[str, Contender]
     metrics: tuple[Metric, ...] = (RATE,)
-    fill: Callable[[Database], None] | None = None
+    plot: str = ""  # the metric that is drawn; none: no picture
+    rounds: int = 99  # at most so many
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is anybody to compare with."""
+        return len(self.contenders) > 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was asked for: which systems, and whether in earnest."""
+
+    systems: list[System]
+    quick: bool = False
+
+    def size(self, real: int, quick: int) -> int:
+        """A number of jobs."""
+        return quick if self.quick else real
+
+    def without(self, *names: str) -> list[System]:
+        """All systems but these."""
+        return [system for system in self.systems if system.name not in names]
 
 
 @dataclass(frozen=True)
 class Figure:
     """One cell: all rounds of one contender and metric, and ours beside it, round by round."""
 
-    case: str
+    case: Case
     contender: str
     metric: Metric
     values: list[float]
     ours: list[float]
+    foreign: list[float]  # cores that others kept busy
 
     @property
     def median(self) -> float:
         """The middle one of its rounds."""
-        return statistics.median(self.values)
+        return statistics.median(self.known) if self.known else math.nan
+
+    @property
+    def known(self) -> list[float]:
+        """The rounds in which there was something to measure."""
+        return [value for value in self.values if not math.isnan(value)]
 
     @property
     def is_ours(self) -> bool:
@@ -62,7 +100,14 @@ class Figure:
     @property
     def ratio(self) -> float:
         """Ours divided by this one: the median over the rounds, since the two ran side by side in each."""
-        return statistics.median(mine / its for mine, its in zip(self.ours, self.values, strict=True))
+        pairs = zip(self.ours, self.values, strict=False)
+        ratios = [ours / its for ours, its in pairs if math.isfinite(ours) and math.isfinite(its) and its]
+        return statistics.median(ratios) if ratios else math.nan
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether most of its rounds had company."""
+        return statistics.median(self.foreign) > LOUD if self.foreign else False
 
 
 @dataclass
@@ -71,17 +116,19 @@ class Tally:
 
     case: Case
     values: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    foreign: dict[str, list[float]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
-    def add(self, contender: str, measured: Measured) -> None:
+    def add(self, contender: str, measured: Measured, foreign: float) -> None:
         """Take one run's figures."""
         for metric in self.case.metrics:
-            self.values.setdefault((contender, metric.name), []).append(measured[metric.name])
+            self.values.setdefault((contender, metric.name), []).append(measured.get(metric.name, math.nan))
+        self.foreign.setdefault(contender, []).append(foreign)
 
-    def figures(self) -> list[Figure]:
+    def figures(self) -> Iterator[Figure]:
         """One for each metric and contender."""
         first = next(iter(self.case.contenders))
-        return [
-            Figure(self.case.title, name, metric, self.values[name, metric.name], self.values[first, metric.name])
-            for metric in self.case.metrics
-            for name in self.case.contenders
-        ]
+        for metric in self.case.metrics:
+            for name in self.case.contenders:
+                values, ours = self.values[name, metric.name], self.values[first, metric.name]
+                yield Figure(self.case, name, metric, values, ours, self.foreign[name])

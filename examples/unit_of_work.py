@@ -48,7 +48,7 @@ with provide() as url:
             session.add(eve := Order(email="eve@example.com"))
             jobs.add(send_receipt, lambda: Receipt(order_id=eve.id))
             savepoint.rollback()  # the row is taken back, and its job
-    print("calls:", sum("enqueue_jobs" in call for call in calls), "and the job has its id:", job.id is not None)
+    print("calls:", sum("enqueue_payloads" in call for call in calls), "and the job has its id:", job.id is not None)
     with Worker(engine, forge, concurrency=1) as worker:
         worker.drain(timeout=10)
 

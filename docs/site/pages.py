@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {
     "README.md": "index.md",
     **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "GOVERNANCE.md")},
-    **{f"benchmarks/results/{page.name}": f"benchmarks/{page.name}" for page in ROOT.glob("benchmarks/results/*.md")},
+    **{f"benchmarks/results/{file.name}": f"benchmarks/{file.name}" for file in ROOT.glob("benchmarks/results/*.*")},
 }
 WIDE = {"comparison.md", "leases.md", "faults.md", "security-cases.md"}  # tables that need the room of the side
 INSIDE = {src: path for path, src in OUTSIDE.items()}

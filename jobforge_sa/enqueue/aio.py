@@ -9,8 +9,9 @@ from typing import Any, TypeVar, Unpack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
+from jobforge_sa.enqueue.aio_matching import AsyncMatching
 from jobforge_sa.enqueue.jobs import Jobs
-from jobforge_sa.enqueue.matching import AsyncMatching, MoreFilters
+from jobforge_sa.enqueue.matching import MoreFilters
 from jobforge_sa.enqueue.pending import PendingJob
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.impact import Impact

@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-
 from jobforge_sa.db import bulk_calls
 from jobforge_sa.db.calls import Call
 from jobforge_sa.enqueue.options import identifier, moment, resolve, word
@@ -44,8 +42,7 @@ class Matching:
     batch waits for no claim, and keeps none waiting. Its transaction is at READ COMMITTED.
 
     Every method may raise what those of `Jobs` do, and:
-        InvalidJob: a filter is unknown, the limit is not between 1 and 10,000, or no job of that state can be
-            changed so.
+        InvalidJob: a filter is unknown, the limit is not between 1 and 10,000, or no job of that state can be changed.
         AccessDenied: all tenants are asked for, and the login is no member of jobforge_admin.
 
     Example:
@@ -101,36 +98,6 @@ class Matching:
         place = None if cursor is None else identifier("cursor", cursor)
         (row,) = self._rows(call, cursor=place, **values, **self._values)
         return Batch(row.changed, row.skipped, row.next_cursor)
-
-
-class AsyncMatching:
-    """`Matching` for `await`: `AsyncJobs.matching`."""
-
-    def __init__(self, session: AsyncSession | AsyncConnection, matching: Callable[[Any], Matching]) -> None:
-        self._session = session
-        self._matching = matching
-
-    async def cancel(self, *, cursor: uuid.UUID | None = None, limit: int = BATCH, dry_run: bool = False) -> Batch:
-        """See `Matching.cancel`."""
-        return await self._run(lambda these: these.cancel(cursor=cursor, limit=limit, dry_run=dry_run))
-
-    async def retry(
-        self, *, error: str | None = None, cursor: uuid.UUID | None = None, limit: int = BATCH, dry_run: bool = False
-    ) -> Batch:
-        """See `Matching.retry`."""
-        return await self._run(lambda these: these.retry(error=error, cursor=cursor, limit=limit, dry_run=dry_run))
-
-    async def reschedule(
-        self, *, run_at: dt.datetime | None = None, delay: dt.timedelta | None = None,
-        cursor: uuid.UUID | None = None, limit: int = BATCH, dry_run: bool = False,
-    ) -> Batch:  # fmt: skip
-        """See `Matching.reschedule`."""
-        return await self._run(
-            lambda these: these.reschedule(run_at=run_at, delay=delay, cursor=cursor, limit=limit, dry_run=dry_run)
-        )
-
-    async def _run(self, call: Callable[[Matching], Batch]) -> Batch:
-        return await self._session.run_sync(lambda sync: call(self._matching(sync)))
 
 
 def fitting(**filters: Unpack[Filters]) -> dict[str, object]:

@@ -90,7 +90,7 @@ class Claimer(Service):
             return
         got = Counter(job.queue for job in jobs)
         self._short = {queue for queue, room in wanted.items() if got[queue] < room}
-        if not jobs and not held:
+        if not jobs and not held and looks > self._drained:  # suspects neither: who has asked for that may go
             with self._answered:
                 self._drained = looks
                 self._answered.notify_all()

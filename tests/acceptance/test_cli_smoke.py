@@ -22,7 +22,7 @@ from tests.support import Clock
 PARTS = ["schema", "enqueue", "isolation", "cancel", "claim", "pause", "run", "rescue", "clean-up"]
 TABLES = (
     "jobs", "attempts", "outcomes", "ready", "scheduled", "leases", "workers", "idempotency_keys", "unique_keys",
-    "results", "artifacts", "waits", "lines", "cancel_requests", "tenants",
+    "results", "artifacts", "waits", "lines", "cancel_requests", "limits",
 )  # fmt: skip
 
 

@@ -279,9 +279,12 @@ def test_rows_that_wait_for_vacuum_and_the_space_that_they_leave(sql: Sql, monke
     assert of_ready("dead_rows") == []
 
     soon(monkeypatch, "bloated_table", ("268435456", "100000"))
-    (fault,) = of_ready("bloated_table")
-    assert (fault.level, fault.object) == (Level.NOTE, "index jobforge.ready_pkey")
-    do(sql, fault.remedy)
+    faults = of_ready("bloated_table")
+    assert {(one.level, one.object) for one in faults} == {
+        (Level.NOTE, "index jobforge.ready_pkey"), (Level.NOTE, "index jobforge.ready_ring")
+    }  # fmt: skip
+    for fault in faults:
+        do(sql, fault.remedy)
     assert of_ready("bloated_table") == []
     sql.session(DBA).execute("alter table jobforge.ready reset (autovacuum_enabled)")
 

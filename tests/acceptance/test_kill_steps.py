@@ -44,7 +44,7 @@ def killed_at_each_step(database: Database, task: str, isolation: str) -> list[s
 
 
 def short(statement: str) -> str:
-    words = ("enqueue_jobs", "enqueue_job", "complete_jobs", "heartbeat_job", "set_config", "RELEASE", "SAVEPOINT")
+    words = ("enqueue_payloads", "enqueue_job", "complete_jobs", "heartbeat_job", "set_config", "RELEASE", "SAVEPOINT")
     return next(word for word in (*words, "INSERT", "SELECT", statement) if word in statement)
 
 
@@ -76,7 +76,7 @@ def test_fault_001_002_killed_at_any_step_a_handlers_effects_and_its_end_are_the
 ) -> None:
     told = killed_at_each_step(database, task, isolation)
     assert told[-3:] == ["complete_jobs", "COMMIT", "behind the COMMIT"]
-    assert {"set_config", "INSERT", "SAVEPOINT", "RELEASE", "enqueue_job", "enqueue_jobs", "SELECT"} < {*told}
+    assert {"set_config", "INSERT", "SAVEPOINT", "RELEASE", "enqueue_job", "enqueue_payloads", "SELECT"} < {*told}
 
     steps = (REHEARSAL, *range(len(told)))
     assert rows(database, EFFECTS) == [(step, part, 1) for step in steps for part in ("last", "row", "savepoint")]

@@ -76,6 +76,7 @@ def test_a_claim_reads_the_same_pages_behind_jobs_that_cannot_run(field: Field, 
 
     read, worst, steps, began = dict(few), 0, 0, time.monotonic()
     while not steps or more(few, read):
+        field.enqueue(1000)  # what a look and ten steps take
         read = {limit: field.pages(limit, queues=queues) for limit in few}
         worst = max(worst, *read.values())
         if time.monotonic() - began > PATIENCE:

@@ -23,6 +23,7 @@ LONG_FUNCTIONS: dict[str, str] = {
 }
 LONG_FILES: dict[str, str] = {}
 LONG_SQL: dict[str, str] = {
+    "audit": "one select for each fault that it finds",
     "claim_jobs": "queues, limited tasks and all others share what is left",
     "claim_ring": "the ring and the claim share their state, and a function called for each circle would plan anew",
     "enqueue_job": "a function for each step would cost as much as the step, and it is held to an INSERT",

@@ -127,7 +127,7 @@ def test_many_jobs_of_new_rows_are_one_call_behind_their_inserts(session: Sessio
         session.add(order)
     assert [handle.id for handle in handles] == [None] * 30
     session.commit()
-    assert len([one for one in seen if "enqueue_job" in one]) == 1
+    assert len([one for one in seen if "jobforge.enqueue_" in one]) == 1
     assert jobs_of(sql) == [("ship", order.id) for order in orders]
     stored = [row["id"] for row in sql.look("select id from jobforge.jobs order by id", user="jf_admin")]
     assert [handle.id for handle in handles] == stored  # readable behind the commit, from no table
@@ -385,7 +385,7 @@ def test_jobs_that_were_made_one_by_one_are_one_call_as_well(session: Session, e
     for n in range(9):
         Jobs(session).add(ship, Ship(order_id=n))
     session.commit()
-    assert len([one for one in seen if "enqueue_job" in one]) == 1
+    assert len([one for one in seen if "jobforge.enqueue_" in one]) == 1
     assert jobs_of(sql) == [("ship", n) for n in range(9)]
 
 

@@ -84,7 +84,7 @@ def test_the_first_statement_of_a_transaction_may_be_an_enqueue(engine: sa.Engin
 def test_a_refusal_is_ours_and_a_lost_connection_is_sqlalchemys(engine: sa.Engine, sql: Sql) -> None:
     with engine.connect() as connection:
         connection.execute(sa.text("select 1"))
-        sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=0)
+        sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 0})
         with pytest.raises(BY_SQLSTATE["JF007"]):
             Jobs(connection).enqueue(plain, {"n": 1})
         connection.rollback()

@@ -122,7 +122,7 @@ FINE = (
     Mutant(
         "a claim takes the suspects of a tenant that has other jobs",
         "claim_ring",
-        " and r.lane = l.lane and r.tenant_id = t.tenant_id",
+        " and r.lane = t.lane and r.tenant_id = t.tenant_id",
         " and r.tenant_id = t.tenant_id",
     ),
     Mutant(

@@ -416,7 +416,7 @@ def test_case_025_the_planners_statistics_are_nobodys(attack: Attack) -> None:
 
 
 HIDDEN = [
-    *((table, "tenant_id") for table in [*TABLES, *COLUMNS, "tenants"] if table != "all_jobs"),
+    *((table, "tenant_id") for table in [*TABLES, *COLUMNS, "limits"] if table != "all_jobs"),
     *((table, column) for table in ("jobs", "ready", "scheduled") for column in ("queue", "type")),
     *(("jobs", "idempotency_key"), ("idempotency_keys", "type"), ("idempotency_keys", "key")),
 ]

@@ -750,7 +750,7 @@ def test_fault_026_a_prepared_transaction_that_nobody_ended_is_found(cluster: Em
             run(connection, "set search_path = pg_catalog, pg_temp")
             (finding,) = doctor.run(connection, check)
             assert finding.level == Level.NOTE  # it may yet be ended: it is not a minute old
-            assert "jobs, ready" in finding.detail
+            assert "jobs, limits, ready" in finding.detail
     with engine.connect() as connection:
         run(connection, finding.remedy)
         assert doctor.run(connection, check) == []

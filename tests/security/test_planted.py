@@ -78,7 +78,8 @@ def test_no_command_meets_what_was_planted(planted: Database, tmp_path: Path) ->
     export = ("tenants", "export", "acme", "--out", str(tmp_path / "a.jsonl"))
     commands: list[tuple[sa.URL, tuple[str, ...]]] = [
         (admin, ("jobs", "list")), (admin, ("tenants", "list")), (admin, ("tenants", "pause", "acme")),
-        (admin, ("tenants", "resume", "acme")), (admin, ("tenants", "limit", "acme", "5")), (admin, export),
+        (admin, ("tenants", "resume", "acme")), (admin, ("tenants", "limit", "acme", "--max-waiting", "5")),
+        (admin, export),
         (admin, ("tenants", "purge", "acme", "--dry-run")), (admin, ("tenants", "purge", "acme", "--yes")),
         (owner, ("tenancy",)), (owner, ("tenancy", "add-key")), (owner, ("tenancy", "signed")),
         (owner, ("tenancy", "plain", "--yes")), (owner, ("migrate", "--down", "base")), (owner, ("migrate",)),

@@ -467,9 +467,9 @@ def test_case_069_a_flood_of_notifications_costs_a_bounded_number_of_claims(
         claims: list[float] = []
         claim = worker._claimer._claim
 
-        def counted(*arguments: Any) -> Any:
+        def counted(*arguments: Any, **more: Any) -> Any:
             claims.append(time.monotonic())
-            return claim(*arguments)
+            return claim(*arguments, **more)
 
         monkeypatch.setattr(worker._claimer, "_claim", counted)
         wait_for(lambda: worker._claimer._rest.idle >= 5, 60, "the worker to fall asleep")

@@ -71,6 +71,8 @@ FAULTS: dict[str, tuple[str, str]] = {
         "insert into jobforge.cancel_requests values (gen_random_uuid(), 'a', now())",
         "cancel request without a job",
     ),
+    "aside without a turn": ("update jobforge.ready set aside = '!ordered'", "and nobody looks"),
+    "in the lane of another type": ("update jobforge.ready set aside = 'x'", "where no claim looks"),
     "no place in line": ("delete from jobforge.lines", "does not stand in its line"),
     "a place in another line": ("update jobforge.lines set ordering_key = 'x'", "a line that is not its own"),
     "a place in line of what has ended": (

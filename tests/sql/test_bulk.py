@@ -97,14 +97,12 @@ def test_the_woken_are_the_queues_that_got_something_and_who_waits_hears_of_the_
     jobs = [sql.enqueue(queue=queue, delay=HOUR) for queue in ("one", "two", "one")]
     patience: dict[str, Any] = {"for": HOUR}
     sql("await_job", tenant="a", job_id=jobs[0], **patience)
-    listener = sql.session("jf_worker")
-    listener.execute("listen jobforge")
+    listener = sql.asleep("one", "two")
     listener.execute("listen jobforge_done")
     bulk(sql, "reschedule_jobs", limit=10)
     bulk(sql, "cancel_jobs", limit=10)
     bulk(sql, "retry_jobs", queue="two", limit=10)
     heard = [(note.channel, note.payload) for note in listener.notifies(timeout=5, stop_after=4)]
-    listener.execute("unlisten *")
     assert sorted(heard[:2]) == [("jobforge", "one"), ("jobforge", "two")]
     assert heard[2:] == [("jobforge_done", ""), ("jobforge", "two")]
 
@@ -368,7 +366,7 @@ def test_a_quota_refuses_a_tenants_batch_and_over_all_tenants_skips_its_part(sql
     jobs = [*sql.fill("a", 4), *sql.fill("b", 4)]
     for tenant in "ab":
         bulk(sql, "cancel_jobs", tenant)
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=3)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 3})
     with refused("JF007"):
         sql("retry_jobs", tenant="a")
     assert bulk(sql, "retry_jobs", None, user="jf_admin", all_tenants=True) == (4, 4)

@@ -124,7 +124,7 @@ def test_what_cannot_be_one_kind_of_jobs_is_refused_as_a_whole(sql: Sql) -> None
         enqueue([{}], tenant_id="b")
     with refused("42501"):
         enqueue([{}], user="jf_worker")
-    sql("limit_tenant", user="jf_admin", tenant_id="a", max_waiting=2)
+    sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 2})
     enqueue([{}, {}])
     with refused("JF007"):
         enqueue([{}])
@@ -133,13 +133,11 @@ def test_what_cannot_be_one_kind_of_jobs_is_refused_as_a_whole(sql: Sql) -> None
 
 @pytest.mark.parametrize("notify", [True, False])
 def test_payloads_wake_the_workers_of_their_queue_once(sql: Sql, notify: bool) -> None:
-    ear = sql.session("jf_worker")
-    ear.execute("listen jobforge")
+    ear = sql.asleep("mail", "default")
     sql(
         "enqueue_payloads", tenant="a", payloads=Json([{}] * 3), job=Json({"type": "t", "queue": "mail"}), notify=notify
     )
     sql("enqueue_payloads", tenant="a", payloads=Json([{}]), job=Json({"type": "t", "delay": "1 h"}))
     sql("enqueue_payloads", tenant="a", payloads=Json([]), job=Json({"type": "t"}))
     heard = [note.payload for note in ear.notifies(timeout=0.05)]
-    ear.execute("unlisten jobforge")
     assert heard == (["mail"] if notify else [])

@@ -84,3 +84,44 @@ def test_heads_are_forgotten_after_an_hour(sql: Sql) -> None:
     )
     sql("upkeep")
     assert sql.look("select * from jobforge.heads") == []
+
+
+def test_a_session_reads_what_it_has_noted_in_any_datestyle(sql: Sql) -> None:
+    """A pool lends one session to many: a day that one wrote first another reads as a month."""
+    worker = sql.connect("jf_worker")
+    sql.session("postgres").execute(
+        "insert into jobforge.heads values ('default', '!main', 'a', 0, gen_random_uuid(), now(), 1)"
+    )
+    for style in ("SQL, DMY", "SQL, MDY"):
+        worker.execute(f"set timezone = 'Asia/Kolkata'; set datestyle = '{style}'".encode())
+        worker.execute("select count(*) from jobforge.claim_jobs(%s, '{default}', '{t}')", [sql.worker])
+    noted = worker.execute(
+        "select to_timestamp(current_setting('jobforge.look_at')::float8) - now() < interval '1 minute' as soon"
+    ).fetchone()
+    assert noted == {"soon": True}
+
+
+def test_lanes_are_looked_for_behind_their_heads_and_again_by_a_full_look(sql: Sql) -> None:
+    admin = sql.session("postgres")
+    admin.execute(FILL.replace("'t'", "'other'").encode())
+    for _ in range(8):
+        sql.claim()
+    holder = sql.connect("postgres", isolation="repeatable read")
+    holder.execute("select count(*) from jobforge.jobs")
+    claim = {"types": ["other"]}
+    for table, column in (("ready", "job_id"), ("jobs", "id")):
+        admin.execute(f"delete from jobforge.{table} where {column} < '00000000-0000-7000-8000-000000029901'".encode())
+    sql.claim(1, **claim)
+    assert {row["lane"] for row in sql.look("select * from jobforge.heads")} >= {"other"}
+    look = sql.connect("postgres")
+    look.execute("set enable_seqscan = off")  # as in a claim
+    ask = "explain (analyze, buffers, format json) select jobforge.lanes_of('default', '{other}', false)"
+    read = [look.execute(ask.encode()).fetchone() for _ in range(3)]
+    assert min(row["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] for row in read if row) < 50
+    while sql.claim(500, **claim):
+        pass
+    urgent = sql.enqueue("a", "other", priority=-1)
+    assert sql.claim() == []  # by another worker it is put aside, before the head
+    look_again(sql)
+    assert [run["job_id"] for run in sql.claim(**claim)] == [urgent]
+    holder.rollback()

@@ -80,6 +80,23 @@ def test_what_runs_goes_on_while_its_queue_or_task_is_paused(sql: Sql, scope: st
     assert sql.claim_one()["attempt"] == 2
 
 
+def test_what_many_stopped_tenants_have_put_aside_comes_back_at_once_when_one_may_again(sql: Sql) -> None:
+    names = [f"t{n:02}" for n in range(40)]
+    for n, name in enumerate(names):
+        sql.fill(name, 30)
+        if n % 2:
+            say(sql, "pause", "tenant", name)
+        else:
+            limit(sql, "tenant", name, max_running=0)
+    for _ in range(3):
+        assert sql.claim(100) == []
+    assert sql.look("select from jobforge.ready where lane = '!stopped'") != []
+    say(sql, "resume", "tenant", "t07")
+    assert [run["tenant_id"] for run in sql.claim(100)] == ["t07"] * 30
+    limit(sql, "tenant", "t08", max_running=50)
+    assert [run["tenant_id"] for run in sql.claim(100)] == ["t08"] * 30
+
+
 def test_a_claim_under_way_ends_as_it_began_and_the_next_obeys_the_pause(sql: Sql) -> None:
     sql.fill("a", 4)
     under_way = sql.connect("jf_worker")
@@ -169,6 +186,32 @@ def test_a_claim_that_was_open_when_the_limit_was_said_counts_from_its_commit_on
     assert len(sql.claim()) == 3
     assert counted(sql)
     assert sql.claim() == []
+
+
+def test_a_claim_in_an_old_transaction_does_not_settle_a_limit_for_one_that_is_open_since(sql: Sql) -> None:
+    """Its xid is lower than that of the open claim: that all before it have ended would say nothing."""
+    old = sql.connect("jf_worker")
+    old.execute("select pg_current_xact_id()")
+    sql.fill("a", 20)
+    late = sql.connect("jf_worker")
+    assert len(call(late, "claim_jobs", **CLAIM | {"limit": 3, "worker_id": uuid.uuid4()})) == 3
+    limit(sql, "tenant", max_running=5)
+    sql.session("postgres").execute("update jobforge.limits set since = clock_timestamp() - interval '60.001 seconds'")
+    assert len(call(old, "claim_jobs", **CLAIM | {"limit": 1, "worker_id": uuid.uuid4()})) == 1
+    old.commit()
+    assert len(sql.claim(1)) == 1
+    late.commit()
+    assert sql.claim() == []  # three, and two
+
+
+def test_a_type_that_is_named_twice_runs_as_often_as_it_may_and_no_job_twice(sql: Sql) -> None:
+    mixed(sql, 10)
+    sql.fill("a", 10, type="aside")
+    assert sql.claim(1000, types=["none"]) == []
+    limit(sql, "task", max_running=3)
+    runs = claim(sql, types=["t", "u", "t", "u"])
+    assert (len(runs), of(runs, "task")) == (43, 3)
+    assert sql.claim(types=["t", "t", "t"]) == []
 
 
 def test_what_a_claim_under_way_counts_another_passes_over_and_nobody_waits(sql: Sql) -> None:
@@ -282,6 +325,20 @@ def test_a_weight_of_five_gets_five_times_the_jobs_whatever_a_claim_takes(sql: S
     heavy = got.pop("t05")
     assert 4.3 <= heavy / (sum(got.values()) / len(got)) <= 5.7
     assert max(got.values()) - min(got.values()) <= 1
+
+
+def test_claims_of_one_job_give_all_tasks_their_turn_the_limited_and_the_rest(sql: Sql) -> None:
+    """As a busy worker claims: a job for each slot that comes free."""
+    for type_ in "tuv":
+        sql.fill("a", 60, type=type_)
+    limit(sql, "task", "t", max_running=1000)
+    limit(sql, "task", "u", max_running=1000)
+    runs = [run["type"] for _ in range(60) for run in claim(sql, 1, types=["t", "u", "v"])]
+    shares = Counter(runs)
+    assert len(runs) == 60
+    assert min(shares[type_] for type_ in "tuv") >= 5  # 20 each; once in 10,000 times fewer than 5
+    few = Counter(run["type"] for run in claim(sql, 60, types=["t", "u", "v"]))
+    assert max(few.values()) - min(few.values()) <= 2
 
 
 def test_a_small_tenant_beside_a_heavy_one_has_its_turn_within_a_round(sql: Sql) -> None:
@@ -405,6 +462,16 @@ def pages(sql: Sql, size: int) -> int:
     return min(found)
 
 
+def test_what_runs_already_is_read_once_for_all_limits_that_are_new(sql: Sql) -> None:
+    for n in range(60):
+        sql.fill(f"p{n:02}", 40)
+    assert len(claim(sql, 600)) == 600
+    before = pages(sql, 60)
+    for n in range(60):
+        limit(sql, "tenant", f"p{n:02}", max_running=100)
+    assert pages(sql, 60) < before + 60 * 25  # and not all 600 leases, of 15 pages, for each of the 60
+
+
 def test_who_has_no_limit_pays_little_for_those_of_others_and_no_more_for_many(sql: Sql) -> None:
     for n in range(100):
         sql.fill(f"t{n:03}", 10)
@@ -487,7 +554,7 @@ def test_a_change_names_what_it_changes_and_leaves_the_rest(sql: Sql) -> None:
 
 def test_a_list_says_how_much_of_each_is_used(sql: Sql) -> None:
     clock = sql.clock()
-    mixed(sql)
+    sql.fill("a", 3)  # a limited task's lane is begun at a random tenant
     limit(sql, "queue", rate=4)
     limit(sql, "task", max_running=2)
     limit(sql, "tenant", weight=3)

@@ -169,6 +169,21 @@ def test_a_head_that_somebody_holds_keeps_its_turn(sql: Sql) -> None:
     assert claimed(sql) == [second]
 
 
+def test_heads_that_an_open_transaction_holds_do_not_stand_before_other_lines(sql: Sql) -> None:
+    jobs = Json([{"type": "t", "ordering_key": f"k{n}"} for n in range(1100)])
+    sql("enqueue_jobs", tenant="a", jobs=jobs)
+    first = sql.claim(2000)
+    sql("enqueue_jobs", tenant="a", jobs=jobs)
+    assert [claimed(sql, 2000) for _ in range(3)] == [[], [], []]
+    holder = sql.connect("jf_app", tenant="a")
+    assert call(holder, "cancel_jobs", limit=2000, state="queued")[0]["changed"] == 1100
+    sql("complete_jobs", results=Json([item(run) for run in first]))
+    sql("enqueue_jobs", tenant="b", jobs=Json([{"type": "t", "ordering_key": "k"}] * 2))
+    sql.complete(sql.claim_one())
+    assert claimed(sql) == []  # the next one is put aside
+    assert any(claimed(sql) for _ in range(20))
+
+
 def test_a_job_deleted_by_hand_keeps_nobody(sql: Sql) -> None:
     first, second = line(sql, 2)
     owner = sql.connect("postgres")
@@ -268,3 +283,28 @@ def test_many_paused_tenants_are_put_aside_and_come_back(sql: Sql) -> None:
     sql("upkeep")
     assert sql.look("select count(*) as n from jobforge.ready where lane = '!stopped'")[0]["n"] == 0
     assert len(sql.claim(1000)) == 300
+
+
+def test_jobs_of_stopped_tenants_come_back_from_any_queue_however_many_there_are(sql: Sql) -> None:
+    sql("enqueue_jobs", tenant="z", jobs=Json([{"type": "t", "queue": f"a{n:03}"} for n in range(205)]))
+    for n in range(25):
+        sql.enqueue(f"p{n:02}", queue="q")
+        sql("pause_tenant", user="jf_admin", tenant_id=f"p{n:02}")
+    assert sql.claim(100, queues=["q"]) == []
+    assert {row["lane"] for row in sql.look("select lane from jobforge.ready where queue = 'q'")} == {"!stopped"}
+    sql("resume_tenant", user="jf_admin", tenant_id="p07")
+    assert [run["tenant_id"] for run in sql.claim(100, queues=["q"])] == ["p07"]
+    sql.session("postgres").execute("delete from jobforge.limits")
+    sql("upkeep")
+    assert len(sql.claim(100, queues=["q"])) == 24
+
+
+def test_claims_without_a_cursor_begin_anywhere_also_where_all_jobs_stand_aside(sql: Sql) -> None:
+    for tenant in "abc":
+        sql.fill(tenant, 40, type="other")
+    assert claimed(sql) == []
+    sql.session("postgres").execute(  # of another type: they say nothing of this lane
+        "insert into jobforge.heads values ('default', 'third', 'a', 0, gen_random_uuid(), now(), 1)"
+    )
+    got = [run["tenant_id"] for _ in range(40) for run in sql.claim(1, types=["other"])]
+    assert {tenant for tenant in "abc" if got.count(tenant) > 2} == set("abc")

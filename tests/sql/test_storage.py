@@ -78,7 +78,7 @@ def test_every_table_has_its_way() -> None:
 @pytest.mark.parametrize("table", of(*WRITTEN))
 def test_space_comes_back(passed: tuple[list[dict[tuple[str, str], int]], dict[str, Any]], table: str) -> None:
     sizes, written = passed
-    if table not in ("pruning", "heads"):  # three rows; and where a vacuum comes by, nothing is written
+    if table not in ("pruning", "heads", "newest"):  # few rows; and where a vacuum comes by, nothing is written
         assert written[table][WRITTEN[ways()[table]]] > LOOKS, "the traffic has not come by here"
     third = LOOKS // 3  # in the first one the tables get as large as they are
     for what in (what for of_table, what in sizes[0] if of_table == table):

@@ -209,6 +209,28 @@ def test_it_is_refused_above_read_committed_to_others_than_workers_and_with_bad_
 # --- a tenant's hand -------------------------------------------------------------------------------------------
 
 
+def test_a_suspect_that_waits_in_line_keeps_no_other_and_nobody_makes_way_for_it(sql: Sql) -> None:
+    """One before it was brought back, and is retried in a day."""
+    clock = sql.clock()
+    dead = sql.enqueue(ordering_key="k", max_attempts=1)
+    sql.complete(sql.claim_one(), "failed")
+    jobs = []
+    for key in ("k", None):
+        clock.advance(seconds=1)
+        jobs.append(sql.enqueue(ordering_key=key))
+    for _ in range(2):
+        assert len(sql.claim()) == 2
+        clock.advance(minutes=7)
+        sql("upkeep")
+        clock.advance(minutes=7)
+        sql("upkeep")
+    sql("retry_job", tenant="a", job_id=dead)
+    sql("reschedule_job", tenant="a", job_id=dead, delay="1 day")
+    assert waits(sql)
+    assert sql.claim_suspect()["job_id"] == jobs[1]
+    assert (sql.suspects(), waits(sql)) == ([], False)
+
+
 def test_a_suspect_can_be_canceled_moved_and_brought_back_as_any_job(sql: Sql) -> None:
     sql.clock()
     job = sql.enqueue()

@@ -30,5 +30,5 @@ def test_every_table_forces_row_level_security(shared: Sql) -> None:
         "select relname, relrowsecurity and relforcerowsecurity as walled from pg_class "
         "where relnamespace = 'jobforge'::regnamespace and relkind = 'r'"
     )
-    assert len(rows) == 25
+    assert len(rows) == 27
     assert [row["relname"] for row in rows if not row["walled"]] == []

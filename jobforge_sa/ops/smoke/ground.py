@@ -164,8 +164,8 @@ class Ground:
     def complete(self, job_id: uuid.UUID, token: uuid.UUID, outcome: str) -> str:
         """End a run, and give the answer."""
         item = {"job_id": str(job_id), "lease_token": str(token), "outcome": outcome}
-        (row,) = self._work(calls.COMPLETE_JOBS, {"results": json.dumps([item])})
-        return str(row.answer)
+        ((done, others),) = self._work(calls.COMPLETE_JOBS, {"results": json.dumps([item])})
+        return "done" if done else str(others[0][1])
 
     def take_leave(self, worker: uuid.UUID) -> None:
         """A worker is no more."""

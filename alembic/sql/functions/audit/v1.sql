@@ -64,6 +64,15 @@ as $$
      where j.ordering_key is not null
        and not exists (select from jobforge.outcomes o where o.job_id = j.id)
        and not exists (select from jobforge.lines l where (l.tenant_id, l.ordering_key, l.job_id) = (j.tenant_id, j.ordering_key, j.id))
+    union all  -- of whoever ends a run or puts a job aside a turn is committed with it: in no snapshot one is missing
+    select r.job_id, 'stands aside at the head of its line, and nobody looks' from jobforge.ready r
+      left join jobforge.jobs j on j.id = r.job_id
+     where r.lane = '!ordered'
+       and not exists (select from jobforge.turns t where t.tenant_id = j.tenant_id and t.ordering_key = j.ordering_key)
+       and not jobforge.waits_in_line(j.tenant_id, j.ordering_key, j.id)
+    union all
+    select r.job_id, 'stands aside where no claim looks' from jobforge.ready r
+     where r.aside not in ('!ordered', '!turn', '!stopped', r.type)
 $$;
 
 grant execute on function jobforge.audit() to jobforge_admin;

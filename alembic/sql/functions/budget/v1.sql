@@ -15,6 +15,8 @@ declare
                              select from jobforge.limits l where l.scope = p_scope and l.name = n.name limit 1) l);
     v_held   text[];
     v_unsure text[];  -- there may be leases that are not marked
+    v_before jsonb := '{}';  -- how many of each such: read once for all of them, for no index has these
+    v_xmin   bigint;
 begin
     if v_said = '{}' then
         return;
@@ -34,12 +36,13 @@ begin
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
-        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint  -- SQLAlchemy knows no xid8
+        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
-           and l.since < jobforge.now() - interval '1 minute';
+           and l.since < jobforge.now() - interval '1 minute' - (clock_timestamp() - now());  -- when this xid was not yet given
+        v_xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;  -- before they are counted
+        v_before := jobforge.running_before(p_scope);
         update jobforge.limits l set counted = true
-         where l.scope = p_scope and l.name = any (v_unsure)
-           and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint and jobforge.running_before(l) = 0;
+         where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid <= v_xmin and not v_before ? l.name;
     end if;
     return query
         select n.name, l.*
@@ -48,7 +51,7 @@ begin
                            when l.max_running is null and l.rate is null then null
                            when l.name <> all (v_held) then 0
                            else greatest(0, least(
-                               l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
+                               l.max_running - case when l.max_running is not null then jobforge.running_of(l, v_before) end,
                                case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                       end,
                       coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)

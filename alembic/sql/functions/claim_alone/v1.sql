@@ -13,18 +13,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_queues text[] := p_queues;
+    v_queues text[] := array(select q.name from unnest(p_queues) with ordinality q (name, place)
+                              where exists (select from jobforge.ready r where r.queue = q.name and r.lane = '!suspect')
+                              order by q.place);
     v_types  text[] := p_types;
 begin
+    if v_queues = '{}' then  -- most often; whoever finds nothing to do keeps no limit from others
+        return;
+    end if;
     if p_said then
-        v_queues := array(select q.name from unnest(p_queues) with ordinality q (name, place)
-                           where q.name <> all (array(select b.name from jobforge.budget('queue', p_queues) b where b.budget <= 0))
+        v_queues := array(select q.name from unnest(v_queues) with ordinality q (name, place)
+                           where q.name <> all (array(select b.name from jobforge.budget('queue', v_queues) b where b.budget <= 0))
                            order by q.place);
         v_types := array(select t.type from unnest(p_types) t (type)
                           where t.type <> all (array(select b.name from jobforge.budget('task', p_types) b where b.budget <= 0)));
     end if;
     for i in 1 .. coalesce(cardinality(v_queues), 0) loop
-        continue when not exists (select from jobforge.ready r where r.queue = v_queues[i] and r.lane = '!suspect');
         return query
             select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said, p_said, false);
         if found then

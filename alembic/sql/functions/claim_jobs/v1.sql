@@ -48,6 +48,7 @@ declare
     v_before  integer;
     v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
+    v_share   integer;
     v_task    record;
     v_began   timestamptz;
     v_look    boolean := false;       -- it looks in spite of the heads
@@ -57,14 +58,14 @@ begin
     perform jobforge.make_ready();
     if v_said then
         v_limited := array(
-            select t.type from unnest(p_types) t (type) cross join lateral (
+            select distinct t.type from unnest(p_types) t (type) cross join lateral (
                    select from jobforge.limits l
                     where l.scope = 'task' and l.name = t.type
                       and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
     end if;
     if exists (select from jobforge.heads) then
         v_began := clock_timestamp();
-        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
+        v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;
     v_left := p_limit;
 
@@ -78,7 +79,7 @@ begin
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
-        v_lanes := jobforge.lanes_of(p_queues[i], p_types);
+        v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
         if v_limited = '{}' then
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
@@ -88,14 +89,16 @@ begin
         end if;
         for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
             for v_task in
-                select b.name, b.budget, row_number() over (order by b.name desc) as place
-                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0
+                select b.name, b.budget, row_number() over (order by random()) as place
+                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b where b.budget > 0 order by place desc
             loop
                 exit when v_queue <= 0;
+                -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest had none
+                v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random()) else v_queue end);
+                continue when v_share = 0;
                 return query
-                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
-                        least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said, true, v_look);
+                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name], v_share,
+                                                    null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -114,7 +117,7 @@ begin
         end if;
     end loop;
     if v_look then
-        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+        perform set_config('jobforge.look_at', extract(epoch from v_began + greatest(interval '1 second',  -- in any DateStyle
                                                                    20 * (clock_timestamp() - v_began)))::text, false);
     end if;
     if p_alone and v_left = p_limit then

@@ -48,10 +48,13 @@ declare
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
-    c_many    constant integer := 200;  -- pages of deleted jobs, before anybody does something about it
+    c_many    constant integer := 100;  -- pages of deleted jobs, before anybody does something about it
 begin
     v_heads := v_heads and not v_all;
-    v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
+    v_after := coalesce(p_after, (  -- a random place in a lane that has any: with '' the first tenants would come first, always
+        select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
+                               from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
+         where s.start <> '' limit 1), '');
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
         v_page := case when p_said and v_last is not null then greatest(v_left, 100) else v_left end;
@@ -116,7 +119,9 @@ begin
                      from jobforge.ready r
                     where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
                       and (r.priority, r.job_id) >= (t.priority, t.job_id)
-                      and (not v_alone or r.type = any (p_types))
+                      and (not v_alone or (r.type = any (p_types) and not exists (  -- who waits in line keeps no other suspect
+                           select from jobforge.jobs j where j.id = r.job_id and j.ordering_key is not null
+                              and jobforge.waits_in_line(r.tenant_id, j.ordering_key, r.job_id))))
                     order by r.priority, r.job_id
                     limit t.share
                       for update skip locked) p
@@ -173,8 +178,8 @@ begin
         exit when v_taken = 0 and v_moved = 0 and (v_met < v_page or v_dry >= 3);
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
-    -- a step reads some ten pages, a job five; and what mark_heads leaves as it is
-    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 6 * (p_limit - v_left) then
+    -- a step reads some ten pages, a job three; and what mark_heads leaves as it is
+    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 4 * (p_limit - v_left) then
         perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
     end if;
 end

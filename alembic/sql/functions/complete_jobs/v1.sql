@@ -28,9 +28,14 @@ begin
         -- one order for all who lock several leases; of two ends of one run the first counts
         select distinct on (r.job_id, r.token) * from jobforge.parse_results(p_results) r where r.fault is null
          order by r.job_id, r.token, r.item
-    ), gone as (
-        delete from jobforge.leases l using valid v
-         where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
+    ), held as materialized (  -- each by its key: an ANALYZE of few rows among many dead ones made a join 13 times as slow
+        select v.*, h.ctid as place
+          from valid v cross join lateral (
+               select l.ctid from jobforge.leases l
+                where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
+                limit 1) h
+    ), gone as (  -- by place: nothing ever updates them
+        delete from jobforge.leases l using held v where l.ctid = v.place
         returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
                       v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key, l.limited)::jobforge.ended_run as ended
     )

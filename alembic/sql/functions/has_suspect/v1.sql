@@ -8,8 +8,10 @@ as $$
 begin
     return exists (
         select from unnest(p_queues) q (name) cross join lateral (
-               select r.type, r.tenant_id from jobforge.ready r where r.queue = q.name and r.lane = '!suspect' limit 1000) r
+               select r.type, r.tenant_id, r.job_id from jobforge.ready r where r.queue = q.name and r.lane = '!suspect' limit 1000) r
          where r.type = any (p_types)
+           and not exists (select from jobforge.jobs j where j.id = r.job_id and j.ordering_key is not null
+                              and jobforge.waits_in_line(r.tenant_id, j.ordering_key, r.job_id))
            and (not exists (select from jobforge.limits)
                 or not (jobforge.is_held('queue', q.name) or jobforge.is_held('task', r.type)
                         or jobforge.is_held('tenant', r.tenant_id))));

@@ -14,6 +14,7 @@ declare
     v_job  uuid;
     v_read bigint;
     v_marks integer;
+    c_heads constant integer := 500;
     c_none constant uuid := '00000000-0000-0000-0000-000000000000';
 begin
     if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
@@ -40,6 +41,9 @@ begin
         -- each mark leaves an old row of its own behind, which stays as long as the jobs do: so the more, the rarer
         continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2)
                   and not coalesce((v_head.priority, v_head.job_id) < (v_old.priority, v_old.job_id), false);
+        -- where so many tenants have a head, finding the next of them costs what is saved
+        continue when v_old.job_id is null
+                  and (select count(*) from (select from jobforge.heads h where h.queue = p_queue limit c_heads) h) = c_heads;
         if v_head.job_id is null then  -- nothing is left: what comes will be newer
             v_head := row(p_queue, v_seen.lane, v_seen.tenant_id, 0, jobforge.new_job_id(v_now), v_now, v_marks + 1);
         end if;

@@ -16,13 +16,13 @@ declare
     v_now   timestamptz := jobforge.now();
     v_began timestamptz := clock_timestamp();
     v_read  bigint := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass);
-    v_until timestamptz := nullif(current_setting('jobforge.due_look_at', true), '')::timestamptz;
+    v_until timestamptz := to_timestamp(nullif(current_setting('jobforge.due_look_at', true), '')::float8);  -- in any DateStyle
     v_after timestamptz := '-infinity';
     v_last  timestamptz;
     v_moved integer;
 begin
     if v_began < v_until then
-        v_after := least(current_setting('jobforge.due_after')::timestamptz, v_now);
+        v_after := least(to_timestamp(current_setting('jobforge.due_after')::float8), v_now);
     end if;
     with due as materialized (
         select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
@@ -39,10 +39,10 @@ begin
     select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
     v_read := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read;
     if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
-        perform set_config('jobforge.due_after', case when v_moved < p_limit then v_now else v_last end::text, false);
+        perform set_config('jobforge.due_after', extract(epoch from case when v_moved < p_limit then v_now else v_last end)::text, false);
         if v_after = '-infinity' then
             v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
-            perform set_config('jobforge.due_look_at', v_until::text, false);
+            perform set_config('jobforge.due_look_at', extract(epoch from v_until)::text, false);
         end if;
     end if;
     return v_moved;

@@ -16,8 +16,11 @@ declare
     v_high   integer;
 begin
     if p_heads then  -- the deleted jobs of the first and the last would be passed: one of the tenants with a head will do
-        return coalesce((select h.tenant_id from jobforge.heads h where h.queue = p_queue and h.lane = p_lane
-                          order by random() limit 1), '');
+        v_after := (select h.tenant_id from jobforge.heads h where h.queue = p_queue and h.lane = p_lane order by random() limit 1);
+        if v_after is not null then
+            return v_after;
+        end if;
+        v_after := '';
     end if;
     for i in 1 .. 8 loop
         select r.tenant_id into v_first from jobforge.ready r

@@ -1,7 +1,8 @@
 -- Looks at lines that have a turn: a job that is at their head now, and stands aside, comes back to where claims find it. No
 -- job is forgotten, for whoever puts one aside leaves a turn in the same transaction: a look that sees the turn sees the
 -- job aside; and whoever ends a run leaves a turn, so that of the two the later look finds the head where it stands.
--- A head whose row somebody holds keeps its turn for the next look. Returns how many came back.
+-- A head whose row somebody holds keeps its turn for the next look; that begins at a page by chance, so that a thousand
+-- which one transaction holds do not stand before all others. Returns how many came back.
 create or replace function jobforge.take_turns(p_limit integer) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -11,10 +12,16 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_from  tid := format('(%s,0)', floor(random() * pg_relation_size('jobforge.turns') / current_setting('block_size')::integer));
     v_moved integer;
 begin
-    with turn as materialized (
-        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t limit p_limit for update skip locked
+    with later as materialized (
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid >= v_from limit p_limit for update skip locked
+    ), sooner as materialized (
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid < v_from
+         limit p_limit - (select count(*) from later) for update skip locked
+    ), turn as materialized (
+        select * from later union all select * from sooner
     ), head as materialized (
         select k.tenant_id, k.ordering_key, h.job_id
           from (select distinct turn.tenant_id, turn.ordering_key from turn) k

@@ -16,7 +16,8 @@ as $$
 declare
     c_asleep constant integer := 1785686131;  -- of all such locks, as in doze
 begin
-    if clock_timestamp() < now() + interval '50 ms'
+    if p_queue <> ':cancel'  -- which is for those who run something
+       and clock_timestamp() < now() + interval '50 ms'
        and (case when pg_try_advisory_lock(c_asleep, hashtext(p_queue))  -- "and" promises no order
                  then pg_advisory_unlock(c_asleep, hashtext(p_queue)) else false end)
     then

@@ -18,6 +18,8 @@ create table jobforge.ready (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 -- names of types begin behind "!": one probe tells whether a queue has lanes of types
 create index ready_ring on jobforge.ready (queue, lane, tenant_id, priority, job_id);
+-- whoever brings them back finds them among any number of queues, which tenants may make up (bring_back)
+create index ready_stopped on jobforge.ready (tenant_id, queue, priority, job_id) where aside = '!stopped';
 
 -- as in jobs: no guess of the planner spells a name
 alter table jobforge.ready alter tenant_id set statistics 0, alter queue set statistics 0, alter type set statistics 0,

@@ -340,11 +340,7 @@ comment on table jobforge.leases is 'State running: who runs it, until when. Nev
 create table jobforge.limits (
     scope text collate "C" not null,
     name text collate "C" not null statistics 0,
-    tenant_id text collate "C" generated always as (
-CASE
-    WHEN (scope = 'tenant'::text) THEN name
-    ELSE NULL::text
-END) stored statistics 0,
+    tenant_id text collate "C" generated always as ( CASE WHEN (scope = 'tenant'::text) THEN name ELSE NULL::text END) stored statistics 0,
     paused_at timestamp with time zone,
     max_running integer,
     rate double precision,
@@ -498,11 +494,7 @@ create table jobforge.ready (
     attempt integer not null,
     crashes integer not null,
     aside text collate "C" statistics 0,
-    lane text collate "C" not null generated always as (COALESCE(aside,
-CASE
-    WHEN (crashes >= 2) THEN '!suspect'::text
-    ELSE '!main'::text
-END)) stored statistics 0,
+    lane text collate "C" not null generated always as (COALESCE(aside, CASE WHEN (crashes >= 2) THEN '!suspect'::text ELSE '!main'::text END)) stored statistics 0,
     constraint ready_pkey PRIMARY KEY (tenant_id, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
@@ -510,6 +502,7 @@ END)) stored statistics 0,
     autovacuum_vacuum_threshold=5000
 );
 CREATE INDEX ready_ring ON jobforge.ready USING btree (queue, lane, tenant_id, priority, job_id);
+CREATE INDEX ready_stopped ON jobforge.ready USING btree (tenant_id, queue, priority, job_id) WHERE (aside = '!stopped'::text);
 alter table jobforge.ready owner to jobforge_owner;
 alter table jobforge.ready enable row level security;
 alter table jobforge.ready force row level security;

@@ -340,11 +340,7 @@ comment on table jobforge.leases is 'State running: who runs it, until when. Nev
 create table jobforge.limits (
     scope text collate "C" not null,
     name text collate "C" not null statistics 0,
-    tenant_id text collate "C" generated always as (
-CASE
-    WHEN (scope = 'tenant'::text) THEN name
-    ELSE NULL::text
-END) stored statistics 0,
+    tenant_id text collate "C" generated always as ( CASE WHEN (scope = 'tenant'::text) THEN name ELSE NULL::text END) stored statistics 0,
     paused_at timestamp with time zone,
     max_running integer,
     rate double precision,
@@ -498,11 +494,7 @@ create table jobforge.ready (
     attempt integer not null,
     crashes integer not null,
     aside text collate "C" statistics 0,
-    lane text collate "C" not null generated always as (COALESCE(aside,
-CASE
-    WHEN (crashes >= 2) THEN '!suspect'::text
-    ELSE '!main'::text
-END)) stored statistics 0,
+    lane text collate "C" not null generated always as (COALESCE(aside, CASE WHEN (crashes >= 2) THEN '!suspect'::text ELSE '!main'::text END)) stored statistics 0,
     constraint ready_pkey PRIMARY KEY (tenant_id, job_id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
@@ -510,6 +502,7 @@ END)) stored statistics 0,
     autovacuum_vacuum_threshold=5000
 );
 CREATE INDEX ready_ring ON jobforge.ready USING btree (queue, lane, tenant_id, priority, job_id);
+CREATE INDEX ready_stopped ON jobforge.ready USING btree (tenant_id, queue, priority, job_id) WHERE (aside = '!stopped'::text);
 alter table jobforge.ready owner to jobforge_owner;
 alter table jobforge.ready enable row level security;
 alter table jobforge.ready force row level security;
@@ -1287,6 +1280,15 @@ AS $function$
      where j.ordering_key is not null
        and not exists (select from jobforge.outcomes o where o.job_id = j.id)
        and not exists (select from jobforge.lines l where (l.tenant_id, l.ordering_key, l.job_id) = (j.tenant_id, j.ordering_key, j.id))
+    union all  -- of whoever ends a run or puts a job aside a turn is committed with it: in no snapshot one is missing
+    select r.job_id, 'stands aside at the head of its line, and nobody looks' from jobforge.ready r
+      left join jobforge.jobs j on j.id = r.job_id
+     where r.lane = '!ordered'
+       and not exists (select from jobforge.turns t where t.tenant_id = j.tenant_id and t.ordering_key = j.ordering_key)
+       and not jobforge.waits_in_line(j.tenant_id, j.ordering_key, j.id)
+    union all
+    select r.job_id, 'stands aside where no claim looks' from jobforge.ready r
+     where r.aside not in ('!ordered', '!turn', '!stopped', r.type)
 $function$
 ;
 alter function jobforge.audit owner to jobforge_owner;
@@ -1366,42 +1368,42 @@ CREATE OR REPLACE FUNCTION jobforge.bring_back(p_tenant_id text, p_limit integer
  SET jit TO 'off'
 AS $function$
 declare
-    v_queue   text collate "C" := '';
     v_tenant  text collate "C";
-    v_wrapped boolean;
+    v_wrapped boolean := false;
     v_moved   integer := 0;
     v_now     integer;
 begin
-    for i in 1 .. 200 loop
-        select min(r.queue) into v_queue from jobforge.ready r where r.queue > v_queue;
-        exit when v_queue is null or v_moved >= p_limit;
-        v_tenant := case when p_tenant_id is null then jobforge.ring_start(v_queue, '!stopped') end;
-        v_wrapped := false;
-        for j in 1 .. case when p_tenant_id is null then 1000 else 1 end loop
-            v_tenant := coalesce(p_tenant_id, (
-                select r.tenant_id from jobforge.ready r
-                 where r.queue = v_queue and r.lane = '!stopped' and r.tenant_id > v_tenant order by r.tenant_id limit 1));
-            if v_tenant is null and not v_wrapped then
-                v_tenant := '';
-                v_wrapped := true;
-                continue;
-            end if;
-            exit when v_tenant is null or v_moved >= p_limit;
-            continue when exists (select from jobforge.limits l
-                                   where l.scope = 'tenant' and l.name = v_tenant
-                                     and (l.paused_at is not null or l.max_running = 0));
-            with back as materialized (
-                select r.ctid from jobforge.ready r
-                 where r.queue = v_queue and r.lane = '!stopped' and r.tenant_id = v_tenant
-                 order by r.priority, r.job_id limit p_limit - v_moved for update skip locked
-            ), gone as (
-                delete from jobforge.ready r where r.ctid = any (array(select b.ctid from back b)) returning r.*
-            )
-            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-            select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g;
-            get diagnostics v_now = row_count;
-            v_moved := v_moved + v_now;
-        end loop;
+    if p_tenant_id is null then
+        if not exists (select from jobforge.ready r where r.aside = '!stopped') then
+            return 0;
+        end if;
+        v_tenant := coalesce((select l.name from jobforge.limits l
+                               where l.scope = 'tenant' and (l.paused_at is not null or l.max_running = 0)
+                               order by random() limit 1), '');
+    end if;
+    for i in 1 .. case when p_tenant_id is null then 1000 else 1 end loop
+        v_tenant := coalesce(p_tenant_id, (
+            select r.tenant_id from jobforge.ready r
+             where r.aside = '!stopped' and r.tenant_id > v_tenant order by r.tenant_id limit 1));
+        if v_tenant is null and not v_wrapped then
+            v_tenant := '';
+            v_wrapped := true;
+            continue;
+        end if;
+        exit when v_tenant is null or v_moved >= p_limit;
+        continue when exists (select from jobforge.limits l
+                               where l.scope = 'tenant' and l.name = v_tenant
+                                 and (l.paused_at is not null or l.max_running = 0));
+        with back as materialized (
+            select r.ctid from jobforge.ready r where r.aside = '!stopped' and r.tenant_id = v_tenant
+             order by r.queue, r.priority, r.job_id limit p_limit - v_moved for update skip locked
+        ), gone as (
+            delete from jobforge.ready r where r.ctid = any (array(select b.ctid from back b)) returning r.*
+        )
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g;
+        get diagnostics v_now = row_count;
+        v_moved := v_moved + v_now;
     end loop;
     return v_moved;
 end
@@ -1424,6 +1426,8 @@ declare
                              select from jobforge.limits l where l.scope = p_scope and l.name = n.name limit 1) l);
     v_held   text[];
     v_unsure text[];  -- there may be leases that are not marked
+    v_before jsonb := '{}';  -- how many of each such: read once for all of them, for no index has these
+    v_xmin   bigint;
 begin
     if v_said = '{}' then
         return;
@@ -1443,12 +1447,13 @@ begin
         -- or has an xid, for it has written them; once all who had one by then have ended, what it left can be seen.
         update jobforge.limits l set since = jobforge.now()
          where l.scope = p_scope and l.name = any (v_unsure) and l.since is null;
-        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint  -- SQLAlchemy knows no xid8
+        update jobforge.limits l set settled_xid = pg_current_xact_id()::text::bigint
          where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid is null
-           and l.since < jobforge.now() - interval '1 minute';
+           and l.since < jobforge.now() - interval '1 minute' - (clock_timestamp() - now());  -- when this xid was not yet given
+        v_xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;  -- before they are counted
+        v_before := jobforge.running_before(p_scope);
         update jobforge.limits l set counted = true
-         where l.scope = p_scope and l.name = any (v_unsure)
-           and l.settled_xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint and jobforge.running_before(l) = 0;
+         where l.scope = p_scope and l.name = any (v_unsure) and l.settled_xid <= v_xmin and not v_before ? l.name;
     end if;
     return query
         select n.name, l.*
@@ -1457,7 +1462,7 @@ begin
                            when l.max_running is null and l.rate is null then null
                            when l.name <> all (v_held) then 0
                            else greatest(0, least(
-                               l.max_running - case when l.max_running is not null then jobforge.running_of(l) end,
+                               l.max_running - case when l.max_running is not null then jobforge.running_of(l, v_before) end,
                                case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                       end,
                       coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
@@ -1965,18 +1970,22 @@ CREATE OR REPLACE FUNCTION jobforge.claim_alone(p_worker_id uuid, p_queues text[
 AS $function$
 #variable_conflict use_column
 declare
-    v_queues text[] := p_queues;
+    v_queues text[] := array(select q.name from unnest(p_queues) with ordinality q (name, place)
+                              where exists (select from jobforge.ready r where r.queue = q.name and r.lane = '!suspect')
+                              order by q.place);
     v_types  text[] := p_types;
 begin
+    if v_queues = '{}' then  -- most often; whoever finds nothing to do keeps no limit from others
+        return;
+    end if;
     if p_said then
-        v_queues := array(select q.name from unnest(p_queues) with ordinality q (name, place)
-                           where q.name <> all (array(select b.name from jobforge.budget('queue', p_queues) b where b.budget <= 0))
+        v_queues := array(select q.name from unnest(v_queues) with ordinality q (name, place)
+                           where q.name <> all (array(select b.name from jobforge.budget('queue', v_queues) b where b.budget <= 0))
                            order by q.place);
         v_types := array(select t.type from unnest(p_types) t (type)
                           where t.type <> all (array(select b.name from jobforge.budget('task', p_types) b where b.budget <= 0)));
     end if;
     for i in 1 .. coalesce(cardinality(v_queues), 0) loop
-        continue when not exists (select from jobforge.ready r where r.queue = v_queues[i] and r.lane = '!suspect');
         return query
             select * from jobforge.claim_ring(p_worker_id, v_queues[i], '{!suspect}', v_types, 1, null, p_said, p_said, false);
         if found then
@@ -2020,6 +2029,7 @@ declare
     v_before  integer;
     v_marked  boolean;                -- something was said of the queue
     v_taken   integer;
+    v_share   integer;
     v_task    record;
     v_began   timestamptz;
     v_look    boolean := false;       -- it looks in spite of the heads
@@ -2029,14 +2039,14 @@ begin
     perform jobforge.make_ready();
     if v_said then
         v_limited := array(
-            select t.type from unnest(p_types) t (type) cross join lateral (
+            select distinct t.type from unnest(p_types) t (type) cross join lateral (
                    select from jobforge.limits l
                     where l.scope = 'task' and l.name = t.type
                       and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
     end if;
     if exists (select from jobforge.heads) then
         v_began := clock_timestamp();
-        v_look := v_began > coalesce(nullif(current_setting('jobforge.look_at', true), '')::timestamptz, '-infinity');
+        v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;
     v_left := p_limit;
 
@@ -2050,7 +2060,7 @@ begin
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
-        v_lanes := jobforge.lanes_of(p_queues[i], p_types);
+        v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
         if v_limited = '{}' then
             return query
                 select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
@@ -2060,14 +2070,16 @@ begin
         end if;
         for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
             for v_task in
-                select b.name, b.budget, row_number() over (order by b.name desc) as place
-                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited)) b where b.budget > 0
+                select b.name, b.budget, row_number() over (order by random()) as place
+                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b where b.budget > 0 order by place desc
             loop
                 exit when v_queue <= 0;
+                -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest had none
+                v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random()) else v_queue end);
+                continue when v_share = 0;
                 return query
-                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
-                        least(v_task.budget, case v_pass when 1 then greatest(v_queue / (v_task.place + 1), 1) else v_queue end)::integer,
-                        null, v_said, true, v_look);
+                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name], v_share,
+                                                    null, v_said, true, v_look);
                 get diagnostics v_taken = row_count;
                 perform jobforge.spend('task', v_task.name, v_taken);
                 v_queue := v_queue - v_taken;
@@ -2086,7 +2098,7 @@ begin
         end if;
     end loop;
     if v_look then
-        perform set_config('jobforge.look_at', (v_began + greatest(interval '1 second',
+        perform set_config('jobforge.look_at', extract(epoch from v_began + greatest(interval '1 second',  -- in any DateStyle
                                                                    20 * (clock_timestamp() - v_began)))::text, false);
     end if;
     if p_alone and v_left = p_limit then
@@ -2132,10 +2144,13 @@ declare
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
-    c_many    constant integer := 200;  -- pages of deleted jobs, before anybody does something about it
+    c_many    constant integer := 100;  -- pages of deleted jobs, before anybody does something about it
 begin
     v_heads := v_heads and not v_all;
-    v_after := coalesce(p_after, jobforge.ring_start(p_queue, p_lanes[1], v_heads));
+    v_after := coalesce(p_after, (  -- a random place in a lane that has any: with '' the first tenants would come first, always
+        select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
+                               from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
+         where s.start <> '' limit 1), '');
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
         v_page := case when p_said and v_last is not null then greatest(v_left, 100) else v_left end;
@@ -2200,7 +2215,9 @@ begin
                      from jobforge.ready r
                     where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
                       and (r.priority, r.job_id) >= (t.priority, t.job_id)
-                      and (not v_alone or r.type = any (p_types))
+                      and (not v_alone or (r.type = any (p_types) and not exists (  -- who waits in line keeps no other suspect
+                           select from jobforge.jobs j where j.id = r.job_id and j.ordering_key is not null
+                              and jobforge.waits_in_line(r.tenant_id, j.ordering_key, r.job_id))))
                     order by r.priority, r.job_id
                     limit t.share
                       for update skip locked) p
@@ -2257,8 +2274,8 @@ begin
         exit when v_taken = 0 and v_moved = 0 and (v_met < v_page or v_dry >= 3);
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
-    -- a step reads some ten pages, a job five; and what mark_heads leaves as it is
-    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 6 * (p_limit - v_left) then
+    -- a step reads some ten pages, a job three; and what mark_heads leaves as it is
+    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 4 * (p_limit - v_left) then
         perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
     end if;
 end
@@ -2336,9 +2353,14 @@ begin
         -- one order for all who lock several leases; of two ends of one run the first counts
         select distinct on (r.job_id, r.token) * from jobforge.parse_results(p_results) r where r.fault is null
          order by r.job_id, r.token, r.item
-    ), gone as (
-        delete from jobforge.leases l using valid v
-         where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
+    ), held as materialized (  -- each by its key: an ANALYZE of few rows among many dead ones made a join 13 times as slow
+        select v.*, h.ctid as place
+          from valid v cross join lateral (
+               select l.ctid from jobforge.leases l
+                where l.job_id = v.job_id and l.token = v.token and l.tenant_id = coalesce(v_tenant, l.tenant_id)
+                limit 1) h
+    ), gone as (  -- by place: nothing ever updates them
+        delete from jobforge.leases l using held v where l.ctid = v.place
         returning row(v.item, l.job_id, l.tenant_id, l.token, l.worker_id, l.run, l.attempt, l.crashes, l.claimed_at,
                       v.outcome, v.run_ms, v.error, v.result, v.delay, v.final, l.ordering_key, l.limited)::jobforge.ended_run as ended
     )
@@ -3370,8 +3392,10 @@ AS $function$
 begin
     return exists (
         select from unnest(p_queues) q (name) cross join lateral (
-               select r.type, r.tenant_id from jobforge.ready r where r.queue = q.name and r.lane = '!suspect' limit 1000) r
+               select r.type, r.tenant_id, r.job_id from jobforge.ready r where r.queue = q.name and r.lane = '!suspect' limit 1000) r
          where r.type = any (p_types)
+           and not exists (select from jobforge.jobs j where j.id = r.job_id and j.ordering_key is not null
+                              and jobforge.waits_in_line(r.tenant_id, j.ordering_key, r.job_id))
            and (not exists (select from jobforge.limits)
                 or not (jobforge.is_held('queue', q.name) or jobforge.is_held('task', r.type)
                         or jobforge.is_held('tenant', r.tenant_id))));
@@ -3668,19 +3692,23 @@ alter function jobforge.keep_alive owner to jobforge_owner;
 comment on function jobforge.keep_alive is 'A claim is a sign of life.';
 
 -- function jobforge.lanes_of
-CREATE OR REPLACE FUNCTION jobforge.lanes_of(p_queue text, p_types text[])
+CREATE OR REPLACE FUNCTION jobforge.lanes_of(p_queue text, p_types text[], p_look boolean)
  RETURNS text[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+    if not p_look and exists (select from jobforge.heads h where h.queue = p_queue and h.lane > '!suspect') then
+        return '{!main}' || array(
+            select distinct t.type from unnest('{!turn}' || p_types) t (type) where jobforge.next_tenant(p_queue, t.type, '') is not null);
+    end if;
     -- one probe where nothing stands aside, and then one for each type
     if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
         return '{!main}';
     end if;
     return '{!main}' || array(
-        select t.type from unnest('{!turn}' || p_types) t (type)
+        select distinct t.type from unnest('{!turn}' || p_types) t (type)
          where exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type));
 end
 $function$
@@ -4233,6 +4261,7 @@ declare
     v_job  uuid;
     v_read bigint;
     v_marks integer;
+    c_heads constant integer := 500;
     c_none constant uuid := '00000000-0000-0000-0000-000000000000';
 begin
     if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
@@ -4259,6 +4288,9 @@ begin
         -- each mark leaves an old row of its own behind, which stays as long as the jobs do: so the more, the rarer
         continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2)
                   and not coalesce((v_head.priority, v_head.job_id) < (v_old.priority, v_old.job_id), false);
+        -- where so many tenants have a head, finding the next of them costs what is saved
+        continue when v_old.job_id is null
+                  and (select count(*) from (select from jobforge.heads h where h.queue = p_queue limit c_heads) h) = c_heads;
         if v_head.job_id is null then  -- nothing is left: what comes will be newer
             v_head := row(p_queue, v_seen.lane, v_seen.tenant_id, 0, jobforge.new_job_id(v_now), v_now, v_marks + 1);
         end if;
@@ -4600,13 +4632,13 @@ declare
     v_now   timestamptz := jobforge.now();
     v_began timestamptz := clock_timestamp();
     v_read  bigint := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass);
-    v_until timestamptz := nullif(current_setting('jobforge.due_look_at', true), '')::timestamptz;
+    v_until timestamptz := to_timestamp(nullif(current_setting('jobforge.due_look_at', true), '')::float8);  -- in any DateStyle
     v_after timestamptz := '-infinity';
     v_last  timestamptz;
     v_moved integer;
 begin
     if v_began < v_until then
-        v_after := least(current_setting('jobforge.due_after')::timestamptz, v_now);
+        v_after := least(to_timestamp(current_setting('jobforge.due_after')::float8), v_now);
     end if;
     with due as materialized (
         select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
@@ -4623,10 +4655,10 @@ begin
     select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
     v_read := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read;
     if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
-        perform set_config('jobforge.due_after', case when v_moved < p_limit then v_now else v_last end::text, false);
+        perform set_config('jobforge.due_after', extract(epoch from case when v_moved < p_limit then v_now else v_last end)::text, false);
         if v_after = '-infinity' then
             v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
-            perform set_config('jobforge.due_look_at', v_until::text, false);
+            perform set_config('jobforge.due_look_at', extract(epoch from v_until)::text, false);
         end if;
     end if;
     return v_moved;
@@ -5736,8 +5768,11 @@ declare
     v_high   integer;
 begin
     if p_heads then  -- the deleted jobs of the first and the last would be passed: one of the tenants with a head will do
-        return coalesce((select h.tenant_id from jobforge.heads h where h.queue = p_queue and h.lane = p_lane
-                          order by random() limit 1), '');
+        v_after := (select h.tenant_id from jobforge.heads h where h.queue = p_queue and h.lane = p_lane order by random() limit 1);
+        if v_after is not null then
+            return v_after;
+        end if;
+        v_after := '';
     end if;
     for i in 1 .. 8 loop
         select r.tenant_id into v_first from jobforge.ready r
@@ -5766,22 +5801,22 @@ alter function jobforge.ring_start owner to jobforge_owner;
 comment on function jobforge.ring_start is 'A random place on a queue''s ring of tenants.';
 
 -- function jobforge.running_before
-CREATE OR REPLACE FUNCTION jobforge.running_before(p_limit jobforge.limits)
- RETURNS integer
+CREATE OR REPLACE FUNCTION jobforge.running_before(p_scope text)
+ RETURNS jsonb
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select count(*)::integer from jobforge.leases l
-     where not l.limited
-       and case p_limit.scope when 'tenant' then l.tenant_id when 'queue' then l.queue else l.type end = p_limit.name
+    select coalesce(jsonb_object_agg(b.name, b.running), '{}')
+      from (select case p_scope when 'tenant' then l.tenant_id when 'queue' then l.queue else l.type end as name, count(*) as running
+              from jobforge.leases l where not l.limited group by 1) b
 $function$
 ;
 alter function jobforge.running_before owner to jobforge_owner;
-comment on function jobforge.running_before is 'How many unmarked leases a tenant, a queue or a task has.';
+comment on function jobforge.running_before is 'How many unmarked leases each tenant, queue or task has.';
 
 -- function jobforge.running_of
-CREATE OR REPLACE FUNCTION jobforge.running_of(p_limit jobforge.limits)
+CREATE OR REPLACE FUNCTION jobforge.running_of(p_limit jobforge.limits, p_before jsonb DEFAULT NULL::jsonb)
  RETURNS integer
  LANGUAGE plpgsql
  STABLE
@@ -5796,7 +5831,8 @@ begin
         else select count(*) into v_running from jobforge.leases l where l.limited and l.type = p_limit.name;
     end case;
     if not p_limit.counted then
-        v_running := v_running + jobforge.running_before(p_limit);
+        v_running := v_running
+                     + coalesce((coalesce(p_before, jobforge.running_before(p_limit.scope)) ->> p_limit.name)::integer, 0);
     end if;
     return v_running;
 end
@@ -6297,10 +6333,16 @@ CREATE OR REPLACE FUNCTION jobforge.take_turns(p_limit integer)
  SET jit TO 'off'
 AS $function$
 declare
+    v_from  tid := format('(%s,0)', floor(random() * pg_relation_size('jobforge.turns') / current_setting('block_size')::integer));
     v_moved integer;
 begin
-    with turn as materialized (
-        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t limit p_limit for update skip locked
+    with later as materialized (
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid >= v_from limit p_limit for update skip locked
+    ), sooner as materialized (
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid < v_from
+         limit p_limit - (select count(*) from later) for update skip locked
+    ), turn as materialized (
+        select * from later union all select * from sooner
     ), head as materialized (
         select k.tenant_id, k.ordering_key, h.job_id
           from (select distinct turn.tenant_id, turn.ordering_key from turn) k
@@ -6582,7 +6624,8 @@ AS $function$
 declare
     c_asleep constant integer := 1785686131;  -- of all such locks, as in doze
 begin
-    if clock_timestamp() < now() + interval '50 ms'
+    if p_queue <> ':cancel'  -- which is for those who run something
+       and clock_timestamp() < now() + interval '50 ms'
        and (case when pg_try_advisory_lock(c_asleep, hashtext(p_queue))  -- "and" promises no order
                  then pg_advisory_unlock(c_asleep, hashtext(p_queue)) else false end)
     then

@@ -22,9 +22,12 @@ from typing import Any, Final
 
 import psycopg
 
-from benchmarks import crowd, ours
-from benchmarks.arena import Database
-from benchmarks.question import Case, Measured, Metric, Run
+from benchmarks import crowd
+from benchmarks.arena import Arena
+from benchmarks.orders import order
+from benchmarks.question import Case, Contender, Measured, Metric, Setting
+from benchmarks.systems import ours
+from benchmarks.systems.system import Database
 from jobforge_sa import TenantKey
 
 Connection = psycopg.Connection[Any]
@@ -107,7 +110,7 @@ def _median(call: Callable[[], object], times: int, unit: float) -> float:
     return statistics.median(taken[WARM_UP:]) * unit
 
 
-def _work(way: Way, calls: int, tenants: int) -> Run:
+def _work(way: Way, calls: int, tenants: int) -> Callable[[Database], Measured]:
     def run(database: Database) -> Measured:
         with _logins(database, way) as (app, worker):
             values = [*_enqueued(way, app, calls), *_worked(worker), *_looked_up(way, app, calls, tenants)]
@@ -117,7 +120,7 @@ def _work(way: Way, calls: int, tenants: int) -> Run:
 
 
 def _enqueued(way: Way, app: Connection, calls: int) -> Iterator[float]:
-    payload = ours.order(1).model_dump_json()
+    payload = order(1).model_dump_json()
     many = json.dumps([{"type": "nothing", "payload": json.loads(payload)}] * 1000)
     with app.transaction():
         way.act(app, "tenant-0000")
@@ -153,7 +156,7 @@ def _looked_up(way: Way, app: Connection, calls: int, tenants: int) -> Iterator[
         yield _median(lambda: app.execute("select * from jobforge.list_jobs()").fetchall(), 30, 1e6)
 
 
-def _read(way: Way, tenant: str) -> Run:
+def _read(way: Way, tenant: str) -> Callable[[Database], Measured]:
     def run(database: Database) -> Measured:
         with _logins(database, way) as (app, _), app.transaction():
             way.act(app, tenant)
@@ -170,19 +173,31 @@ def _read(way: Way, tenant: str) -> Run:
     return run
 
 
-def cases(*, quick: bool) -> list[Case]:
+def cases(setting: Setting) -> list[Case]:
     """What an application and a worker do; then the pages of one tenant among many."""
-    backlog, few = (5_000, 10) if quick else (20_000, 100)
-    calls = 50 if quick else 500
-    jobs, tenants = (2_000, 20) if quick else (1_000_000, 1_000)
+    backlog, few, calls = setting.size(20_000, 5_000), setting.size(100, 10), setting.size(500, 50)
+    jobs, tenants = setting.size(1_000_000, 2_000), setting.size(1_000, 20)
 
-    def crowded(database: Database) -> None:
+    def some(place: Arena) -> str:
+        return place.template(
+            ours.SYSTEM, f"{backlog} jobs of {few} tenants", lambda database: ours.SYSTEM.fill(database, backlog, few)
+        )
+
+    def crowded(place: Arena) -> str:
+        return place.template(ours.SYSTEM, f"a crowd of {jobs}", fill)
+
+    def fill(database: Database) -> None:
         with database.connect() as admin:
             crowd.fill(lambda script: admin.execute(script.encode()), jobs, tenants)
 
+    tenant = f"tenant-{tenants // 2:04d}"
     return [
-        Case(f"{few} tenants", {name: _work(way, calls, few) for name, way in WAYS.items()}, WORK,
-             lambda database: ours.fill(database.engine(), ours.split(backlog, few))),
-        Case(f"{jobs:,} jobs of {tenants:,} tenants",
-             {name: _read(way, f"tenant-{tenants // 2:04d}") for name, way in WAYS.items()}, READ, crowded),
+        Case(
+            f"{few} tenants",
+            {name: Contender(some, _work(way, calls, few)) for name, way in WAYS.items()}, WORK,
+        ),
+        Case(
+            f"{jobs:,} jobs of {tenants:,} tenants",
+            {name: Contender(crowded, _read(way, tenant)) for name, way in WAYS.items()}, READ,
+        ),
     ]  # fmt: skip
