@@ -52,6 +52,7 @@ class Claimer(Service):
         self._values = {"worker_id": worker_id, "types": list(tasks), "alive": lease}
         self._cursors: dict[str, str] = {}
         self._rest, self._bed = Rest(self._poll), bed
+        self._woken = True  # somebody has sent for the look that is under way
         self._paced = time.monotonic()
         self.claimed = 0
         self.in_doubt = 0.0  # monotonic: since then a claim may have been committed whose answer got lost
@@ -85,7 +86,7 @@ class Claimer(Service):
         self.in_doubt = 0.0
         rest = self._take_in(jobs)
         if len(jobs) == min(sum(wanted.values()), MAX_CLAIM):
-            self._short = set()
+            self._short, self._woken = set(), True
             return
         got = Counter(job.queue for job in jobs)
         self._short = {queue for queue, room in wanted.items() if got[queue] < room}
@@ -93,13 +94,13 @@ class Claimer(Service):
             with self._answered:
                 self._drained = looks
                 self._answered.notify_all()
-        self.sleep(rest)
+        self._woken = self.sleep(rest)
 
     def _take_in(self, jobs: list[ClaimedJob]) -> float:
         """Start what a claim brought. Gives how long to sleep if that was all there is."""
         now = time.monotonic()
         if jobs:
-            self._rest.found(now)
+            self._rest.found(now, unasked=not self._woken)
             self._hand_out(jobs)
         else:
             self._rest.nothing()

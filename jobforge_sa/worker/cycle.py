@@ -17,6 +17,7 @@ FIRST = 0.0025  # seconds: the first nap after work, and each next one is twice 
 NAPS = 2  # so many of them, 7.5 ms, and it asks to be woken
 QUICK = 0.01  # seconds between two claims that both brought jobs
 MANY = 8  # such claims in a row, and there is so much to do that nobody needs to wake it
+ATTENTIVE = 10.0  # seconds: so long it looks soon behind each job, since a look that nobody had asked for brought one
 GIVEN_UP = 300.0  # when its runs did not end in that time: the next try, for slots that wait are lost
 
 
@@ -79,9 +80,12 @@ class Rest:
     asleep: bool = False  # whether it wants to be woken
     _quick: int = 0  # claims in a row that brought jobs, each soon after the one before
     _found: float = 0.0
+    _unasked: float = -ATTENTIVE  # when a claim brought jobs of which nobody had told
 
-    def found(self, now: float) -> None:
-        """A claim brought jobs."""
+    def found(self, now: float, *, unasked: bool = False) -> None:
+        """A claim brought jobs. Unasked: and no hint had."""
+        if unasked:
+            self._unasked = now
         self._quick = self._quick + 1 if now - self._found < QUICK else 0
         self._found, self.idle = now, 0
         if self._quick >= MANY:
@@ -98,9 +102,10 @@ class Rest:
         """How long to sleep now. Those who enqueue know that they have to wake it since then; None: they do not.
 
         Unheard: 2.5 ms, 5 ms ... `poll`, for a skipped hint costs just that. A transaction that had asked before, and
-        is still open, sends none: so the first sleeps are no longer than what the worker has been asleep for. Nor than
-        what has passed since it found a job: the next of a limited rate sends no hint when its time has come.
+        is still open, sends none: so the first sleeps are no longer than what the worker has been asleep for. Nor,
+        where it finds jobs unasked, than what has passed since it found one: the next of a limited rate sends no hint.
         """
         if since is None:
             return min(self.poll, FIRST * 2.0 ** min(self.idle, 20))
-        return min(self.poll, max(FIRST * 2.0**NAPS, now - max(since, self._found)))
+        last = max(since, self._found) if now - self._unasked < ATTENTIVE else since
+        return min(self.poll, max(FIRST * 2.0**NAPS, now - last))

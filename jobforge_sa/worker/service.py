@@ -83,10 +83,11 @@ class Service:
         """For how many seconds it has been asked to end."""
         return time.monotonic() - self._asked if self.stopping else 0.0
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, until woken."""
-        self._wake.wait(seconds)
+    def sleep(self, seconds: float) -> bool:
+        """Wait, until woken. Gives whether it was."""
+        woken = self._wake.wait(seconds)
         self._wake.clear()
+        return woken
 
     def _main(self) -> None:
         failed = 0

@@ -114,18 +114,18 @@ def test_a_worker_of_fifty_threads_with_a_session_each_stays_small(database: Dat
 
 
 @pytest.mark.parametrize(
-    ("options", "change"),
-    [({"ordering_key": "one"}, None), ({}, '{"max_running": 1}'), ({}, '{"rate": 20, "burst": 1}')],
+    ("options", "change", "poll"),
+    [({"ordering_key": "one"}, None, 60), ({}, '{"max_running": 1}', 60), ({}, '{"rate": 20, "burst": 1}', 1)],
     ids=["line", "max_running", "rate"],
 )
 def test_what_a_line_or_a_limit_keeps_back_runs_as_soon_as_it_may_and_not_at_the_next_poll(
-    database: Database, options: dict[str, str], change: str | None
+    database: Database, options: dict[str, str], change: str | None, poll: int
 ) -> None:
     with Sql(database) as sql:
         if change:
             sql.look("select jobforge.limit_task('slow', %s)", change, user="jf_admin")
-        with Worker(database.engine("jf_worker"), forge, poll=dt.timedelta(minutes=1)) as worker:
+        with Worker(database.engine("jf_worker"), forge, poll=dt.timedelta(seconds=poll)) as worker:
             bed = worker._claimer._bed
             wait_for(lambda: bed.since is not None and time.monotonic() - bed.since > 1, what="it to sleep for a while")
-            sql.fill("a", 5, type="slow", **options)
-            wait_for(lambda: worker.outcomes["succeeded"] == 5, 5, "all of them")
+            sql.fill("a", 10, type="slow", **options)
+            wait_for(lambda: worker.outcomes["succeeded"] == 10, 6, "all of them")

@@ -62,8 +62,9 @@ def test_who_is_woken_looks_again_at_twice_the_age_of_its_sleep_for_those_who_ha
     assert slept[-2:] == [1.0, 1.0]
     rest = Rest(1.0)
     rest.found(100.0)
-    assert rest.nap(100.0, 5.0) == 0.01  # whoever enqueues has known for long, but a rate may have the next one soon
-    assert [rest.nap(now, 5.0) for now in (100.2, 101.0, 200.0)] == pytest.approx([0.2, 1.0, 1.0])
+    assert rest.nap(100.0, 5.0) == 1.0  # whoever enqueues has known for long
+    rest.found(101.0, unasked=True)  # but a rate may have the next one soon
+    assert [rest.nap(now, 5.0) for now in (101.0, 101.2, 102.0, 200.0)] == pytest.approx([0.01, 0.2, 1.0, 1.0])
 
 
 def test_a_worker_asks_to_be_woken_after_three_looks_in_vain_and_no_more_under_load() -> None:
