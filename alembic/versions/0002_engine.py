@@ -54,6 +54,7 @@ FUNCTIONS = (
     "end_waiting",
     "wake_kept",
     "settle",
+    "next_look",
     "promote_due",
     "keep_alive",
     "check_limit",

@@ -41,6 +41,7 @@ as $$
 declare
     v_said    boolean := exists (select from jobforge.limits);
     v_limited text[] := '{}';         -- of its types those that are limited or paused
+    v_types   text[] := p_types;      -- and the others
     v_lanes   text[];
     v_left    integer;                -- what is left for all queues
     v_queue   integer;                -- and for this one
@@ -62,6 +63,9 @@ begin
                    select from jobforge.limits l
                     where l.scope = 'task' and l.name = t.type
                       and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
+        if v_limited <> '{}' then
+            v_types := array(select unnest(p_types) except select unnest(v_limited));
+        end if;
     end if;
     if exists (select from jobforge.heads) then
         v_began := clock_timestamp();
@@ -80,36 +84,37 @@ begin
         continue when v_queue <= 0;
         v_before := v_queue;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
-        if v_limited = '{}' then
-            return query
-                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
-                                                v_marked, v_look);
-            get diagnostics v_taken = row_count;
-            v_queue := v_queue - v_taken;
+        if v_limited <> '{}' then
+            v_lanes := array(select unnest(v_lanes) except all select unnest(v_limited));
         end if;
-        for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
-            for v_task in
-                select b.name, b.budget, row_number() over (order by random()) as place
-                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b where b.budget > 0 order by place desc
-            loop
-                exit when v_queue <= 0;
-                -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest had none
-                v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random()) else v_queue end);
-                continue when v_share = 0;
-                return query
-                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name], v_share,
-                                                    null, v_said, true, v_look);
-                get diagnostics v_taken = row_count;
-                perform jobforge.spend('task', v_task.name, v_taken);
-                v_queue := v_queue - v_taken;
-            end loop;
+        for v_pass in 1 .. 2 loop  -- limited tasks have their share, all others theirs, and then limited ones what is left
+            if v_limited <> '{}' then
+                for v_task in
+                    select b.name, b.budget, row_number() over (order by random()) as place
+                      from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b
+                     where b.budget > 0 order by place desc
+                loop
+                    exit when v_queue <= 0;
+                    -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest
+                    -- had none
+                    v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random())
+                                                                else v_queue end);
+                    continue when v_share = 0;
+                    return query
+                        select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
+                                                          v_share, null, v_said, true, v_look);
+                    get diagnostics v_taken = row_count;
+                    perform jobforge.spend('task', v_task.name, v_taken);
+                    v_queue := v_queue - v_taken;
+                end loop;
+            end if;
             exit when v_pass = 2 or v_queue <= 0;
             return query
-                select * from jobforge.claim_ring(p_worker_id, p_queues[i],
-                    array(select unnest(v_lanes) except all select unnest(v_limited)),
-                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked, v_look);
+                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, v_types, v_queue, p_cursors[i], v_said,
+                                                  v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
+            exit when v_limited = '{}';
         end loop;
         v_left := v_left - (v_before - v_queue);
         if v_said then
@@ -117,8 +122,7 @@ begin
         end if;
     end loop;
     if v_look then
-        perform set_config('jobforge.look_at', extract(epoch from v_began + greatest(interval '1 second',  -- in any DateStyle
-                                                                   20 * (clock_timestamp() - v_began)))::text, false);
+        perform set_config('jobforge.look_at', extract(epoch from jobforge.next_look(v_began))::text, false);  -- in any DateStyle
     end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);

@@ -139,7 +139,9 @@ begin
             select c.job_id, c.tenant_id, c.queue, c.type, p_limited or c.tenant_id = any (v_limited), c.token,
                    p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is null
-        ), in_line as (  -- two of one line: who was claimed first runs, and the other stays where it is
+        -- two of one line: who was claimed first runs, and the other stays where it is. Apart from the rest, for an insert
+        -- that minds conflicts logs each row twice
+        ), in_line as (
             insert into jobforge.leases (job_id, tenant_id, queue, type, ordering_key, limited, token, worker_id, run, attempt,
                                          crashes, claimed_at, deadline)
             select c.job_id, c.tenant_id, c.queue, c.type, c.ordering_key,

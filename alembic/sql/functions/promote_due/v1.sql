@@ -41,8 +41,7 @@ begin
     if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
         perform set_config('jobforge.due_after', extract(epoch from case when v_moved < p_limit then v_now else v_last end)::text, false);
         if v_after = '-infinity' then
-            v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
-            perform set_config('jobforge.due_look_at', extract(epoch from v_until)::text, false);
+            perform set_config('jobforge.due_look_at', extract(epoch from jobforge.next_look(v_began))::text, false);
         end if;
     end if;
     return v_moved;

@@ -2022,6 +2022,7 @@ AS $function$
 declare
     v_said    boolean := exists (select from jobforge.limits);
     v_limited text[] := '{}';         -- of its types those that are limited or paused
+    v_types   text[] := p_types;      -- and the others
     v_lanes   text[];
     v_left    integer;                -- what is left for all queues
     v_queue   integer;                -- and for this one
@@ -2043,6 +2044,9 @@ begin
                    select from jobforge.limits l
                     where l.scope = 'task' and l.name = t.type
                       and (l.paused_at is not null or l.max_running is not null or l.rate is not null) limit 1) l);
+        if v_limited <> '{}' then
+            v_types := array(select unnest(p_types) except select unnest(v_limited));
+        end if;
     end if;
     if exists (select from jobforge.heads) then
         v_began := clock_timestamp();
@@ -2061,36 +2065,37 @@ begin
         continue when v_queue <= 0;
         v_before := v_queue;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
-        if v_limited = '{}' then
-            return query
-                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, p_types, v_queue, p_cursors[i], v_said,
-                                                v_marked, v_look);
-            get diagnostics v_taken = row_count;
-            v_queue := v_queue - v_taken;
+        if v_limited <> '{}' then
+            v_lanes := array(select unnest(v_lanes) except all select unnest(v_limited));
         end if;
-        for v_pass in 1 .. case when v_limited = '{}' then 0 else 2 end loop  -- limited tasks have their share, then what is left
-            for v_task in
-                select b.name, b.budget, row_number() over (order by random()) as place
-                  from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b where b.budget > 0 order by place desc
-            loop
-                exit when v_queue <= 0;
-                -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest had none
-                v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random()) else v_queue end);
-                continue when v_share = 0;
-                return query
-                    select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name], v_share,
-                                                    null, v_said, true, v_look);
-                get diagnostics v_taken = row_count;
-                perform jobforge.spend('task', v_task.name, v_taken);
-                v_queue := v_queue - v_taken;
-            end loop;
+        for v_pass in 1 .. 2 loop  -- limited tasks have their share, all others theirs, and then limited ones what is left
+            if v_limited <> '{}' then
+                for v_task in
+                    select b.name, b.budget, row_number() over (order by random()) as place
+                      from jobforge.budget('task', jobforge.lanes_of(p_queues[i], v_limited, v_look)) b
+                     where b.budget > 0 order by place desc
+                loop
+                    exit when v_queue <= 0;
+                    -- an equal part for each that is left, and for the rest: of a claim of one job by chance, or the rest
+                    -- had none
+                    v_share := least(v_task.budget, case v_pass when 1 then floor(v_queue / (v_task.place + 1.0) + random())
+                                                                else v_queue end);
+                    continue when v_share = 0;
+                    return query
+                        select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
+                                                          v_share, null, v_said, true, v_look);
+                    get diagnostics v_taken = row_count;
+                    perform jobforge.spend('task', v_task.name, v_taken);
+                    v_queue := v_queue - v_taken;
+                end loop;
+            end if;
             exit when v_pass = 2 or v_queue <= 0;
             return query
-                select * from jobforge.claim_ring(p_worker_id, p_queues[i],
-                    array(select unnest(v_lanes) except all select unnest(v_limited)),
-                    array(select unnest(p_types) except select unnest(v_limited)), v_queue, p_cursors[i], v_said, v_marked, v_look);
+                select * from jobforge.claim_ring(p_worker_id, p_queues[i], v_lanes, v_types, v_queue, p_cursors[i], v_said,
+                                                  v_marked, v_look);
             get diagnostics v_taken = row_count;
             v_queue := v_queue - v_taken;
+            exit when v_limited = '{}';
         end loop;
         v_left := v_left - (v_before - v_queue);
         if v_said then
@@ -2098,8 +2103,7 @@ begin
         end if;
     end loop;
     if v_look then
-        perform set_config('jobforge.look_at', extract(epoch from v_began + greatest(interval '1 second',  -- in any DateStyle
-                                                                   20 * (clock_timestamp() - v_began)))::text, false);
+        perform set_config('jobforge.look_at', extract(epoch from jobforge.next_look(v_began))::text, false);  -- in any DateStyle
     end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
@@ -2235,7 +2239,9 @@ begin
             select c.job_id, c.tenant_id, c.queue, c.type, p_limited or c.tenant_id = any (v_limited), c.token,
                    p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is null
-        ), in_line as (  -- two of one line: who was claimed first runs, and the other stays where it is
+        -- two of one line: who was claimed first runs, and the other stays where it is. Apart from the rest, for an insert
+        -- that minds conflicts logs each row twice
+        ), in_line as (
             insert into jobforge.leases (job_id, tenant_id, queue, type, ordering_key, limited, token, worker_id, run, attempt,
                                          crashes, claimed_at, deadline)
             select c.job_id, c.tenant_id, c.queue, c.type, c.ordering_key,
@@ -4424,6 +4430,16 @@ $function$
 alter function jobforge.new_token owner to jobforge_owner;
 comment on function jobforge.new_token is 'A token for a tenant, signed with the newest key.';
 
+-- function jobforge.next_look
+CREATE OR REPLACE FUNCTION jobforge.next_look(p_began timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select p_began + greatest(interval '1 second', 20 * (clock_timestamp() - p_began)) $function$
+;
+alter function jobforge.next_look owner to jobforge_owner;
+comment on function jobforge.next_look is 'When a session looks from the beginning again.';
+
 -- function jobforge.next_tenant
 CREATE OR REPLACE FUNCTION jobforge.next_tenant(p_queue text, p_lane text, p_after text)
  RETURNS text
@@ -4657,8 +4673,7 @@ begin
     if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
         perform set_config('jobforge.due_after', extract(epoch from case when v_moved < p_limit then v_now else v_last end)::text, false);
         if v_after = '-infinity' then
-            v_until := v_began + greatest(interval '1 second', 20 * (clock_timestamp() - v_began));
-            perform set_config('jobforge.due_look_at', extract(epoch from v_until)::text, false);
+            perform set_config('jobforge.due_look_at', extract(epoch from jobforge.next_look(v_began))::text, false);
         end if;
     end if;
     return v_moved;
