@@ -180,8 +180,8 @@ def test_heads_that_an_open_transaction_holds_do_not_stand_before_other_lines(sq
     sql("complete_jobs", results=Json([item(run) for run in first]))
     sql("enqueue_jobs", tenant="b", jobs=Json([{"type": "t", "ordering_key": "k"}] * 2))
     sql.complete(sql.claim_one())
-    assert claimed(sql) == []  # the next one is put aside
-    assert any(claimed(sql) for _ in range(20))
+    # turns are looked at from a random page on: the first claim may have it
+    assert any(claimed(sql) for _ in range(21))
 
 
 def test_a_job_deleted_by_hand_keeps_nobody(sql: Sql) -> None:
