@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support import Sql, call
+from tests.support import Sql, call, wait_for
 
 
 def test_where_no_worker_sleeps_no_hint_is_sent(sql: Sql) -> None:
@@ -27,9 +27,9 @@ def test_who_gets_up_or_leaves_is_woken_no_more_and_the_others_are(sql: Sql) -> 
     sql.enqueue(queue="q")
     assert [note.payload for note in third.notifies(timeout=5, stop_after=1)] == ["q"]
     assert call(third, "doze", queues=["q"], asleep=False) == [{"doze": True}]
-    held = sql.look("select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database "
-                    "where datname = current_database())")  # fmt: skip
-    assert held == []
+    held = ("select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database "
+            "where datname = current_database())")  # fmt: skip
+    wait_for(lambda: not sql.look(held), what="the backend of the one that left to end")
 
 
 def test_whoever_has_asked_leaves_nothing_behind_that_keeps_a_worker_from_sleeping(sql: Sql) -> None:
