@@ -105,3 +105,64 @@ def test_what_was_promoted_is_passed_once_a_second_and_not_by_each_claim(sql: Sq
     slow.commit()
     found = wait_for(lambda: [run["job_id"] for run in call(worker, "claim_jobs", **asked)], 5, "the next full look")
     assert found == [late["id"]], "what was committed late is found all the same"
+
+
+LOUD = (
+    "load 'auto_explain'", "set auto_explain.log_nested_statements = on", "set auto_explain.log_min_duration = 0",
+    "set auto_explain.log_analyze = on", "set auto_explain.log_timing = off", "set auto_explain.log_format = json",
+    "set auto_explain.log_level = notice", "set jobforge.tenant_id = 'a'",
+)  # fmt: skip
+ITEM = "json_build_object('job_id', job_id, 'lease_token', token, 'outcome'"
+ENDS = (
+    f"(select json_agg({ITEM}, case when run < 2 then 'failed' else 'succeeded' end, 'delay', 0)) from jobforge.leases)"
+)
+KEYS = "(select json_agg(json_build_object('type', 't', 'idempotency_key', n)) from generate_series(1, 500) n)"
+LIFE = (
+    "claim_jobs(gen_random_uuid(), '{default}', '{t}', 500, null, array[''])",
+    "heartbeat_jobs(gen_random_uuid(), array(select job_id from jobforge.leases))",
+    "cancel_jobs('running', p_limit => 500)",
+    "reschedule_jobs(p_delay => interval '0', p_state => 'queued', p_limit => 500)",
+    f"complete_jobs({ENDS})",
+    f"enqueue_jobs({KEYS})",
+    "rescue_expired_jobs()",
+    "retry_jobs(p_limit => 500)",
+    "prune(500, true)",
+)
+
+
+def met(node: Any) -> int:
+    """The most rows that any part of a plan has given or thrown away."""
+    each = sum(node.get(f"Rows Removed by {what}", 0) for what in ("Join Filter", "Filter", "Index Recheck"))
+    return max([(node["Actual Rows"] + each) * node["Actual Loops"], *map(met, node.get("Plans", ()))])
+
+
+def fill_ordered(connection: sa.Connection) -> None:
+    connection.execute(sa.text("select set_config('jobforge.tenant_id', 'a', true)"))
+    keys = "(select json_agg(json_build_object('type', 't', 'ordering_key', n)) from generate_series(1, 10000) n)"
+    connection.execute(sa.text(f"select count(*) from jobforge.enqueue_jobs({keys})"))
+
+
+@pytest.mark.parametrize("filled", ["one tenant", "a hundred", "ordered"])
+def test_no_statement_of_a_jobs_life_compares_each_row_with_each(database: Database, filled: str) -> None:
+    """With 10,000 jobs of one tenant a completion of 500 once read all of them 500 times: a materialized join."""
+    with database.engine().begin() as setup:
+        if filled == "ordered":
+            fill_ordered(setup)
+        else:
+            fill(setup, *{"one tenant": (1, 10_000), "a hundred": (100, 100)}[filled])
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+        said: list[str] = []
+        raw: Any = c.connection.dbapi_connection
+        c.execute(sa.text("analyze"))
+        for setting in LOUD:
+            c.execute(sa.text(setting))
+        raw.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        dear: dict[str, str] = {}
+        for _ in range(7):  # past the fifth call plpgsql may turn to a generic plan
+            for step in LIFE:
+                said.clear()
+                raw.execute(f"select count(*) from jobforge.{step}")
+                for plan in (json.loads(text.partition("plan:\n")[2]) for text in said):
+                    if met(plan["Plan"]) > 12_000:
+                        dear[f"{step}: {met(plan['Plan'])}"] = plan["Query Text"]
+        assert dear == {}

@@ -23,6 +23,7 @@ set lock_timeout = '2s'
 set enable_seqscan = off  -- leases are met by key
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $$
 declare

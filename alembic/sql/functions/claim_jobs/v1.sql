@@ -34,6 +34,7 @@ set enable_bitmapscan = off
 set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off  -- the price of what is switched off looks like a large query: 300 ms of compiling were seen
 set plan_cache_mode = force_generic_plan  -- a claim of 10 spent a third of its time on planning the ring anew
 as $$

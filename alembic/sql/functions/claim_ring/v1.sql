@@ -29,6 +29,7 @@ declare
     v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
     v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
     v_seen    text[] := '{}';      -- the tenants that were visited
+    v_chance  bytea := uuid_send(gen_random_uuid());  -- secret: what makes this claim's tokens
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
     v_again   boolean := p_said and random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
@@ -127,7 +128,9 @@ begin
                       for update skip locked) p
         ), claimed as materialized (
             select p.*, j.payload, j.max_attempts, j.timeout, j.run_at, j.created_at, j.idempotency_key, j.parent_id,
-                   j.trace, j.ordering_key, gen_random_uuid() as token,
+                   j.trace, j.ordering_key,
+                   -- nobody can guess one from another; a gen_random_uuid() for each took 1 to 3 us, for this asks the system once
+                   encode(substr(sha256(v_chance || uuid_send(p.job_id)), 1, 16), 'hex')::uuid as token,
                    -- the worker ends a run at its timeout; the lease ends a minute later, should it not
                    clock.now + coalesce(j.timeout, interval '1 hour') + interval '1 minute' as deadline, clock.now
               from picked p join jobforge.jobs j on j.id = p.job_id cross join clock

@@ -12,6 +12,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off  -- the price of what is switched off looks like a large query: 300 ms of compiling were seen
 as $$
 #variable_conflict use_column

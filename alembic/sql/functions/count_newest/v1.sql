@@ -10,6 +10,7 @@ set enable_seqscan = off  -- as in prune_jobs
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $$
 declare

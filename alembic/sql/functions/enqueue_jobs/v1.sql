@@ -7,6 +7,7 @@ create or replace function jobforge.enqueue_jobs(p_jobs json, p_tenant_id text d
 returns table ("position" integer, id uuid, created boolean, payload_differs boolean)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- keys are met by key, however small the planner takes a table for
 as $$
 #variable_conflict use_column
 declare
@@ -19,6 +20,7 @@ declare
     v_positions integer[];
     v_ids       uuid[];
     v_created   boolean[];
+    v_items     json[];
     v_answers   integer;
     v_unique    record;
     v_one       record;
@@ -128,14 +130,16 @@ begin
     if v_ones = '{}' and true = all (v_created) then
         return query select p, i, true, false from unnest(v_positions, v_ids) as u (p, i);
     else  -- a later statement: at READ COMMITTED it sees the twins that the insert of the keys waited for
+        v_items := array(select json_array_elements(p_jobs));
         return query
             select u.p, case when u.c then u.i else k.job_id end, u.c,
-                   not u.c and coalesce(j.payload::jsonb <> coalesce(nullif((e.item -> 'payload')::jsonb, 'null'), '{}'), false)
+                   not u.c and coalesce(j.payload::jsonb <> coalesce(nullif((v_items[u.p] -> 'payload')::jsonb, 'null'), '{}'), false)
               from unnest(v_positions, v_ids, v_created) as u (p, i, c)
-              join json_array_elements(p_jobs) with ordinality as e (item, position) on e.position = u.p
-              left join jobforge.idempotency_keys k on not u.c and k.tenant_id = v_tenant
-                    and k.type = e.item ->> 'type' and k.key = e.item ->> 'idempotency_key'
-              left join jobforge.jobs j on j.id = k.job_id
+              left join lateral (
+                   select k.job_id from jobforge.idempotency_keys k
+                    where not u.c and k.tenant_id = v_tenant and k.type = v_items[u.p] ->> 'type'
+                      and k.key = v_items[u.p] ->> 'idempotency_key' limit 1) k on true
+              left join lateral (select j.payload from jobforge.jobs j where j.id = k.job_id limit 1) j on true
              where u.c or k.job_id is not null
             union all
             select * from unnest(v_places, v_ones, v_made, v_differ)

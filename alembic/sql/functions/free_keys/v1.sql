@@ -8,6 +8,7 @@ set lock_timeout = '2s'
 set enable_seqscan = off  -- met by key
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $$
 declare

@@ -16,6 +16,7 @@ set plan_cache_mode = force_custom_plan  -- as in list_jobs
 set enable_seqscan = off  -- everything is met by key: parent_id has no statistics, and the guess is a scan of all
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $$
 #variable_conflict use_column

@@ -19,6 +19,7 @@ set plan_cache_mode = force_custom_plan
 set enable_seqscan = off  -- everything is met by key, and the newest first by an index: 10,000,000 jobs cost as 50,000 do
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set enable_hashagg = off
 set jit = off
 as $$

@@ -11,6 +11,7 @@ set enable_seqscan = off  -- all is met by key
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 set plan_cache_mode = force_custom_plan  -- what is not asked for costs nothing
 as $$

@@ -19,24 +19,27 @@ declare
     v_until timestamptz := to_timestamp(nullif(current_setting('jobforge.due_look_at', true), '')::float8);  -- in any DateStyle
     v_after timestamptz := '-infinity';
     v_last  timestamptz;
-    v_moved integer;
+    v_moved integer := 0;
 begin
     if v_began < v_until then
         v_after := least(to_timestamp(current_setting('jobforge.due_after')::float8), v_now);
     end if;
-    with due as materialized (
-        select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
-         order by s.run_at, s.job_id limit p_limit for update skip locked
-    ), gone as (  -- by place: the rows are locked, and nothing ever updates them
-        delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
-    ), moved as (
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
-        returning queue
-    ), woken as (
-        select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
-    )
-    select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
+    -- a probe first: to begin the statement costs five times as much, and most often nothing is due
+    if exists (select from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now) then
+        with due as materialized (
+            select s.ctid, s.run_at from jobforge.scheduled s where s.run_at >= v_after and s.run_at <= v_now
+             order by s.run_at, s.job_id limit p_limit for update skip locked
+        ), gone as (  -- by place: the rows are locked, and nothing ever updates them
+            delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
+        ), moved as (
+            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
+            select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
+            returning queue
+        ), woken as (
+            select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
+        )
+        select (select count(*) from moved), (select max(due.run_at) from due) into v_moved, v_last from woken;
+    end if;
     v_read := pg_stat_get_xact_blocks_fetched('jobforge.scheduled'::regclass) - v_read;
     if v_after > '-infinity' or v_read > 100 + 5 * v_moved then
         perform set_config('jobforge.due_after', extract(epoch from case when v_moved < p_limit then v_now else v_last end)::text, false);

@@ -8,6 +8,7 @@ set enable_bitmapscan = off
 set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set max_parallel_workers_per_gather = 0
 set jit = off
 as $$

@@ -9,6 +9,7 @@ set lock_timeout = '2s'  -- it holds leases meanwhile, and completions of other 
 set enable_seqscan = off  -- everything is met by key
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $$
 declare

@@ -14,6 +14,7 @@ set enable_seqscan = off  -- everything is met by key: runs by their job
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set enable_hashagg = on
 set jit = off
 as $$

@@ -11,6 +11,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off  -- the price of what is switched off looks like a large query: 300 ms of compiling were seen
 as $$
 declare
@@ -40,8 +41,7 @@ begin
                     when e.outcome = 'lost' then e.crashes + 1 else e.crashes end as carried
           from ended e
     ), recorded as (
-        insert into jobforge.attempts (job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, finished_at,
-                                       run_ms, error)
+        insert into jobforge.attempts (job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, finished_at, run_ms, error)
         select job_id, run, tenant_id, attempt, outcome, worker_id, token, claimed_at, v_now, run_ms, error from verdict
     ), finished as (
         insert into jobforge.outcomes (job_id, tenant_id, state, run, attempt, crashes, finished_at)
@@ -60,14 +60,15 @@ begin
           from verdict where final_state is null and wait <= interval '0' and queue is not null
         returning queue
     ), left_line as (
-        delete from jobforge.lines l using verdict v
-         where v.ordering_key is not null and v.final_state is not null
-           and l.tenant_id = v.tenant_id and l.ordering_key = v.ordering_key and l.job_id = v.job_id
+        delete from jobforge.lines d where d.ctid = any (array(
+            select l.ctid from verdict v cross join lateral (select l.ctid from jobforge.lines l  -- by a probe each
+             where (l.tenant_id, l.ordering_key, l.job_id) = (v.tenant_id, v.ordering_key, v.job_id) limit 1) l
+             where v.final_state is not null))
     ), turned as (  -- whatever became of it, nothing of its line runs now
         insert into jobforge.turns (tenant_id, ordering_key)
         select distinct tenant_id, ordering_key from verdict where ordering_key is not null
     ), answered as (
-        delete from jobforge.cancel_requests c using verdict v where v.cancel and c.job_id = v.job_id
+        delete from jobforge.cancel_requests c where c.job_id = any (array(select v.job_id from verdict v where v.cancel))
     )
     select count(jobforge.wake(q.queue)) into v_woken from (select distinct queue from again) q;
     perform jobforge.wake_kept(p_ended) from unnest(p_ended) e where e.limited or e.ordering_key is not null limit 1;

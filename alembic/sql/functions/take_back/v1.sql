@@ -12,8 +12,9 @@ begin
     perform jobforge.check_limit(p_limit);
     with expired as (
         select l.job_id, l.deadline > v_now as lost
-          from jobforge.leases l left join jobforge.workers w on w.worker_id = l.worker_id
-         where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now
+          from jobforge.leases l
+         where l.worker_id not in (select w.worker_id from jobforge.workers w where w.alive_until > v_now)
+            or l.deadline <= v_now
          order by l.job_id limit p_limit for update of l skip locked
     ), gone as (
         delete from jobforge.leases l using expired x where l.job_id = x.job_id returning l.*, x.lost
