@@ -100,7 +100,7 @@ class Claimer(Service):
         """Start what a claim brought. Gives how long to sleep if that was all there is."""
         now = time.monotonic()
         if jobs:
-            self._rest.found(now, unasked=not self._woken)
+            self._rest.found(now, len(jobs), unasked=not self._woken)
             self._hand_out(jobs)
         else:
             self._rest.nothing()

@@ -14,9 +14,10 @@ LOOK_SOON = 1.0  # seconds between two looks of one that makes way
 LOOK_BUSY = 10.0  # of one that runs jobs; from half to one and a half of it, so that not all workers stop at once
 MAKE_WAY = 60.0  # so long a worker claims nothing, to become empty for a suspect
 FIRST = 0.0025  # seconds: the first nap after work, and each next one is twice as long
-NAPS = 2  # so many of them, 7.5 ms, and it asks to be woken
-QUICK = 0.01  # seconds between two claims that both brought jobs
-MANY = 8  # such claims in a row, and there is so much to do that nobody needs to wake it
+NAPS = 2  # so many looks in vain after one that found something, and at the next it asks to be woken
+QUICK = FIRST * (2 ** (NAPS + 1) - 1)  # seconds: what comes sooner than so finds it awake
+BUSY = 100.0  # jobs a second, from which on looks cost less than hints
+MANY = 4  # claims in a row that found jobs so soon and so many, and nobody needs to wake it
 ATTENTIVE = 10.0  # seconds: so long it looks soon behind each job, since a look that nobody had asked for brought one
 GIVEN_UP = 300.0  # when its runs did not end in that time: the next try, for slots that wait are lost
 
@@ -72,21 +73,22 @@ class Rest:
     """How a claimer rests: it looks again soon while there is work about, and asks to be woken when there is none.
 
     While somebody is to be woken each enqueue's commit waits for a lock over the whole cluster; a look costs less than
-    that from some hundred jobs a second on.
+    that from a hundred jobs a second on, be it that they come one by one or in crowds.
     """
 
     poll: float
     idle: int = 0  # claims in a row without a job
     asleep: bool = False  # whether it wants to be woken
-    _quick: int = 0  # claims in a row that brought jobs, each soon after the one before
+    _quick: int = 0  # claims in a row that brought jobs, soon after the one before and as many as make it busy
     _found: float = 0.0
     _unasked: float = -ATTENTIVE  # when a claim brought jobs of which nobody had told
 
-    def found(self, now: float, *, unasked: bool = False) -> None:
+    def found(self, now: float, jobs: int = 1, *, unasked: bool = False) -> None:
         """A claim brought jobs. Unasked: and no hint had."""
         if unasked:
             self._unasked = now
-        self._quick = self._quick + 1 if now - self._found < QUICK else 0
+        since = now - self._found
+        self._quick = self._quick + 1 if since < QUICK and jobs >= BUSY * since else 0
         self._found, self.idle = now, 0
         if self._quick >= MANY:
             self.asleep = False
@@ -94,7 +96,6 @@ class Rest:
     def nothing(self) -> None:
         """A claim brought none."""
         self.idle += 1
-        self._quick = 0
         if self.idle > NAPS:
             self.asleep = True
 

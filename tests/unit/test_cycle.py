@@ -77,10 +77,19 @@ def test_a_worker_asks_to_be_woken_after_three_looks_in_vain_and_no_more_under_l
     for n in range(20):  # a job now and then does not wake it for good
         rest.found(n * 1.0)
     assert rest.asleep
+    for now in [20 + n * QUICK * 0.9 for n in range(2 * MANY)]:
+        rest.found(now)  # so few are told of
+    for now in [30 + n * QUICK * 1.1 for n in range(2 * MANY)]:
+        rest.found(now, jobs=500)  # and so are crowds now and then
+    assert rest.asleep
     for n in range(MANY + 1):
-        rest.found(20 + n * QUICK / 2)
-    rest.nothing()
-    assert (rest.asleep, rest.idle) == (False, 1)
+        rest.nothing()  # a look between two of them
+        rest.found(40 + n * QUICK * 0.9, jobs=2)
+    assert not rest.asleep
+    rest = Rest(1.0, asleep=True)
+    for n in range(MANY + 1):
+        rest.found(50 + n * 0.009)
+    assert not rest.asleep
 
 
 def test_the_pace_rises_at_once_and_falls_by_half() -> None:
