@@ -15,9 +15,11 @@ from examples.orders.progress import JobsDone
 from examples.orders.promises import check
 from examples.orders.report import tenants, verdict
 from examples.orders.rows import Row, read
+from examples.orders.rush import FLOODS, come, limit
 from examples.orders.screen import Log, console, line, title
 from examples.orders.shops import PAUSED, Shop
 from examples.orders.tasks import forge
+from examples.orders.timeline import timeline
 from jobforge_sa import Worker
 from jobforge_sa.errors import JobForgeError
 from jobforge_sa.ops.database import engine as engine_for
@@ -51,6 +53,7 @@ def prepare(engine: Engine) -> None:
 def run(engine: Engine) -> int:
     rows, ledger = take(engine)
     work(engine, rows, ledger)
+    come_at_once(engine, ledger)
     title("What the database says")
     console.print(tenants(engine))
     title("What was promised")
@@ -80,6 +83,16 @@ def work(engine: Engine, rows: list[Row], ledger: Ledger) -> None:
         done.wait(PAUSED)
         manage(engine, func.jobforge.resume_tenant(PAUSED.tenant))
         done.wait()
+
+
+def come_at_once(engine: Engine, ledger: Ledger) -> None:
+    title(f"A rush: the {FLOODS} floods a queue; the others come through, limits hold, lines keep their order")
+    limit(engine)
+    with Worker(engine, forge, poll=dt.timedelta(seconds=0.1)), JobsDone(engine, ledger) as done:
+        come(engine, ledger.rush)
+        done.wait()
+    limit(engine, at_once=None, rate=None)
+    console.print("", timeline(engine, ledger.rush, console.width))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What the program believes it has committed. At the end the database must say the same."""
 
+import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from examples.orders.rows import Row
@@ -38,12 +40,28 @@ class Batch:
 
 
 @dataclass
+class Rush:
+    """What came when everybody came at once."""
+
+    flood: Sequence[uuid.UUID] = ()
+    guests: dict[uuid.UUID, dt.datetime] = field(default_factory=dict)  # when their enqueue had been committed
+    photos: Sequence[uuid.UUID] = ()
+    parcels: Sequence[uuid.UUID] = ()
+    lines: dict[str, Sequence[uuid.UUID]] = field(default_factory=dict)  # by what they move, in order
+
+    @property
+    def jobs(self) -> set[uuid.UUID]:
+        return {*self.flood, *self.guests, *self.photos, *self.parcels}.union(*self.lines.values())
+
+
+@dataclass
 class Ledger:
     lines: int = 0
     batches: list[Batch] = field(default_factory=list)
     lost: list[Batch] = field(default_factory=list)  # rolled back
     products: set[uuid.UUID] = field(default_factory=set)  # the jobs of the bulk enqueue
     looks: dict[uuid.UUID, tuple[Shop, Shop]] = field(default_factory=dict)  # which shop's job looks for whose order
+    rush: Rush = field(default_factory=Rush)
 
     @property
     def sales(self) -> list[Sale]:
@@ -60,7 +78,7 @@ class Ledger:
 
     @property
     def jobs(self) -> set[uuid.UUID]:
-        return self.products.union(self.looks, *(batch.jobs for batch in self.batches))
+        return self.products.union(self.looks, self.rush.jobs, *(batch.jobs for batch in self.batches))
 
     def waiting(self, paused: Shop) -> set[uuid.UUID]:
         """The jobs of a shop that is paused."""

@@ -24,6 +24,7 @@ class JobsDone:
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task("jobs", total=None, count="")
         self.started = self.said = time.monotonic()
+        self.before = self._done()
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -34,8 +35,8 @@ class JobsDone:
 
     def show(self, paused: Shop | None = None) -> bool:
         """Show the state, and say whether all is done that can be done now."""
-        wanted = len(self.ledger.jobs - self.ledger.summaries)
-        done = self._done()
+        wanted = len(self.ledger.jobs - self.ledger.summaries) - self.before
+        done = self._done() - self.before
         rate = done / (time.monotonic() - self.started)
         count = f"{done:,} of {wanted:,} jobs done, {rate:,.0f}/s"
         self.bar.update(self.task, total=wanted, completed=done, count=count)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, literal, select, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -12,6 +11,8 @@ from sqlalchemy.orm import Session
 from examples.orders.database import manage, operator
 from examples.orders.ledger import Ledger
 from examples.orders.models import Invoice, Order, Problem
+from examples.orders.promise import Promise
+from examples.orders.rush_promises import of_the_rush
 from examples.orders.services import BUSY, DECLINED, GREYLISTED
 from examples.orders.shops import PAUSED, PREFIX, Shop
 from examples.orders.tasks import InvoiceFor, find_order, mail_summary, write_invoice
@@ -23,17 +24,6 @@ from jobforge_sa.models import Attempt, Job, Result
 STRAY = "stray"  # the number of orders that are never stored
 
 
-@dataclass(frozen=True)
-class Promise:
-    text: str
-    expected: object
-    found: object
-
-    @property
-    def kept(self) -> bool:
-        return self.expected == self.found
-
-
 def check(engine: Engine, ledger: Ledger) -> list[Promise]:
     with operator(engine) as session:
         promises = [
@@ -43,6 +33,7 @@ def check(engine: Engine, ledger: Ledger) -> list[Promise]:
             *_of_failures(session, ledger),
             *_of_waiting(session, ledger),
             *_of_handlers(session, ledger),
+            *of_the_rush(session, ledger.rush),
         ]
         faults = list(session.scalars(text("select fault from jobforge.audit()")))
     return [
@@ -144,10 +135,11 @@ def _of_handlers(session: Session, ledger: Ledger) -> Iterator[Promise]:
         {job: shop is owner for job, (shop, owner) in ledger.looks.items()},
         dict(found.all()),
     )
+    imported = Attempt.job_id.in_(ledger.jobs - ledger.rush.jobs)
     others = Attempt.tenant_id.in_([shop.tenant for shop in Shop if shop is not PAUSED])
     first, last = (
-        session.scalar(select(func.min(Attempt.claimed_at)).where(Attempt.tenant_id == PAUSED.tenant)),
-        session.scalar(select(func.max(Attempt.finished_at)).where(others)),
+        session.scalar(select(func.min(Attempt.claimed_at)).where(imported, Attempt.tenant_id == PAUSED.tenant)),
+        session.scalar(select(func.max(Attempt.finished_at)).where(imported, others)),
     )
     yield Promise(
         f"the {PAUSED} was paused: its {len(ledger.waiting(PAUSED))} jobs ran after all others' were done",

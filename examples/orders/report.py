@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, extract, func, select
 from sqlalchemy.orm import Session
 
 from examples.orders.database import operator
-from examples.orders.promises import Promise
+from examples.orders.promise import Promise
 from examples.orders.screen import line, title
 from examples.orders.shops import Shop
 from jobforge_sa import JobState

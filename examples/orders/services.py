@@ -8,6 +8,7 @@ from decimal import Decimal
 GREYLISTED = "greylisted@example.org"  # its server turns each stranger away, twice
 DECLINED = "card-declined"
 BUSY = "B-1013"  # the invoice for which the tax office has no time at first
+STUCK = "plane 3"  # the movement of the stock that fails when it is first tried
 
 _calls: Counter[str] = Counter()
 
@@ -21,6 +22,10 @@ class CardDeclined(Exception):
 
 
 class OfficeBusy(Exception):
+    pass
+
+
+class ShelfStuck(Exception):
     pass
 
 
@@ -46,4 +51,18 @@ def register_invoice(number: str) -> None:
 
 
 def index_product(sku: str) -> None:
+    time.sleep(0.004)
     _calls[sku] += 1
+
+
+def resize_photo(sku: str) -> None:
+    time.sleep(0.03)
+    _calls[sku] += 1
+
+
+def move_stock(product: str, number: int) -> None:
+    time.sleep(0.03)
+    movement = f"{product} {number}"
+    _calls[movement] += 1
+    if movement == STUCK and _calls[movement] == 1:
+        raise ShelfStuck(f"the shelf of the {product} is stuck")

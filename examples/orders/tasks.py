@@ -33,6 +33,11 @@ class Product(BaseModel):
     sku: str
 
 
+class Movement(BaseModel):
+    product: str
+    number: int
+
+
 class Day(BaseModel):
     date: dt.date
 
@@ -72,3 +77,19 @@ def find_order(ctx: Context, payload: InvoiceFor) -> bool:
 @forge.task(queue="demo-search", priority=10)
 def reindex_product(_: Context, payload: Product) -> None:
     services.index_product(payload.sku)
+
+
+@forge.task(queue="demo-photos")
+def resize_photo(_: Context, payload: Product) -> None:
+    services.resize_photo(payload.sku)
+
+
+@forge.task(queue="demo-courier")
+async def call_courier(ctx: AsyncContext, payload: InvoiceFor) -> None:
+    ctx.log.debug("the courier fetches order %s", payload.order_id)
+
+
+@forge.task(queue="demo-stock", retry=soon, ordering_key=lambda movement: movement.product)
+def move_stock(_: Context, payload: Movement) -> None:
+    """One at a time for each product, in their order: the next one waits for the retry of one that failed."""
+    services.move_stock(payload.product, payload.number)
