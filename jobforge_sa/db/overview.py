@@ -33,6 +33,9 @@ select coalesce(r.tenant_id, l.tenant_id) as tenant_id, coalesce(r.queued, 0) as
   left join jobforge.limits t on t.scope = 'tenant' and t.name = coalesce(r.tenant_id, l.tenant_id)
  order by 2 desc, 3 desc, 1 limit :count""")
 
+PAUSED_TASKS: Final = text("""
+select l.name from jobforge.limits l where l.scope = 'task' and l.paused_at is not null order by l.name""")
+
 RUNNING: Final = text("""
 select l.job_id, l.tenant_id, j.type, j.queue, l.claimed_at, coalesce(w.name, cast(l.worker_id as text)) as worker
   from (select l.job_id, l.tenant_id, l.worker_id, l.claimed_at from jobforge.leases l

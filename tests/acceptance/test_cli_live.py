@@ -159,6 +159,28 @@ def test_the_page_fits_and_shows_queues_tenants_running_jobs_and_deaths(sql: Sql
     assert ("it broke" in text) == (columns >= top_page.WIDE)
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50), (40, 14)])
+def test_paused_tasks_have_a_line_of_their_own_while_there_are_any(sql: Sql, columns: int, lines: int) -> None:
+    for queue in range(12):
+        sql.fill("acme", 1, queue=f"queue-{queue:02}")
+    work = Top(databases.engine(sql.database.dsn("jf_admin")), 2)
+    work.look()
+    before = page(work, columns, lines)
+    assert "paused" not in "\n".join(before)
+    for task in ("send", "export", *(f"task-{n:02}" for n in range(20))):
+        sql("pause_task", type=task, user="jf_admin")
+    sql("limit_task", type="free", change={"max_running": 1}, user="jf_admin")
+    work.look()
+    found = page(work, columns, lines)
+    assert found[3].startswith("22 tasks are paused: export, send, task")
+    assert len(found) <= lines
+    assert max(map(len, found)) <= columns
+    for task in ("export", *(f"task-{n:02}" for n in range(20))):
+        sql("resume_task", type=task, user="jf_admin")
+    work.look()
+    assert page(work, columns, lines)[3] == "1 task is paused: send"
+
+
 def test_counters_give_the_rates_and_many_waiting_are_estimated(sql: Sql) -> None:
     engine = databases.engine(sql.database.dsn("jf_admin"))
     before = top_look.look(engine)

@@ -28,6 +28,7 @@ class Glimpse:
     counters: tuple[int, int, int]  # enqueued, started, ended: ever
     queues: Sequence[QueueInfo]
     workers: Sequence[WorkerInfo]
+    paused_tasks: Sequence[str]
     tenants: Sequence[Any]
     running: Sequence[Any]
     deaths: Sequence[Any]
@@ -46,13 +47,14 @@ def look(engine: Engine) -> Glimpse:
         queues = Queues(session)
         found, workers = queues.list(COUNTED), queues.workers()  # these raise our errors where the schema does not fit
         now, version, *counters = session.execute(overview.COUNTERS).one()
+        paused = session.scalars(overview.PAUSED_TASKS).all()
         tenants, running, deaths = (
             session.execute(query, {"count": SHOWN}).all()
             for query in (overview.TENANTS, overview.RUNNING, overview.DEATHS)
         )
     enqueued, started, ended = counters
     took = time.monotonic() - began
-    return Glimpse(now, version, (enqueued, started, ended), found, workers, tenants, running, deaths, took)
+    return Glimpse(now, version, (enqueued, started, ended), found, workers, paused, tenants, running, deaths, took)
 
 
 def rates(before: Glimpse | None, after: Glimpse) -> tuple[float, ...] | None:

@@ -17,7 +17,7 @@ from jobforge_sa.ops.stats.page import rate
 from jobforge_sa.ops.top.look import COUNTED, SHOWN, Glimpse, rates
 
 WIDE = 120  # columns from which on queues and tenants stand side by side, and jobs have all of theirs
-HEAD = 4  # lines above the tables, the blank one among them
+HEAD = 5  # lines above the tables, at most: the blank one among them, and that of paused tasks
 GREY = "bright_black"
 
 
@@ -56,12 +56,13 @@ def page(glimpse: Glimpse, before: Glimpse | None, place: str, notes: Sequence[s
         size: Columns and lines.
     """
     width, height = size
+    shown: list[RenderableType] = [*_head(glimpse, before, place, notes), ""]
+    height -= len(shown)
     sections = [_queues(glimpse), _tenants(glimpse), _running(glimpse, width), _deaths(glimpse, width)]
     bands = [sections[:2], sections[2:3], sections[3:]] if width >= WIDE else [[one] for one in sections]
-    del bands[max(1, (height - HEAD + 1) // 3) :]  # a heading, a row and a blank line are the least
+    del bands[max(1, (height + 1) // 3) :]  # a heading, a row and a blank line are the least
     needs = [max(len(one.rows) for one in band) for band in bands]
-    shares = share(needs, height - HEAD - 2 * len(bands) + 1)
-    shown: list[RenderableType] = [*_head(glimpse, before, place, notes), ""]
+    shares = share(needs, height - 2 * len(bands) + 1)
     for band, rows in zip(bands, shares, strict=True):
         shown += [_side_by_side([one.table(rows) for one in band]), ""]
     return Group(*shown[:-1])
@@ -94,9 +95,18 @@ def _head(glimpse: Glimpse, before: Glimpse | None, place: str, notes: Sequence[
     for name, value in zip(("enqueued", "started", "ended"), found or (None,) * 3, strict=True):
         third.append(f"{name} ", GREY).append(f"{'-' if value is None else rate(value) or '0'}   ")
     third.append(" ".join(notes), "yellow")
-    for line in (first, second, third):
+    lines = [first, second, third, *_paused(glimpse.paused_tasks)]
+    for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
-    return [first, second, third]
+    return lines
+
+
+def _paused(tasks: Sequence[str]) -> list[Text]:
+    """A line for the tasks that are paused: they have no table in which to say so. None where there is none."""
+    if not tasks:
+        return []
+    said = "1 task is paused: " if len(tasks) == 1 else f"{len(tasks):,} tasks are paused: "
+    return [Text(said + ", ".join(map(screen.one_line, tasks)), "magenta")]
 
 
 def _sum(glimpse: Glimpse, name: str) -> Text:
