@@ -391,6 +391,42 @@ def test_jobs_that_wait_for_too_long_though_workers_live(sql: Sql, clock: Clock)
     assert findings(sql, "late_jobs") == []  # a paused tenant's are meant to wait
 
 
+@pytest.mark.parametrize(("scope", "name"), [("tenant", "acme"), ("queue", "mail"), ("task", "send")])
+@pytest.mark.parametrize("change", [{"max_running": 1}, {"rate": 0.000_1, "burst": 1}])
+def test_jobs_that_a_limit_holds_are_not_late(
+    sql: Sql, clock: Clock, scope: str, name: str, change: dict[str, Any]
+) -> None:
+    named = {{"tenant": "tenant_id", "queue": "queue", "task": "type"}[scope]: name}
+
+    def limit(**said: float | None) -> None:
+        sql(f"limit_{scope}", user="jf_admin", change=said, **named)
+
+    enqueue(sql), enqueue(sql)
+    limit(**change)
+    assert len(claim(sql)) == 1
+    clock.advance(hours=2)
+    beat(sql)
+    assert findings(sql, "late_jobs") == []
+    limit(max_running=9, rate=None)
+    late = found(sql, "late_jobs")
+    assert late.level == Level.NOTE
+    assert late.detail.endswith(f"; limited: its {scope}")
+    limit(max_running=None)
+    assert (late := found(sql, "late_jobs")).level == Level.WARNING
+    assert "limited" not in late.detail
+
+
+def test_jobs_that_wait_in_line_are_not_late(sql: Sql, clock: Clock) -> None:
+    jobs = {enqueue(sql, ordering_key="account", timeout=dt.timedelta(hours=9)) for _ in range(2)}
+    (run,) = claim(sql)  # and puts the other aside
+    clock.advance(hours=2)
+    beat(sql)
+    assert findings(sql, "late_jobs") == []
+    sql.complete(run)
+    (other,) = jobs - {run["job_id"]}
+    assert [run["job_id"] for run in claim(sql)] == [other]
+
+
 def test_a_job_whose_workers_die_is_suspected_first(sql: Sql, clock: Clock) -> None:
     job = enqueue(sql)
     lose_worker(sql, clock, 2)
