@@ -78,6 +78,17 @@ def test_a_paused_tenant_is_the_first_reason(sql: Sql) -> None:
     assert reasons[0]["detail"]["paused_at"]
 
 
+def test_who_waits_in_line_is_not_the_next(sql: Sql) -> None:
+    beat(sql)
+    _first, second, third = (sql.enqueue(ordering_key="account") for _ in range(3))
+    assert [list(why(sql, job)) for job in (second, third)] == [["in_line"]] * 2
+    failed(sql, delay=0)  # that claim has put the others aside
+    assert [list(why(sql, job)) for job in (second, third)] == [["in_line"]] * 2
+    sql.complete(sql.claim_one())
+    sql.claim_one()
+    assert [list(why(sql, job)) for job in (second, third)] == [["running"], ["in_line"]]
+
+
 def test_a_quota_is_a_limit_that_keeps_no_job_from_running(sql: Sql) -> None:
     beat(sql)
     sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 2})

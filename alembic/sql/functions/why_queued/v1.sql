@@ -1,11 +1,13 @@
--- Why a queued job is not running: what keeps it back, else how many come before it, else that nothing does.
+-- Why a queued job is not running: what keeps it back, else how many come before it, else that nothing does. Who waits in
+-- line is not told how many come before it: the job of its key that does is named.
 create or replace function jobforge.why_queued(p_job jobforge.all_jobs)
 returns table (code text, says text, detail json)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_held    boolean;
+    v_held    boolean := false;
+    v_in_line boolean := false;
     v_quota   integer := (select l.max_waiting from jobforge.limits l where l.tenant_id = p_job.tenant_id);
     v_suspect boolean := p_job.crashes >= 2;
     v_workers record;
@@ -13,8 +15,11 @@ declare
     c_look    constant integer := 10000;  -- so many before it are counted
 begin
     select * into v_workers from jobforge.workers_of_job(p_job.id);
-    return query select * from jobforge.why_limited(p_job.id);
-    v_held := found;
+    for code, says, detail in select * from jobforge.why_limited(p_job.id) loop
+        v_held := true;
+        v_in_line := v_in_line or code = 'in_line';
+        return next;
+    end loop;
     if v_workers.living = 0 then
         return query select 'no_worker', format('no live worker works on the queue %s%s', p_job.queue,
                                                 '; the last one lived until ' || jobforge.moment_text(v_workers.last_alive)),
@@ -45,7 +50,8 @@ begin
                || case when p_job.attempt > 0
                        then format('; it has used %s of %s attempts', p_job.attempt, p_job.max_attempts) else '' end,
                json_build_object('before', v_before, 'knowing', v_workers.knowing, 'attempt', p_job.attempt,
-                                 'max_attempts', p_job.max_attempts);
+                                 'max_attempts', p_job.max_attempts)
+         where not v_in_line;
     if v_quota is not null then
         return query select 'quota', format('its tenant may have %s waiting jobs: more are refused', v_quota),
                             json_build_object('max_waiting', v_quota);
