@@ -43,6 +43,9 @@ ALIVE = [None, "-1 hour", "999 milliseconds", "25 hours", "1000 years"]
         ("worker_id", None),
         ("queues", None),
         ("types", None),
+        ("queues", ["default", None]),
+        ("types", [None]),
+        ("types", ["t", None]),
         *[("limit", limit) for limit in (None, 0, -1, 10_001, 10**9)],
         *[("alive", alive) for alive in [*ALIVE, "0"]],
     ],
@@ -80,9 +83,8 @@ def test_case_071_a_bound_that_cannot_work_is_refused(attacked: Attack, function
 def test_case_071_arrays_of_odd_shapes_claim_nothing_that_was_not_asked_for(attack: Attack) -> None:
     attack.fill("a", 3)
     odd: list[dict[str, Any]] = [
-        {"queues": [None]},
         {"queues": []},
-        {"types": [None]},
+        {"types": []},
         {"queues": ["default"], "queue_limits": [-5]},
         {"queues": ["default"], "queue_limits": [0]},
         {"queues": [["default"], ["x"]]},

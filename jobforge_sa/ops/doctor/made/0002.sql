@@ -1664,7 +1664,8 @@ AS $function$
 declare
     v_fault text := case
         when p_worker_id is null then 'p_worker_id must be a uuid of the worker''s own'
-        when p_queues is null or p_types is null then 'p_queues and p_types must be arrays'
+        when p_queues is null or p_types is null or num_nulls(variadic p_queues) + num_nulls(variadic p_types) > 0
+            then 'p_queues and p_types must be arrays without NULL'
         when p_limit is null or p_limit not between 1 and 10000 then 'p_limit must be between 1 and 10000'
         when p_alive is null or not jobforge.check_interval(p_alive, interval '1 second', interval '1 day')
             then 'p_alive must be between 1 second and 1 day'
