@@ -61,7 +61,7 @@ def translate(
     if state in errors.BY_SQLSTATE:
         kind = errors.BY_SQLSTATE[state]
         signed = state == "JF001" and hint is not None and "signed" in hint
-        return kind(message, cure=errors.SIGN if signed else kind.cure or hint)
+        return kind(_in_python(message), cure=errors.SIGN if signed else kind.cure or _in_python(hint or ""))
     if state in ("3F000", "42883", "42P01", "42703"):  # no schema, no such function, table, column
         return errors.SchemaMismatch(
             f"the database has no schema jobforge, or an older one than this code needs ({HEAD}): {message}",
@@ -77,6 +77,11 @@ def translate(
             cure="leave out NUL characters, half surrogate pairs, NaN, numbers out of range; nothing was enqueued",
         )
     return None
+
+
+def _in_python(said: str) -> str:
+    """What SQL says of its arguments, said of ours: they have the same names without p_. What is quoted is a value."""
+    return re.sub(r"(?<![\w'])p_(?=[a-z])", "", said)
 
 
 def _denied(message: str, role: str, login: str, roles: Collection[str]) -> errors.AccessDenied:

@@ -74,7 +74,7 @@ def test_a_rate_is_written_in_several_ways(database: Database, written: str) -> 
         (["queues", "limit", "mail", "--rate", "5/week"], "write 5/s"),
         (["queues", "limit", "mail", "--rate", "0"], "none takes it away"),
         (["queues", "limit", "mail", "--max-running", "-1"], "write a whole number, or none"),
-        (["queues", "limit", "mail", "--burst", "5"], "rate"),
+        (["queues", "limit", "mail", "--burst", "5"], "Give the rate too"),
         (["queues", "pause", "a b"], "jobforge queues"),
         (["tasks", "limit", "send", "--max-running", "1000001"], "none takes it away"),
     ],

@@ -60,6 +60,7 @@ def test_what_is_kept_is_shown_changed_and_pruned(database: Database) -> None:
     ("arguments", "words"),
     [
         (("retention", "set", "succeeded", "soon"), "'soon' is no duration"),
+        (("retention", "set", "result", "1d", "--newest", "5"), "newest must be 1 or more"),
         (("retention", "set", "queued", "1d"), "nothing is kept that is called 'queued'"),
         (("retention", "set", "dead", "99999999w"), "dead can be kept for 0 to 36,500 days"),
         (("retention", "drop", "dead", "--type", "send"), "nothing is said of dead of the type send"),

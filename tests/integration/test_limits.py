@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from jobforge_sa import Context, JobForge, Jobs, Limits, Queues, Tasks, Tenants, Worker
+from jobforge_sa import Context, JobForge, Jobs, Limits, Queues, Retention, Tasks, Tenants, Worker
 from jobforge_sa.errors import AccessDenied, ConfigurationError
 from jobforge_sa.limits import Limit, LimitInfo
 from tests.fix_postgres import Database
@@ -79,6 +79,18 @@ def test_what_only_the_database_can_know_has_our_error_too(database: Database) -
     for call in calls:
         with database.engine("jf_admin").connect() as c, pytest.raises(ConfigurationError):
             call(c)
+
+
+def test_what_the_database_refuses_is_said_in_the_words_of_python(database: Database) -> None:
+    with database.engine("jf_admin").connect() as c:
+        with pytest.raises(ConfigurationError) as caught:
+            Queues(c).limit("mail", burst=5)
+        assert caught.value.cure == "Give the rate too. Nothing was changed."
+        c.rollback()
+        with pytest.raises(ConfigurationError) as caught:
+            Retention(c).set("result", None, newest=5)
+        assert caught.value.message == "newest must be 1 or more, and is for succeeded, dead and canceled jobs"
+        assert caught.value.cure == "Leave it out, or let a keep of 0 keep none."
 
 
 @pytest.mark.parametrize("user", ["jf_app", "jf_worker", "jf_stranger"])

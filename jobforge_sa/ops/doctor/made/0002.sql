@@ -5980,7 +5980,7 @@ begin
         || (select jsonb_object_agg(k.key, trim_scale(k.value::numeric)) from jsonb_each_text(p_change) k));  -- 5.0 is 5
     if v_new.burst is not null and v_new.rate is null then
         raise exception 'jobforge: a burst needs a rate'
-            using errcode = 'JF003', hint = 'Pass {"rate": 5, "burst": 10}. Nothing was changed.';
+            using errcode = 'JF003', hint = 'Give the rate too. Nothing was changed.';
     end if;
     v_new.bucket := case when v_new.rate is null then 0
                          when v_limit.rate is null then coalesce(v_new.burst, greatest(ceil(v_new.rate), 1))
