@@ -130,10 +130,11 @@ LIFE = (
 )
 
 
-def met(node: Any) -> int:
+def met(node: Any) -> float:
     """The most rows that any part of a plan has given or thrown away."""
     each = sum(node.get(f"Rows Removed by {what}", 0) for what in ("Join Filter", "Filter", "Index Recheck"))
-    return max([(node["Actual Rows"] + each) * node["Actual Loops"], *map(met, node.get("Plans", ()))])
+    mine = float((node["Actual Rows"] + each) * node["Actual Loops"])
+    return max([mine, *map(met, node.get("Plans", ()))])
 
 
 def fill_ordered(connection: sa.Connection) -> None:

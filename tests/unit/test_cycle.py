@@ -67,7 +67,7 @@ def test_who_is_woken_looks_again_at_twice_the_age_of_its_sleep_for_those_who_ha
     assert [rest.nap(now, 5.0) for now in (101.0, 101.2, 102.0, 200.0)] == pytest.approx([0.01, 0.2, 1.0, 1.0])
 
 
-def test_a_worker_asks_to_be_woken_after_three_looks_in_vain_and_no_more_under_load() -> None:
+def test_a_worker_asks_to_be_woken_after_three_looks_in_vain() -> None:
     rest = Rest(1.0)
     asleep = []
     for _ in range(4):
@@ -77,19 +77,20 @@ def test_a_worker_asks_to_be_woken_after_three_looks_in_vain_and_no_more_under_l
     for n in range(20):  # a job now and then does not wake it for good
         rest.found(n * 1.0)
     assert rest.asleep
-    for now in [20 + n * QUICK * 0.9 for n in range(2 * MANY)]:
-        rest.found(now)  # so few are told of
-    for now in [30 + n * QUICK * 1.1 for n in range(2 * MANY)]:
-        rest.found(now, jobs=500)  # and so are crowds now and then
-    assert rest.asleep
-    for n in range(MANY + 1):
-        rest.nothing()  # a look between two of them
-        rest.found(40 + n * QUICK * 0.9, jobs=2)
-    assert not rest.asleep
-    rest = Rest(1.0, asleep=True)
-    for n in range(MANY + 1):
-        rest.found(50 + n * 0.009)
-    assert not rest.asleep
+    few, crowds = [20 + n * QUICK * 0.9 for n in range(2 * MANY)], [30 + n * QUICK * 1.1 for n in range(2 * MANY)]
+    for times, jobs in ((few, 1), (crowds, 500)):
+        for now in times:
+            rest.found(now, jobs)  # so few are told of, and so are crowds now and then
+        assert rest.asleep
+
+
+def test_under_load_nobody_needs_to_wake_a_worker() -> None:
+    for gap, jobs in ((QUICK * 0.9, 2), (0.009, 1)):
+        rest = Rest(1.0, asleep=True)
+        for n in range(MANY + 1):
+            rest.nothing()  # a look between two of them
+            rest.found(40 + n * gap, jobs)
+        assert not rest.asleep
 
 
 def test_the_pace_rises_at_once_and_falls_by_half() -> None:
