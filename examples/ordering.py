@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from jobforge_sa import Context, JobForge, Jobs, Retry, Worker
+from jobforge_sa import Context, JobForge, Jobs, Results, Retry, Worker
 from jobforge_sa.db import migrate
 from jobforge_sa.errors import RowSecurityOffWarning
 from jobforge_sa.testing.server import provide
@@ -40,9 +40,8 @@ with provide() as url:
         bookings = [(7, 100), (7, -30), (7, -45), (8, 20)]
         jobs = Jobs(session).enqueue_many(book.new(Booking(account=a, amount=n)) for a, n in bookings)
         print("the second waits:", Jobs(session).why(jobs[1].id)[0].code)
-    with Worker(engine, forge) as worker:
-        while worker.stats()["succeeded"] < len(bookings):
-            worker.drain(timeout=10)
+    with Worker(engine, forge):
+        Results(engine).wait(book, jobs[2], timeout=30)
 
 # Output:
 # the second waits: in_line
