@@ -112,9 +112,9 @@ def test_who_writes_a_table_is_as_the_functions_have_it() -> None:
 
 
 def test_what_happens_to_a_job_updates_few_rows() -> None:
-    """A worker's, a walk's, a head's, that of a waiting payload, and that of an endpoint that fails."""
+    """A worker's, a walk's, that of a waiting payload, and that of an endpoint that fails."""
     told_by_people = {"limits", "retention", "settings", "tenant_keys", "connectors", "connector_secrets"}
-    on_the_way = {"workers", "pruning", "newest", "heads", "jobs", "unique_keys", "waits", "webhook_endpoints"}
+    on_the_way = {"workers", "pruning", "newest", "jobs", "unique_keys", "waits", "webhook_endpoints"}
     updated = {table for name in sql_functions() for verb, table in writes(name) if verb == "update"}
     assert updated == told_by_people | on_the_way
 

@@ -170,8 +170,8 @@ FINE = (
     Mutant(
         "what is promoted loses its crashes",
         "promote_due",
-        "run, attempt, crashes from gone",
-        "run, attempt, 0 from gone",
+        "run, attempt, crashes,\n                   case",
+        "run, attempt, 0,\n                   case",
     ),
     Mutant(
         "a step does not hold the lease",

@@ -45,8 +45,8 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "a lease of nothing": (
         (
-            "insert into jobforge.leases values (gen_random_uuid(), 'a', 'q', 't', null, false, gen_random_uuid(), "
-            "gen_random_uuid(), 1, 1, 0, now(), now())"
+            "insert into jobforge.leases values (gen_random_uuid(), 'a', 'q', 't', null, false, null, "
+            "gen_random_uuid(), gen_random_uuid(), 1, 1, 0, now(), now())"
         ),
         "in leases without a job",
     ),

@@ -75,7 +75,7 @@ def test_a_tenant_whose_jobs_are_all_done_is_no_step_for_the_others(sql: Sql, dr
 def test_heads_are_forgotten_after_an_hour(sql: Sql) -> None:
     sql.clock().advance(hours=2)
     sql.session("postgres").execute(
-        "insert into jobforge.heads values ('q', '!main', 'a', 0, gen_random_uuid(), now() - interval '1 hour', 1)"
+        "insert into jobforge.heads values ('q', '!main', 'a', 0, gen_random_uuid(), now() - interval '1 hour')"
     )
     sql("upkeep")
     assert sql.look("select * from jobforge.heads") == []
@@ -85,7 +85,7 @@ def test_a_session_reads_what_it_has_noted_in_any_datestyle(sql: Sql) -> None:
     """A pool lends one session to many: a day that one wrote first another reads as a month."""
     worker = sql.connect("jf_worker")
     sql.session("postgres").execute(
-        "insert into jobforge.heads values ('default', '!main', 'a', 0, gen_random_uuid(), now(), 1)"
+        "insert into jobforge.heads values ('default', '!main', 'a', 0, gen_random_uuid(), now())"
     )
     for style in ("SQL, DMY", "SQL, MDY"):
         worker.execute(f"set timezone = 'Asia/Kolkata'; set datestyle = '{style}'".encode())
@@ -125,7 +125,7 @@ def test_lanes_are_looked_for_behind_their_heads_and_again_by_a_full_look(sql: S
 def test_a_purge_leaves_no_head(sql: Sql) -> None:
     for tenant in "ab":
         sql.session("postgres").execute(
-            "insert into jobforge.heads values ('q', '!main', %s, 0, gen_random_uuid(), now(), 1)", [tenant]
+            "insert into jobforge.heads values ('q', '!main', %s, 0, gen_random_uuid(), now())", [tenant]
         )
     assert sql("purge_tenant", user="jf_admin", tenant_id="a") == [{"purge_tenant": 0}]
     assert [row["tenant_id"] for row in sql.look("select * from jobforge.heads")] == ["b"]

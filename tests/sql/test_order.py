@@ -304,7 +304,7 @@ def test_claims_without_a_cursor_begin_anywhere_also_where_all_jobs_stand_aside(
         sql.fill(tenant, 40, type="other")
     assert claimed(sql) == []
     sql.session("postgres").execute(  # of another type: they say nothing of this lane
-        "insert into jobforge.heads values ('default', 'third', 'a', 0, gen_random_uuid(), now(), 1)"
+        "insert into jobforge.heads values ('default', 'third', 'a', 0, gen_random_uuid(), now())"
     )
     got = [run["tenant_id"] for _ in range(40) for run in sql.claim(1, types=["other"])]
     assert {tenant for tenant in "abc" if got.count(tenant) > 2} == set("abc")

@@ -72,7 +72,7 @@ as $$
        and not jobforge.waits_in_line(j.tenant_id, j.ordering_key, j.id)
     union all
     select r.job_id, 'stands aside where no claim looks' from jobforge.ready r
-     where r.aside not in ('!ordered', '!turn', '!stopped', r.type)
+     where r.aside not in ('!ordered', '!stopped', r.type) and r.aside not like '!turn%'
 $$;
 
 grant execute on function jobforge.audit() to jobforge_admin;

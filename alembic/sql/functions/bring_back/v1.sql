@@ -43,8 +43,9 @@ begin
         ), gone as (
             delete from jobforge.ready r where r.ctid = any (array(select b.ctid from back b)) returning r.*
         )
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g;
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes,
+               case when g.crashes < 2 then (select jobforge.lane_back()) end from gone g;
         get diagnostics v_now = row_count;
         v_moved := v_moved + v_now;
     end loop;

@@ -51,7 +51,7 @@ begin
                            when l.max_running is null and l.rate is null then null
                            when l.name <> all (v_held) then 0
                            else greatest(0, least(
-                               l.max_running - case when l.max_running is not null then jobforge.running_of(l, v_before) end,
+                               l.max_running - case when l.max_running is not null then jobforge.running_of(l, v_before, true) end,
                                case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                       end,
                       coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)

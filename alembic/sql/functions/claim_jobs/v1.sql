@@ -68,7 +68,7 @@ begin
             v_types := array(select unnest(p_types) except select unnest(v_limited));
         end if;
     end if;
-    if exists (select from jobforge.heads) then
+    if exists (select from jobforge.heads) or (select s.last_value > 1 from jobforge.turn_lanes s) then
         v_began := clock_timestamp();
         v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;

@@ -32,8 +32,9 @@ begin
         ), gone as (  -- by place: the rows are locked, and nothing ever updates them
             delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
         ), moved as (
-            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-            select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
+            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+            select queue, tenant_id, priority, job_id, type, run, attempt, crashes,
+                   case when crashes < 2 then (select jobforge.lane_back()) end from gone
             returning queue
         ), woken as (
             select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q

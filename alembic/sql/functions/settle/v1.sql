@@ -55,8 +55,8 @@ begin
         select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
           from verdict where final_state is null and wait > interval '0' and queue is not null
     ), again as (
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select queue, tenant_id, priority, job_id, type, run, charged, carried
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select queue, tenant_id, priority, job_id, type, run, charged, carried, case when carried < 2 then (select jobforge.lane_back()) end
           from verdict where final_state is null and wait <= interval '0' and queue is not null
         returning queue
     ), left_line as (

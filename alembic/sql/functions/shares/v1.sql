@@ -1,9 +1,9 @@
 -- Of these tenants, in this order, those that may give a claim jobs, and how many each: by their weights, up to their budgets,
 -- p_left in all. last: the last one that had its share, if not all had. stopped: those that give none until somebody says
--- otherwise; limited: those of whom anything was said.
+-- otherwise; limited: those of whom anything was said. places: where they were among p_tenants.
 create or replace function jobforge.shares(
     p_tenants text[], p_left integer, out tenants text[], out shares integer[], out last text, out stopped text[],
-    out limited text[]
+    out limited text[], out places integer[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -26,6 +26,7 @@ begin
     ), turned as (  -- who is last and has a part of its share only comes again, by chance, so often that it has all of it: it
         -- goes before the others, and the ring goes on behind the one that is last now
         select p.tenant_id, p.share, p.before,
+               p.place as was,
                case when p.before between 1 and p_left - 1 and random() > (p_left - p.before)::float8 / least(p.share, p_left)
                     then 0 else p.place end as place
           from placed p
@@ -35,8 +36,9 @@ begin
            case when bool_or(p.before >= p_left or p.place = 0) then
                (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
            (select array_agg(g.tenant_id) from given g where g.stopped),
-           (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited)
-      into tenants, shares, last, stopped, limited
+           (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited),
+           array_agg(p.was::integer order by p.place) filter (where p.before < p_left)
+      into tenants, shares, last, stopped, limited, places
       from turned p;
 end
 $$;

@@ -1,9 +1,10 @@
 -- Looks at lines that have a turn: a job that is at their head now, and stands aside, comes back to where claims find it. No
 -- job is forgotten, for whoever puts one aside leaves a turn in the same transaction: a look that sees the turn sees the
 -- job aside; and whoever ends a run leaves a turn, so that of the two the later look finds the head where it stands.
--- A head whose row somebody holds keeps its turn for the next look; that begins at a page by chance, so that a thousand
+-- A head whose row somebody holds keeps its turn for the next look; that begins at one by chance, so that a thousand
 -- which one transaction holds do not stand before all others. Returns how many came back.
-create or replace function jobforge.take_turns(p_limit integer) returns integer
+--   p_first  no turn before this one is looked at
+create or replace function jobforge.take_turns(p_limit integer, p_first bigint) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- lines and ready are met by key
@@ -13,13 +14,16 @@ set enable_material = off
 set jit = off
 as $$
 declare
-    v_from  tid := format('(%s,0)', floor(random() * pg_relation_size('jobforge.turns') / current_setting('block_size')::integer));
+    v_from  bigint := p_first + floor(random() * (1 + (select s.last_value from jobforge.turns_id_seq s) - p_first));
+    v_lane  text := jobforge.turn_lane();
     v_moved integer;
 begin
     with later as materialized (
-        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid >= v_from limit p_limit for update skip locked
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.id >= v_from
+         order by t.id limit p_limit for update skip locked
     ), sooner as materialized (
-        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid < v_from
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.id >= p_first and t.id < v_from
+         order by t.id
          limit p_limit - (select count(*) from later) for update skip locked
     ), turn as materialized (
         select * from later union all select * from sooner
@@ -43,7 +47,7 @@ begin
     ), moved as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
         select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes,
-               case when g.crashes < 2 then '!turn' end  -- a lane that has no heads, or it might wait for a full look
+               case when g.crashes < 2 then v_lane end  -- which has no heads, or it might wait for a full look
           from gone g
         returning queue
     ), seen as (
@@ -60,4 +64,4 @@ begin
 end
 $$;
 
-comment on function jobforge.take_turns(integer) is 'Jobs that have become the heads of their lines can be claimed.';
+comment on function jobforge.take_turns(integer, bigint) is 'Jobs that have become the heads of their lines can be claimed.';

@@ -29,8 +29,9 @@ begin
     return query select 'resumed', jobforge.bring_back(null, p_limit), null::json;
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
-    delete from jobforge.heads d where d.ctid = any (array(  -- by now a vacuum has been there, or claims will mark it again
-        select h.ctid from jobforge.heads h where h.marked_at < v_now - interval '1 hour'
+    delete from jobforge.heads d where d.ctid = any (array(  -- behind a held snapshot an idle tenant needs its own all the same
+        select h.ctid from jobforge.heads h
+         where h.marked_at < v_now - interval '1 hour' and pg_stat_get_dead_tuples('jobforge.ready'::regclass) < 20000
          limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));

@@ -8,6 +8,7 @@ create table jobforge.leases (
     type         text collate "C" not null,
     ordering_key text collate "C",
     limited      boolean          not null,  -- something was said of its tenant, queue or task when it was claimed
+    nth          bigint,                     -- which one of these it is, ever: whoever counts runs begins where it ended (running_of)
     token        uuid             not null,
     worker_id    uuid             not null,
     run          integer          not null,  -- this run's number: never repeats
@@ -17,9 +18,11 @@ create table jobforge.leases (
     deadline     timestamptz      not null
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create unique index leases_line on jobforge.leases (tenant_id, ordering_key) where ordering_key is not null;  -- one at a time
-create index leases_of_tenant on jobforge.leases (tenant_id) where limited;  -- nobody else pays for these
-create index leases_of_queue on jobforge.leases (queue) where limited;
-create index leases_of_task on jobforge.leases (type) where limited;
+create index leases_of_tenant on jobforge.leases (tenant_id, nth) where limited;  -- nobody else pays for these
+create index leases_of_queue on jobforge.leases (queue, nth) where limited;
+create index leases_of_task on jobforge.leases (type, nth) where limited;
+
+create sequence jobforge.leases_nth;
 
 -- as in jobs: no guess of the planner spells a name
 alter table jobforge.leases alter tenant_id set statistics 0, alter worker_id set statistics 0,

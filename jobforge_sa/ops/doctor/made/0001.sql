@@ -44,6 +44,18 @@ create type jobforge.ended_run as (
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
 
+-- sequence jobforge.leases_nth
+create sequence jobforge.leases_nth as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+alter sequence jobforge.leases_nth owner to jobforge_owner;
+
+-- sequence jobforge.turn_lanes
+create sequence jobforge.turn_lanes as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+alter sequence jobforge.turn_lanes owner to jobforge_owner;
+
+-- sequence jobforge.turns_id_seq
+create sequence jobforge.turns_id_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1 owned by jobforge.turns.id;
+alter sequence jobforge.turns_id_seq owner to jobforge_owner;
+
 -- table jobforge.alembic_version
 create table jobforge.alembic_version (
     version_num character varying(32) not null,
@@ -200,14 +212,13 @@ create table jobforge.heads (
     tenant_id text collate "C" not null statistics 0,
     priority smallint not null,
     job_id uuid not null,
-    marked_at timestamp with time zone not null,
-    marks integer not null,
-    constraint heads_pkey PRIMARY KEY (queue, lane, tenant_id)
+    marked_at timestamp with time zone not null
 ) with (
+    autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
-    autovacuum_vacuum_threshold=500,
-    fillfactor=10
+    autovacuum_vacuum_threshold=5000
 );
+CREATE INDEX heads_newest ON jobforge.heads USING btree (queue, lane, tenant_id, priority, marked_at DESC);
 alter table jobforge.heads owner to jobforge_owner;
 alter table jobforge.heads enable row level security;
 alter table jobforge.heads force row level security;
@@ -302,6 +313,7 @@ create table jobforge.leases (
     type text collate "C" not null statistics 0,
     ordering_key text collate "C" statistics 0,
     limited boolean not null,
+    nth bigint,
     token uuid not null,
     worker_id uuid not null statistics 0,
     run integer not null,
@@ -315,9 +327,9 @@ create table jobforge.leases (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=5000
 );
-CREATE INDEX leases_of_queue ON jobforge.leases USING btree (queue) WHERE limited;
-CREATE INDEX leases_of_task ON jobforge.leases USING btree (type) WHERE limited;
-CREATE INDEX leases_of_tenant ON jobforge.leases USING btree (tenant_id) WHERE limited;
+CREATE INDEX leases_of_queue ON jobforge.leases USING btree (queue, nth) WHERE limited;
+CREATE INDEX leases_of_task ON jobforge.leases USING btree (type, nth) WHERE limited;
+CREATE INDEX leases_of_tenant ON jobforge.leases USING btree (tenant_id, nth) WHERE limited;
 CREATE UNIQUE INDEX leases_line ON jobforge.leases USING btree (tenant_id, ordering_key) WHERE (ordering_key IS NOT NULL);
 alter table jobforge.leases owner to jobforge_owner;
 alter table jobforge.leases enable row level security;
@@ -638,8 +650,10 @@ comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Read
 
 -- table jobforge.turns
 create table jobforge.turns (
+    id bigint not null generated always as identity,
     tenant_id text collate "C" not null statistics 0,
-    ordering_key text collate "C" not null statistics 0
+    ordering_key text collate "C" not null statistics 0,
+    constraint turns_pkey PRIMARY KEY (id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,

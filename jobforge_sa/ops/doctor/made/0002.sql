@@ -44,6 +44,18 @@ create type jobforge.ended_run as (
 alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
 
+-- sequence jobforge.leases_nth
+create sequence jobforge.leases_nth as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+alter sequence jobforge.leases_nth owner to jobforge_owner;
+
+-- sequence jobforge.turn_lanes
+create sequence jobforge.turn_lanes as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+alter sequence jobforge.turn_lanes owner to jobforge_owner;
+
+-- sequence jobforge.turns_id_seq
+create sequence jobforge.turns_id_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1 owned by jobforge.turns.id;
+alter sequence jobforge.turns_id_seq owner to jobforge_owner;
+
 -- table jobforge.alembic_version
 create table jobforge.alembic_version (
     version_num character varying(32) not null,
@@ -200,14 +212,13 @@ create table jobforge.heads (
     tenant_id text collate "C" not null statistics 0,
     priority smallint not null,
     job_id uuid not null,
-    marked_at timestamp with time zone not null,
-    marks integer not null,
-    constraint heads_pkey PRIMARY KEY (queue, lane, tenant_id)
+    marked_at timestamp with time zone not null
 ) with (
+    autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
-    autovacuum_vacuum_threshold=500,
-    fillfactor=10
+    autovacuum_vacuum_threshold=5000
 );
+CREATE INDEX heads_newest ON jobforge.heads USING btree (queue, lane, tenant_id, priority, marked_at DESC);
 alter table jobforge.heads owner to jobforge_owner;
 alter table jobforge.heads enable row level security;
 alter table jobforge.heads force row level security;
@@ -302,6 +313,7 @@ create table jobforge.leases (
     type text collate "C" not null statistics 0,
     ordering_key text collate "C" statistics 0,
     limited boolean not null,
+    nth bigint,
     token uuid not null,
     worker_id uuid not null statistics 0,
     run integer not null,
@@ -315,9 +327,9 @@ create table jobforge.leases (
     autovacuum_vacuum_scale_factor=0,
     autovacuum_vacuum_threshold=5000
 );
-CREATE INDEX leases_of_queue ON jobforge.leases USING btree (queue) WHERE limited;
-CREATE INDEX leases_of_task ON jobforge.leases USING btree (type) WHERE limited;
-CREATE INDEX leases_of_tenant ON jobforge.leases USING btree (tenant_id) WHERE limited;
+CREATE INDEX leases_of_queue ON jobforge.leases USING btree (queue, nth) WHERE limited;
+CREATE INDEX leases_of_task ON jobforge.leases USING btree (type, nth) WHERE limited;
+CREATE INDEX leases_of_tenant ON jobforge.leases USING btree (tenant_id, nth) WHERE limited;
 CREATE UNIQUE INDEX leases_line ON jobforge.leases USING btree (tenant_id, ordering_key) WHERE (ordering_key IS NOT NULL);
 alter table jobforge.leases owner to jobforge_owner;
 alter table jobforge.leases enable row level security;
@@ -638,8 +650,10 @@ comment on table jobforge.tenant_keys is 'The keys that sign tenant tokens. Read
 
 -- table jobforge.turns
 create table jobforge.turns (
+    id bigint not null generated always as identity,
     tenant_id text collate "C" not null statistics 0,
-    ordering_key text collate "C" not null statistics 0
+    ordering_key text collate "C" not null statistics 0,
+    constraint turns_pkey PRIMARY KEY (id)
 ) with (
     autovacuum_vacuum_cost_delay=0,
     autovacuum_vacuum_scale_factor=0,
@@ -1288,7 +1302,7 @@ AS $function$
        and not jobforge.waits_in_line(j.tenant_id, j.ordering_key, j.id)
     union all
     select r.job_id, 'stands aside where no claim looks' from jobforge.ready r
-     where r.aside not in ('!ordered', '!turn', '!stopped', r.type)
+     where r.aside not in ('!ordered', '!stopped', r.type) and r.aside not like '!turn%'
 $function$
 ;
 alter function jobforge.audit owner to jobforge_owner;
@@ -1401,8 +1415,9 @@ begin
         ), gone as (
             delete from jobforge.ready r where r.ctid = any (array(select b.ctid from back b)) returning r.*
         )
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes from gone g;
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes,
+               case when g.crashes < 2 then (select jobforge.lane_back()) end from gone g;
         get diagnostics v_now = row_count;
         v_moved := v_moved + v_now;
     end loop;
@@ -1463,7 +1478,7 @@ begin
                            when l.max_running is null and l.rate is null then null
                            when l.name <> all (v_held) then 0
                            else greatest(0, least(
-                               l.max_running - case when l.max_running is not null then jobforge.running_of(l, v_before) end,
+                               l.max_running - case when l.max_running is not null then jobforge.running_of(l, v_before, true) end,
                                case when l.rate is not null then floor(jobforge.tokens_of(l)) end))::integer
                       end,
                       coalesce(l.weight, 1), l.paused_at is not null or coalesce(l.max_running = 0, false)
@@ -1728,6 +1743,46 @@ $function$
 ;
 alter function jobforge.check_connector owner to jobforge_owner;
 comment on function jobforge.check_connector is 'Raises JF003 for a configuration that could not work.';
+
+-- function jobforge.check_heads
+CREATE OR REPLACE FUNCTION jobforge.check_heads(p_queue text, p_lanes text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_now timestamptz := clock_timestamp();
+begin
+    if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
+        return;
+    end if;
+    with recursive head as (
+        select h.* from unnest(p_lanes) l (lane) cross join lateral (
+               select h.lane, h.tenant_id, h.priority, h.job_id, h.ctid as place from jobforge.heads h
+                where h.queue = p_queue and h.lane = l.lane order by h.tenant_id, h.priority, h.marked_at desc limit 1) h
+        union all
+        select h.* from head b cross join lateral (
+               select h.lane, h.tenant_id, h.priority, h.job_id, h.ctid as place from jobforge.heads h
+                where h.queue = p_queue and h.lane = b.lane and (h.tenant_id, h.priority) > (b.tenant_id, b.priority)
+                order by h.tenant_id, h.priority, h.marked_at desc limit 1) h
+    ), before as materialized (
+        select h.lane, h.tenant_id, h.priority, h.place, r.job_id
+          from head h cross join lateral (
+               select r.job_id from jobforge.ready r
+                where r.queue = p_queue and r.lane = h.lane and r.tenant_id = h.tenant_id and r.priority = h.priority
+                  and r.job_id < h.job_id order by r.job_id limit 1) r
+    ), gone as (
+        delete from jobforge.heads d where d.ctid = any (array(
+            select h.ctid from before b cross join lateral (
+                   select h.ctid from jobforge.heads h where h.ctid = b.place for update skip locked) h))
+    )
+    insert into jobforge.heads (queue, lane, tenant_id, priority, job_id, marked_at)
+    select p_queue, b.lane, b.tenant_id, b.priority, b.job_id, v_now from before b;
+end
+$function$
+;
+alter function jobforge.check_heads owner to jobforge_owner;
+comment on function jobforge.check_heads is 'Heads go back to jobs that stand before them.';
 
 -- function jobforge.check_interval
 CREATE OR REPLACE FUNCTION jobforge.check_interval(p_value interval, p_low interval, p_high interval)
@@ -2052,7 +2107,7 @@ begin
             v_types := array(select unnest(p_types) except select unnest(v_limited));
         end if;
     end if;
-    if exists (select from jobforge.heads) then
+    if exists (select from jobforge.heads) or (select s.last_value > 1 from jobforge.turn_lanes s) then
         v_began := clock_timestamp();
         v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;
@@ -2129,11 +2184,23 @@ AS $function$
 declare
     v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_alone   boolean := p_lanes = '{!suspect}';
-    v_read    bigint := jobforge.pages_read();
     v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
     v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
-    v_seen    text[] := '{}';      -- the tenants that were visited
     v_chance  bytea := uuid_send(gen_random_uuid());  -- secret: what makes this claim's tokens
+    v_names   text[];              -- by the heads: whom to visit
+    v_lanes   text[];              -- in which lane,
+    v_firsts  smallint[];          -- from where on
+    v_jobs    uuid[];
+    v_places  integer[];           -- and which of the page it is
+    v_kept    integer[];           -- which of the page are left
+    v_read    bigint;
+    v_passed  bigint;              -- entries of the index that were read in vain
+    v_mark    boolean;             -- many deleted jobs were passed: it notes where those begin whom it visits
+    v_cut     boolean := false;    -- the page ends before many tenants that have nothing
+    v_luck    integer := random() * 1000;
+    v_same    boolean := false;    -- the tenants of this page are all, or the next ones: another round goes to them again
+    v_mine    text;                -- the session's own place on the ring
+    v_noted   jsonb;               -- what the claim has met, of each tenant, lane and priority
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
     v_again   boolean := p_said and random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
@@ -2148,82 +2215,106 @@ declare
     v_taken   integer;
     v_limited text[] := '{}';      -- of the page those of whom something was said: an index counts their leases
     v_stopped text[];              -- of the page those that give none until somebody says otherwise
+    v_short   text[];              -- gave less than they should, for something stands there that may not run
     v_steps   integer := 0;        -- how many such were met
-    v_short   text[];              -- gave less than they should, in the round before
     v_moved   integer;             -- rows put aside in this round
     v_aside   integer := 0;        -- and by all
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
-    c_many    constant integer := 100;  -- pages of deleted jobs, before anybody does something about it
 begin
     v_heads := v_heads and not v_all;
-    v_after := coalesce(p_after, (  -- a random place in a lane that has any: with '' the first tenants would come first, always
+    if v_heads and p_after is null then  -- it goes on where it ended: to begin by chance would pass deleted ones, or idle tenants
+        v_mine := 'jobforge.after_' || md5(p_lanes[1] || p_queue);
+        v_after := nullif(current_setting(v_mine, true), '');
+    end if;
+    v_after := coalesce(p_after, v_after, (  -- a random place in a lane that has any: with '' the first tenants would come first, always
         select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
                                from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
          where s.start <> '' limit 1), '');
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
         v_page := case when p_said and v_last is not null then greatest(v_left, 100) else v_left end;
-        with recursive ring (tenant_id, place, wrapped) as (
-            select v_after, 0, false
-            union all
-            select coalesce(n.tenant_id, f.tenant_id), ring.place + 1, ring.wrapped or n.tenant_id is null
-              from ring
-             cross join lateral (select min(case when v_heads then jobforge.next_tenant(p_queue, l.lane, ring.tenant_id) else (
-                   select r.tenant_id from jobforge.ready r
-                    where r.queue = p_queue and r.lane = l.lane and r.tenant_id > ring.tenant_id
-                    order by r.tenant_id limit 1) end) from unnest(p_lanes) l (lane)) n (tenant_id)
-             cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
-                   select min(case when v_heads then jobforge.next_tenant(p_queue, l.lane, '') else (
-                   select r.tenant_id from jobforge.ready r
-                    where r.queue = p_queue and r.lane = l.lane
-                    order by r.tenant_id limit 1) end) from unnest(p_lanes) l (lane)) end) f (tenant_id)
-             where ring.place < v_page and ring.tenant_id is not null
-               and not (ring.wrapped and ring.tenant_id >= v_after)
-        )
-        select array_agg(m.tenant_id order by m.place) filter (where m.met), count(*) filter (where m.met),
-               (array_agg(m.tenant_id order by m.place desc) filter (where m.met))[1], bool_or(m.wrapped)
-          into v_tenants, v_met, v_last, v_wrapped
-          from (select ring.*, ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after) as met
-                  from ring where ring.place > 0) m;
-        if v_again then
-            v_tenants := p_after || array_remove(v_tenants, p_after);
-            v_met := cardinality(v_tenants);
-            v_again := false;
+        if not v_same then
+            v_read := pg_stat_get_xact_blocks_fetched('jobforge.ready_ring'::regclass);
+            v_passed := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
+                        - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass);
+            if v_heads then
+                select r.tenants, r.met, r.last, r.wrapped, r.cut, r.names, r.lanes, r.priorities, r.jobs, r.places
+                  into v_tenants, v_met, v_last, v_wrapped, v_cut, v_names, v_lanes, v_firsts, v_jobs, v_places
+                  from jobforge.ring_of(p_queue, p_lanes, v_after, coalesce(v_again, false), v_page) r;
+                v_again := false;
+            else
+                with recursive ring (tenant_id, place, wrapped) as (
+                    select v_after, 0, false
+                    union all
+                    select coalesce(n.tenant_id, f.tenant_id), ring.place + 1, ring.wrapped or n.tenant_id is null
+                      from ring
+                     cross join lateral (select min((
+                           select r.tenant_id from jobforge.ready r
+                            where r.queue = p_queue and r.lane = l.lane and r.tenant_id > ring.tenant_id
+                            order by r.tenant_id limit 1)) from unnest(p_lanes) l (lane)) n (tenant_id)
+                     cross join lateral (select case when n.tenant_id is null and not ring.wrapped then (
+                           select min((
+                           select r.tenant_id from jobforge.ready r
+                            where r.queue = p_queue and r.lane = l.lane
+                            order by r.tenant_id limit 1)) from unnest(p_lanes) l (lane)) end) f (tenant_id)
+                     where ring.place < v_page and ring.tenant_id is not null
+                       and not (ring.wrapped and ring.tenant_id >= v_after)
+                )
+                select array_agg(m.tenant_id order by m.place) filter (where m.met), count(*) filter (where m.met),
+                       (array_agg(m.tenant_id order by m.place desc) filter (where m.met))[1], bool_or(m.wrapped)
+                  into v_tenants, v_met, v_last, v_wrapped
+                  from (select ring.*, ring.tenant_id is not null and not (ring.wrapped and ring.tenant_id > v_after) as met
+                          from ring where ring.place > 0) m;
+            end if;
+            v_passed := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
+                        - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass) - v_passed;
+            v_mark := not v_alone and (
+                v_passed > case when v_heads then 40 + 2 * v_met else 200 + 3 * v_met * cardinality(p_lanes) + 2 * v_left end
+                -- those that could be removed cost less: an index has a hundred on a page
+                or pg_stat_get_xact_blocks_fetched('jobforge.ready_ring'::regclass) - v_read > 100 + 30 * v_met + v_left);
+            if v_again then
+                v_tenants := p_after || array_remove(v_tenants, p_after);
+                v_met := cardinality(v_tenants);
+                v_again := false;
+            end if;
         end if;
         exit when v_met = 0;  -- nobody has work here
         v_moved := 0;
-        if v_short is not null then
-            v_moved := jobforge.put_aside(p_queue, p_lanes, v_short, p_types, 1000, not v_heads);
-            v_short := null;
-        end if;
         if p_said then
-            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited
-              into v_tenants, v_shares, v_last, v_stopped, v_limited
+            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited, s.places
+              into v_tenants, v_shares, v_last, v_stopped, v_limited, v_kept
               from jobforge.shares(v_tenants, v_left) s;
             v_steps := v_steps + coalesce(cardinality(v_stopped), 0);
             if v_steps > 20 and v_stopped is not null then  -- a few may stay: each is a probe
-                v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, not v_heads, '!stopped');
+                v_moved := jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, v_names, v_lanes, v_firsts, v_jobs,
+                                              v_mark or v_heads, '!stopped');
             end if;
         end if;
 
         return query
         with clock as materialized (  -- behind the snapshot: a run begins after what it sees has ended
             select jobforge.now() as now
-        ), visit as materialized (  -- a coalesce in its place would keep the comparison of a head out of the index
+        ), visit as materialized (
             select t.tenant_id, t.place, coalesce(t.share, greatest(v_left / v_met, 1)) as share, l.lane,
-                   coalesce(h.priority, -32768)::smallint as priority, coalesce(h.job_id, c_none) as job_id
+                   (-32768)::smallint as priority, c_none as job_id, 32767::smallint as upto
               from unnest(v_tenants, v_shares) with ordinality t (tenant_id, share, place)
-             cross join unnest(p_lanes) l (lane)
-              left join lateral (select * from jobforge.heads h
-                     where v_heads and h.queue = p_queue and h.lane = l.lane and h.tenant_id = t.tenant_id) h on true
+             cross join unnest(p_lanes) l (lane) where not v_heads
+            union all  -- what it does not divide by is given to some of them, by chance: another round passes all of them again
+            select w.tenant_id, p.place, coalesce(v_shares[p.place], greatest(v_left / v_met, 1) + (
+                   v_left > v_met and (p.place + v_luck) % v_met < v_left % v_met)::integer), w.lane, w.priority, w.job_id, w.priority
+              from unnest(v_names, v_lanes, v_firsts, v_jobs, v_places)
+                   w (tenant_id, lane, priority, job_id, place)
+             cross join lateral (
+                   select case when p_said then array_position(v_kept, w.place) else w.place end as place) p
+             where v_heads and p.place is not null and (v_left >= v_met or p_said or (p.place + v_luck) % v_met < v_left)
         ), picked as materialized (
-            select p.*, t.place, t.share, row_number() over (partition by t.place order by p.priority, p.job_id) as rank
+            select p.*, t.lane, t.place, t.share, row_number() over (partition by t.place order by p.priority, p.job_id) as rank
               from visit t
              cross join lateral (
                    select r.ctid, r.job_id, r.type, r.queue, r.tenant_id, r.priority, r.run, r.attempt, r.crashes
                      from jobforge.ready r
                     where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
-                      and (r.priority, r.job_id) >= (t.priority, t.job_id)
+                      and (r.priority, r.job_id) >= (t.priority, t.job_id) and r.priority <= t.upto
                       and (not v_alone or (r.type = any (p_types) and not exists (  -- who waits in line keeps no other suspect
                            select from jobforge.jobs j where j.id = r.job_id and j.ordering_key is not null
                               and jobforge.waits_in_line(r.tenant_id, j.ordering_key, r.job_id))))
@@ -2241,18 +2332,20 @@ begin
              where p.rank <= p.share and p.type = any (p_types)
                and (j.ordering_key is null or not jobforge.waits_in_line(p.tenant_id, j.ordering_key, p.job_id))
         ), leased as (
-            insert into jobforge.leases (job_id, tenant_id, queue, type, limited, token, worker_id, run, attempt, crashes,
+            insert into jobforge.leases (job_id, tenant_id, queue, type, limited, nth, token, worker_id, run, attempt, crashes,
                                          claimed_at, deadline)
-            select c.job_id, c.tenant_id, c.queue, c.type, p_limited or c.tenant_id = any (v_limited), c.token,
+            select c.job_id, c.tenant_id, c.queue, c.type, p_limited or c.tenant_id = any (v_limited),
+                   case when p_limited or c.tenant_id = any (v_limited) then nextval('jobforge.leases_nth') end, c.token,
                    p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is null
         -- two of one line: who was claimed first runs, and the other stays where it is. Apart from the rest, for an insert
         -- that minds conflicts logs each row twice
         ), in_line as (
-            insert into jobforge.leases (job_id, tenant_id, queue, type, ordering_key, limited, token, worker_id, run, attempt,
+            insert into jobforge.leases (job_id, tenant_id, queue, type, ordering_key, limited, nth, token, worker_id, run, attempt,
                                          crashes, claimed_at, deadline)
             select c.job_id, c.tenant_id, c.queue, c.type, c.ordering_key,
-                   p_limited or c.tenant_id = any (v_limited), c.token,
+                   p_limited or c.tenant_id = any (v_limited),
+                   case when p_limited or c.tenant_id = any (v_limited) then nextval('jobforge.leases_nth') end, c.token,
                    p_worker_id, c.run + 1, c.attempt + 1, c.crashes, c.now, c.deadline
               from claimed c where c.ordering_key is not null
             on conflict do nothing returning job_id
@@ -2260,36 +2353,55 @@ begin
             select * from claimed c where c.ordering_key is null or c.job_id in (select i.job_id from in_line i)
         ), gone as (  -- by place: the rows are locked, and nothing ever updates them
             delete from jobforge.ready r where r.ctid = any (array(select g.ctid from given g))
-        ), spent as (
-            update jobforge.limits l set bucket = jobforge.tokens_of(l) - t.taken, refilled_at = jobforge.now()
-              from (select g.tenant_id, count(*) as taken from given g where g.tenant_id = any (v_limited) group by g.tenant_id) t
-             cross join lateral (select r.ctid from jobforge.limits r  -- by a probe each: a join would read all rows
-                                  where r.scope = 'tenant' and r.name = t.tenant_id and r.rate is not null limit 1) r
-             where l.ctid = r.ctid
+        ), noted as (  -- apart, what only some claims need: a statement of twice the size takes a claim of ten a tenth more time
+            select set_config('jobforge.noted', (
+                   select json_agg(n)::text from (
+                       select p.tenant_id, p.lane, p.priority, count(*) filter (where p.given) as taken,
+                              (array_agg(p.job_id order by p.job_id) filter (where not p.given))[1] as kept,
+                              (array_agg(p.job_id order by p.job_id desc) filter (where p.given))[1] as last,
+                              coalesce(bool_or(not p.given and p.rank <= p.share), false) as short
+                         from (select p.*, p.job_id in (select g.job_id from given g) as given from picked p) p
+                        group by p.tenant_id, p.lane, p.priority) n), true)
+             where v_mark or p_said or (select count(*) from given) < v_left
         )
         select g.job_id, g.tenant_id, g.queue, g.type, g.priority, g.payload::text, g.run + 1, g.attempt + 1,
                g.max_attempts, g.crashes, g.token, g.now, g.deadline, g.timeout, g.run_at, g.created_at,
                g.idempotency_key, g.parent_id, g.trace::text,
                case when v_keys then jobforge.new_token(g.tenant_id, g.deadline) end
-          from given g order by g.place, g.priority, g.job_id;
+          from given g where (select count(*) from noted) >= 0 order by g.place, g.priority, g.job_id;
         get diagnostics v_taken = row_count;
-        if not v_alone and v_taken = 0 then
-            v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, v_tenants, p_types, 1000, not v_heads);
-        elsif not v_alone and v_taken < v_left then
-            v_short := v_tenants;  -- if there still is work: most often there is none
+        v_noted := case when v_taken > 0 and (v_mark or p_said or v_taken < v_left) then current_setting('jobforge.noted') end;
+        if v_mark then
+            if v_passed > 100 + v_met and jobforge.turn_lane() = any (p_lanes) then
+                perform setval('jobforge.turn_lanes', (select s.last_value + 1 from jobforge.turn_lanes s));
+            end if;
+            perform jobforge.mark_heads(p_queue, v_noted, case when v_heads then v_passed / (12.0 * v_met) else 1 end);
         end if;
-        v_seen := v_seen || v_tenants;
+        if v_limited <> '{}' then
+            perform jobforge.spend('tenant', n.tenant_id, sum(n.taken)::integer)
+               from jsonb_to_recordset(v_noted) n (tenant_id text, taken integer)
+              where n.tenant_id = any (v_limited) group by n.tenant_id;
+        end if;
+        if v_taken < v_left and not v_alone then
+            v_short := array(select distinct n.tenant_id from jsonb_to_recordset(v_noted) n (tenant_id text, short boolean) where n.short);
+            if v_taken = 0 or v_short <> '{}' then  -- others may hold the first jobs of whoever gave none
+                v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, case when v_taken = 0 then v_tenants else v_short end,
+                                                        p_types, 1000, v_names, v_lanes, v_firsts, v_jobs, v_mark or v_heads);
+            end if;
+        end if;
         v_left := v_left - v_taken;
         v_aside := v_aside + v_moved;
-        v_after := v_last;
+        v_after := case when v_cut and v_taken > 0 then v_after else v_last end;  -- whom it has met may have more
         v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
         -- a full circle without a job: these were all there are, or the ring's end came by often enough
-        exit when v_taken = 0 and v_moved = 0 and (v_met < v_page or v_dry >= 3);
+        exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut) or v_dry >= 3);
+        v_same := v_heads and not p_said and v_taken > 0 and v_met < v_page;
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
-    -- a step reads some ten pages, a job three; and what mark_heads leaves as it is
-    if v_all or jobforge.pages_read() - v_read > c_many + 60 * cardinality(v_seen) + 4 * (p_limit - v_left) then
-        perform jobforge.mark_heads(p_queue, p_lanes, v_seen, v_all);
+    if v_all then
+        perform jobforge.check_heads(p_queue, p_lanes);
+    elsif v_mine is not null then
+        perform set_config(v_mine, v_last, false);
     end if;
 end
 $function$
@@ -3715,25 +3827,43 @@ $function$
 alter function jobforge.keep_alive owner to jobforge_owner;
 comment on function jobforge.keep_alive is 'A claim is a sign of life.';
 
+-- function jobforge.lane_back
+CREATE OR REPLACE FUNCTION jobforge.lane_back()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select jobforge.turn_lane() where exists (select from jobforge.heads) $function$
+;
+alter function jobforge.lane_back owner to jobforge_owner;
+comment on function jobforge.lane_back is 'The lane for jobs that come back from elsewhere.';
+
 -- function jobforge.lanes_of
 CREATE OR REPLACE FUNCTION jobforge.lanes_of(p_queue text, p_types text[], p_look boolean)
  RETURNS text[]
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    v_turn   bigint := (select s.last_value from jobforge.turn_lanes s);
+    v_heads  boolean := not p_look and exists (select from jobforge.heads h where h.queue = p_queue);
+    v_passed bigint := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
+                       - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass);
+    v_lanes  text[] := '{!main}';
 begin
-    if not p_look and exists (select from jobforge.heads h where h.queue = p_queue and h.lane > '!suspect') then
-        return '{!main}' || array(
-            select distinct t.type from unnest('{!turn}' || p_types) t (type) where jobforge.next_tenant(p_queue, t.type, '') is not null);
-    end if;
     -- one probe where nothing stands aside, and then one for each type
-    if not exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
-        return '{!main}';
+    if v_heads or v_turn > 1 or exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
+        v_lanes := v_lanes || jobforge.turn_lanes(p_queue, p_look) || array(
+            select distinct t.type from unnest(p_types) t (type)
+             where case when v_heads then (select r.met from jobforge.ring_of(p_queue, array[t.type], '', false, 1) r) = 1
+                        else exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type) end);
     end if;
-    return '{!main}' || array(
-        select distinct t.type from unnest('{!turn}' || p_types) t (type)
-         where exists (select from jobforge.ready r where r.queue = p_queue and r.lane = t.type));
+    v_passed := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
+                - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass) - v_passed;
+    if v_passed > 100 and not p_look then
+        perform setval('jobforge.turn_lanes', v_turn + 1);
+    end if;
+    return v_lanes;
 end
 $function$
 ;
@@ -4259,12 +4389,30 @@ CREATE OR REPLACE FUNCTION jobforge.make_ready()
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+    v_now    float8 := extract(epoch from clock_timestamp());
+    v_noted  float8[] := string_to_array(nullif(current_setting('jobforge.turns', true), ''), ' ');
+    v_look   boolean := coalesce(v_now >= v_noted[4], true);
+    v_passed bigint;
+    v_first  bigint;
+    v_last   bigint;
 begin
     for i in 1 .. 10 loop
         exit when jobforge.promote_due(1000) < 1000;
     end loop;
-    if exists (select from jobforge.turns) then
-        perform jobforge.take_turns(1000);
+    v_passed := pg_stat_get_xact_tuples_returned('jobforge.turns_pkey'::regclass);
+    v_first := (select t.id from jobforge.turns t where t.id > case when v_look then 0 else v_noted[1]::bigint end order by t.id limit 1);
+    if v_first is not null then
+        perform jobforge.take_turns(1000, v_first);
+    end if;
+    v_passed := pg_stat_get_xact_tuples_returned('jobforge.turns_pkey'::regclass) - v_passed;
+    if v_noted is null and v_passed > 5000 or v_noted is not null and (v_look or v_now > v_noted[3] + 0.2) then
+        v_last := (select s.last_value from jobforge.turns_id_seq s);
+        v_noted := array[case when v_now > v_noted[3] + 0.2 then v_noted[2] else coalesce(v_noted[1], 0) end,  -- behind this one
+                         case when v_now > v_noted[3] + 0.2 then v_last else coalesce(v_noted[2], v_last) end,  -- and then behind this
+                         case when v_now > v_noted[3] + 0.2 then v_now else coalesce(v_noted[3], v_now) end,
+                         case when v_look then extract(epoch from jobforge.next_look(to_timestamp(v_now))) else v_noted[4] end];
+        perform set_config('jobforge.turns', case when v_look and v_passed < 2000 then '' else array_to_string(v_noted, ' ') end, false);
     end if;
 end
 $function$
@@ -4273,64 +4421,35 @@ alter function jobforge.make_ready owner to jobforge_owner;
 comment on function jobforge.make_ready is 'Jobs that are due, or at the head of their line now, become claimable.';
 
 -- function jobforge.mark_heads
-CREATE OR REPLACE FUNCTION jobforge.mark_heads(p_queue text, p_lanes text[], p_tenants text[], p_all boolean)
+CREATE OR REPLACE FUNCTION jobforge.mark_heads(p_queue text, p_noted jsonb, p_chance double precision)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_now  timestamptz := jobforge.now();
-    v_seen record;
-    v_head jobforge.heads;
-    v_old  jobforge.heads;
-    v_priority smallint;
-    v_job  uuid;
-    v_read bigint;
-    v_marks integer;
-    c_heads constant integer := 500;
-    c_none constant uuid := '00000000-0000-0000-0000-000000000000';
+    v_now  timestamptz := clock_timestamp();
+    v_turn text := jobforge.turn_lane();  -- into which jobs come back in any order
 begin
-    if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
-        return;
-    end if;
-    for v_seen in
-        select l.lane, t.tenant_id from unnest(p_lanes) l (lane) cross join unnest(p_tenants) t (tenant_id)
-        union
-        select h.lane, h.tenant_id from jobforge.heads h where p_all and h.queue = p_queue and h.lane = any (p_lanes)
-    loop
-        continue when v_seen.lane in ('!turn', '!suspect');
-        select * into v_head from jobforge.heads h
-         where h.queue = p_queue and h.lane = v_seen.lane and h.tenant_id = v_seen.tenant_id;
-        v_priority := case when p_all then -32768 else coalesce(v_head.priority, -32768) end;
-        v_job := case when p_all then c_none else coalesce(v_head.job_id, c_none) end;
-        v_read := jobforge.pages_read();
-        v_old := v_head;
-        v_marks := coalesce(v_head.marks, 0);
-        select p_queue, v_seen.lane, v_seen.tenant_id, r.priority, r.job_id, v_now, v_marks + 1 into v_head
-          from jobforge.ready r
-         where r.queue = p_queue and r.lane = v_seen.lane and r.tenant_id = v_seen.tenant_id
-           and (r.priority, r.job_id) >= (v_priority, v_job)
-         order by r.priority, r.job_id limit 1;
-        -- each mark leaves an old row of its own behind, which stays as long as the jobs do: so the more, the rarer
-        continue when jobforge.pages_read() - v_read < greatest(50, v_marks / 2)
-                  and not coalesce((v_head.priority, v_head.job_id) < (v_old.priority, v_old.job_id), false);
-        -- where so many tenants have a head, finding the next of them costs what is saved
-        continue when v_old.job_id is null
-                  and (select count(*) from (select from jobforge.heads h where h.queue = p_queue limit c_heads) h) = c_heads;
-        if v_head.job_id is null then  -- nothing is left: what comes will be newer
-            v_head := row(p_queue, v_seen.lane, v_seen.tenant_id, 0, jobforge.new_job_id(v_now), v_now, v_marks + 1);
-        end if;
-        insert into jobforge.heads select v_head.*
-        on conflict (queue, lane, tenant_id) do update
-           set priority = excluded.priority, job_id = excluded.job_id, marked_at = excluded.marked_at,
-               marks = excluded.marks
-         where (heads.priority, heads.job_id) <> (excluded.priority, excluded.job_id);
-    end loop;
+    with head as materialized (
+        select n.lane, n.tenant_id, n.priority, coalesce(n.kept,
+               overlay(n.last::text placing lpad(to_hex((('x' || right(n.last::text, 12))::bit(48)::bigint + 1) & 281474976710655),
+                                                 12, '0') from 25)::uuid) as job_id  -- the next one that there can be
+          from jsonb_to_recordset(p_noted) n (lane text, tenant_id text, priority smallint, taken integer, kept uuid, last uuid)
+         where n.taken > 0 and n.lane <> v_turn and (n.taken > 4 * random() or random() < p_chance)
+    ), gone as (
+        delete from jobforge.heads d where d.ctid = any (array(
+            select o.ctid from head h cross join lateral (
+                   select o.ctid from jobforge.heads o
+                    where o.queue = p_queue and o.lane = h.lane and o.tenant_id = h.tenant_id and o.priority = h.priority
+                    order by o.marked_at desc limit 1 for update skip locked) o))
+    )
+    insert into jobforge.heads (queue, lane, tenant_id, priority, job_id, marked_at)
+    select p_queue, h.lane, h.tenant_id, h.priority, h.job_id, v_now from head h;
 end
 $function$
 ;
 alter function jobforge.mark_heads owner to jobforge_owner;
-comment on function jobforge.mark_heads is 'Remember where the jobs of tenants begin.';
+comment on function jobforge.mark_heads is 'Note where the jobs of tenants begin.';
 
 -- function jobforge.meet_jobs
 CREATE OR REPLACE FUNCTION jobforge.meet_jobs(p_tenant_id text, p_states text[], p_type text, p_queue text, p_subject text, p_since timestamp with time zone, p_until timestamp with time zone, p_error text, p_limit integer, p_cursor uuid)
@@ -4461,44 +4580,6 @@ AS $function$ select p_began + greatest(interval '1 second', 20 * (clock_timesta
 alter function jobforge.next_look owner to jobforge_owner;
 comment on function jobforge.next_look is 'When a session looks from the beginning again.';
 
--- function jobforge.next_tenant
-CREATE OR REPLACE FUNCTION jobforge.next_tenant(p_queue text, p_lane text, p_after text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-    v_after  text collate "C" := p_after;
-    v_tenant text collate "C";
-    v_head   jobforge.heads;
-begin
-    loop
-        select * into v_head from jobforge.heads h
-         where h.queue = p_queue and h.lane = p_lane and h.tenant_id > v_after order by h.tenant_id limit 1;
-        if not found then
-            return (select r.tenant_id from jobforge.ready r
-                     where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after order by r.tenant_id limit 1);
-        end if;
-        v_tenant := (select r.tenant_id from jobforge.ready r
-                      where r.queue = p_queue and r.lane = p_lane and r.tenant_id > v_after and r.tenant_id < v_head.tenant_id
-                      order by r.tenant_id limit 1);
-        if v_tenant is not null then
-            return v_tenant;
-        end if;
-        if exists (select from jobforge.ready r
-                    where r.queue = p_queue and r.lane = p_lane and r.tenant_id = v_head.tenant_id
-                      and (r.priority, r.job_id) >= (v_head.priority, v_head.job_id)) then
-            return v_head.tenant_id;
-        end if;
-        v_after := v_head.tenant_id;
-    end loop;
-end
-$function$
-;
-alter function jobforge.next_tenant owner to jobforge_owner;
-comment on function jobforge.next_tenant is 'The next tenant with jobs in a lane, by the heads.';
-
 -- function jobforge.now
 CREATE OR REPLACE FUNCTION jobforge.now()
  RETURNS timestamp with time zone
@@ -4516,19 +4597,6 @@ grant execute on function jobforge.now to jobforge_admin;
 grant execute on function jobforge.now to jobforge_app;
 grant execute on function jobforge.now to jobforge_worker;
 comment on function jobforge.now is 'The time by which everything here is decided.';
-
--- function jobforge.pages_read
-CREATE OR REPLACE FUNCTION jobforge.pages_read()
- RETURNS bigint
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select pg_stat_get_xact_blocks_fetched('jobforge.ready_ring'::regclass)
-           + pg_stat_get_xact_blocks_fetched('jobforge.ready'::regclass)
-$function$
-;
-alter function jobforge.pages_read owner to jobforge_owner;
-comment on function jobforge.pages_read is 'How many pages of waiting jobs this session has read.';
 
 -- function jobforge.parse_results
 CREATE OR REPLACE FUNCTION jobforge.parse_results(p_results json)
@@ -4685,8 +4753,9 @@ begin
         ), gone as (  -- by place: the rows are locked, and nothing ever updates them
             delete from jobforge.scheduled s where s.ctid = any (array(select due.ctid from due)) returning s.*
         ), moved as (
-            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-            select queue, tenant_id, priority, job_id, type, run, attempt, crashes from gone
+            insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+            select queue, tenant_id, priority, job_id, type, run, attempt, crashes,
+                   case when crashes < 2 then (select jobforge.lane_back()) end from gone
             returning queue
         ), woken as (
             select count(jobforge.wake(q.queue)) from (select distinct queue from moved) q
@@ -5008,27 +5077,29 @@ grant execute on function jobforge.purge_tenant to jobforge_admin;
 comment on function jobforge.purge_tenant is 'Delete jobs of a tenant and all that belongs to them.';
 
 -- function jobforge.put_aside
-CREATE OR REPLACE FUNCTION jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_all boolean, p_lane text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION jobforge.put_aside(p_queue text, p_lanes text[], p_tenants text[], p_types text[], p_limit integer, p_names text[], p_where text[], p_priorities smallint[], p_jobs uuid[], p_mark boolean, p_lane text DEFAULT NULL::text)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
     v_moved integer;
+    v_noted jsonb;
 begin
     with visit as materialized (
-        select t.tenant_id, l.lane, coalesce(h.priority, -32768)::smallint as priority,
-               coalesce(h.job_id, '00000000-0000-0000-0000-000000000000') as job_id
-          from unnest(p_tenants) t (tenant_id)
-         cross join unnest(p_lanes) l (lane)
-          left join lateral (select * from jobforge.heads h
-                 where not p_all and h.queue = p_queue and h.lane = l.lane and h.tenant_id = t.tenant_id) h on true
+        select t.tenant_id, l.lane, (-32768)::smallint as priority, '00000000-0000-0000-0000-000000000000'::uuid as job_id,
+               32767::smallint as upto
+          from unnest(p_tenants) t (tenant_id) cross join unnest(p_lanes) l (lane) where p_names is null
+        union all
+        select n.tenant_id, n.lane, n.priority, n.job_id, n.priority
+          from unnest(p_names, p_where, p_priorities, p_jobs) n (tenant_id, lane, priority, job_id)
+         where n.tenant_id = any (p_tenants)
     ), met as materialized (
-        select m.* from visit t
+        select m.*, t.lane from visit t
          cross join lateral (
-               select r.ctid, r.tenant_id, r.job_id, r.type from jobforge.ready r
+               select r.ctid, r.tenant_id, r.priority, r.job_id, r.type from jobforge.ready r
                 where r.queue = p_queue and r.lane = t.lane and r.tenant_id = t.tenant_id
-                  and (r.priority, r.job_id) >= (t.priority, t.job_id)
+                  and (r.priority, r.job_id) >= (t.priority, t.job_id) and r.priority <= t.upto
                 order by r.priority, r.job_id
                 limit greatest(p_limit / cardinality(p_tenants), 10)) m
     ), strange as materialized (
@@ -5051,7 +5122,17 @@ begin
         insert into jobforge.turns (tenant_id, ordering_key)
         select distinct g.tenant_id, g.ordering_key from gone g where g.ordering_key is not null
     )
-    select count(*) into v_moved from moved;
+    select (select count(*) from moved), case when p_mark then (
+           select jsonb_agg(n) from (
+               select m.tenant_id, m.lane, m.priority, count(*) filter (where m.gone) as taken,
+                      (array_agg(m.job_id order by m.job_id) filter (where not m.gone))[1] as kept,
+                      (array_agg(m.job_id order by m.job_id desc) filter (where m.gone))[1] as last
+                 from (select m.*, m.job_id in (select g.job_id from gone g) as gone from met m) m
+                group by m.tenant_id, m.lane, m.priority) n) end
+      into v_moved, v_noted;
+    if p_mark then
+        perform jobforge.mark_heads(p_queue, v_noted, 1);
+    end if;
     return v_moved;
 end
 $function$
@@ -5800,6 +5881,84 @@ $function$
 alter function jobforge.revive owner to jobforge_owner;
 comment on function jobforge.revive is 'Bring ended jobs back to where they are claimed.';
 
+-- function jobforge.ring_of
+CREATE OR REPLACE FUNCTION jobforge.ring_of(p_queue text, p_lanes text[], p_after text, p_again boolean, p_count integer, OUT tenants text[], OUT met integer, OUT last text, OUT wrapped boolean, OUT cut boolean, OUT places integer[], OUT names text[], OUT lanes text[], OUT priorities smallint[], OUT jobs uuid[])
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_stop    text;
+    v_wrapped boolean;
+    c_least   constant smallint := -32768;
+    c_first   constant uuid := '00000000-0000-0000-0000-000000000000';
+    c_last    constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+    -- behind all names
+    c_end     constant text := case when getdatabaseencoding() = 'UTF8' then chr(1114111) else repeat(chr(255), 9) end;
+begin
+    with recursive walk as (  -- what is looked for stands at the low place or behind, and before the next head
+        select l.lane, p_after collate "C" as low_t, s.priority as low_p, case when p_again then c_first else c_last end as low_j,
+               coalesce(h.tenant_id, c_end) collate "C" as head_t, coalesce(h.priority, 0::smallint) as head_p, h.job_id as head_j,
+               null::text collate "C" as tenant_id, null::smallint as priority, null::uuid as job_id,
+               null::text collate "C" as seen, 0 as met, 0 as idle, false as wrapped, false as ended
+          from unnest(p_lanes) l (lane)
+         cross join (select case when p_again then c_least else 32767::smallint end as priority) s
+          left join lateral (
+               select h.tenant_id, h.priority, h.job_id from jobforge.heads h
+                where h.queue = p_queue and h.lane = l.lane and (h.tenant_id, h.priority) > (p_after, s.priority)
+                order by h.tenant_id, h.priority, h.marked_at desc limit 1) h on true
+        union all
+        select w.lane, x.tenant_id, x.priority, x.job_id,
+               case when f.job_id is null then coalesce(n.tenant_id, c_end) else w.head_t end collate "C",
+               case when f.job_id is null then coalesce(n.priority, 0::smallint) else w.head_p end,
+               case when f.job_id is null then n.job_id else w.head_j end,
+               f.tenant_id, f.priority, f.job_id, coalesce(f.tenant_id, w.seen) collate "C",
+               w.met + coalesce(f.tenant_id <> coalesce(w.seen, ''), false)::integer, case when f.job_id is null then w.idle + 1 else 0 end,
+               w.wrapped or (f.job_id is null and w.head_j is null),
+               w.wrapped and (x.tenant_id > p_after collate "C" or (f.job_id is null and w.head_j is null)
+                              or (p_again and f.tenant_id = p_after))
+          from walk w
+          left join lateral (
+               select r.tenant_id, r.priority, r.job_id from jobforge.ready r
+                where r.queue = p_queue and r.lane = w.lane and (r.tenant_id, r.priority) < (w.head_t, w.head_p)
+                  and (r.tenant_id, r.priority, r.job_id) >= (w.low_t, w.low_p, w.low_j)
+                order by r.tenant_id, r.priority, r.job_id limit 1) f on true
+         cross join lateral (select case when f.job_id is not null then f.tenant_id when w.head_j is not null then w.head_t else '' end collate "C",
+                                    case when f.job_id is not null then f.priority when w.head_j is not null then w.head_p else c_least end,
+                                    case when f.job_id is not null then c_last when w.head_j is not null then w.head_j else c_first end) x (tenant_id, priority, job_id)
+          left join lateral (
+               select h.tenant_id, h.priority, h.job_id from jobforge.heads h
+                where f.job_id is null and h.queue = p_queue and h.lane = w.lane and (h.tenant_id, h.priority) > (x.tenant_id, x.priority)
+                order by h.tenant_id, h.priority, h.marked_at desc limit 1) n on true
+         where not w.ended and w.met <= p_count and not (w.met > 0 and w.idle > 20)
+    ), stop as materialized (
+        select w.wrapped, w.low_t from walk w where not w.ended and w.met between 1 and p_count and w.idle > 20
+         order by w.wrapped, w.low_t limit 1
+    ), found as materialized (
+        select w.*, dense_rank() over (order by w.wrapped, w.tenant_id) as place from walk w
+         where w.job_id is not null and not w.ended
+           and not exists (select from stop s where (s.wrapped, s.low_t) < (w.wrapped, w.tenant_id))
+    ), here as materialized (
+        select f.* from found f where f.place <= p_count
+    )
+    select (select array_agg(t.tenant_id order by t.place) from (select distinct h.place, h.tenant_id from here h) t),
+           coalesce(max(h.place), 0), (array_agg(h.tenant_id order by h.place desc))[1], coalesce(bool_or(h.wrapped), false),
+           array_agg(h.place order by h.place, h.lane), array_agg(h.tenant_id order by h.place, h.lane),
+           array_agg(h.lane order by h.place, h.lane), array_agg(h.priority order by h.place, h.lane),
+           array_agg(h.job_id order by h.place, h.lane),
+           (select s.low_t from stop s), (select s.wrapped from stop s)
+      into tenants, met, last, wrapped, places, names, lanes, priorities, jobs, v_stop, v_wrapped
+      from here h;
+    cut := met < p_count and v_stop is not null;
+    last := case when cut then v_stop else last end;
+    wrapped := case when cut then v_wrapped else wrapped or met < p_count end;
+end
+$function$
+;
+alter function jobforge.ring_of owner to jobforge_owner;
+comment on function jobforge.ring_of is 'The next tenants on a ring, by the heads.';
+
 -- function jobforge.ring_start
 CREATE OR REPLACE FUNCTION jobforge.ring_start(p_queue text, p_lane text, p_heads boolean DEFAULT false)
  RETURNS text
@@ -5865,30 +6024,78 @@ alter function jobforge.running_before owner to jobforge_owner;
 comment on function jobforge.running_before is 'How many unmarked leases each tenant, queue or task has.';
 
 -- function jobforge.running_of
-CREATE OR REPLACE FUNCTION jobforge.running_of(p_limit jobforge.limits, p_before jsonb DEFAULT NULL::jsonb)
+CREATE OR REPLACE FUNCTION jobforge.running_of(p_limit jobforge.limits, p_before jsonb DEFAULT NULL::jsonb, p_locked boolean DEFAULT false)
  RETURNS integer
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_running integer;
+    v_index   regclass := ('jobforge.leases_of_' || p_limit.scope)::regclass;
+    v_name    text := p_limit.scope || ' ' || p_limit.name;
+    v_all     jsonb := coalesce(nullif(current_setting('jobforge.runs', true), ''), '{}');
+    v_from    bigint := case when p_limit.counted then (v_all -> v_name ->> 'from')::bigint end;
+    v_runs    bigint[];
+    v_last    bigint := (select s.last_value from jobforge.leases_nth s);  -- before they are counted
+    v_passed  bigint := pg_stat_get_xact_tuples_returned(v_index) - pg_stat_get_xact_tuples_fetched(v_index);
+    c_names   constant integer := 100;
+    c_runs    constant integer := 500;
 begin
-    case p_limit.scope
-        when 'tenant' then select count(*) into v_running from jobforge.leases l where l.limited and l.tenant_id = p_limit.name;
-        when 'queue' then select count(*) into v_running from jobforge.leases l where l.limited and l.queue = p_limit.name;
-        else select count(*) into v_running from jobforge.leases l where l.limited and l.type = p_limit.name;
-    end case;
-    if not p_limit.counted then
-        v_running := v_running
-                     + coalesce((coalesce(p_before, jobforge.running_before(p_limit.scope)) ->> p_limit.name)::integer, 0);
+    if v_from is not null then
+        v_runs := array(select jsonb_array_elements_text(v_all -> v_name -> 'runs')::bigint);
     end if;
-    return v_running;
+    v_runs := jobforge.runs_of(p_limit.scope, p_limit.name, coalesce(v_from, 0), v_runs);
+    v_passed := pg_stat_get_xact_tuples_returned(v_index) - pg_stat_get_xact_tuples_fetched(v_index) - v_passed;
+    if p_locked and p_limit.counted and v_passed > 50 and cardinality(v_runs) <= c_runs then
+        if (select count(*) from jsonb_object_keys(v_all)) > c_names then
+            v_all := '{}';
+        end if;
+        perform set_config('jobforge.runs', (v_all || jsonb_build_object(v_name, jsonb_build_object('from', v_last, 'runs', to_jsonb(v_runs))))::text,
+                           false);
+    end if;
+    if not p_limit.counted then
+        return cardinality(v_runs)
+               + coalesce((coalesce(p_before, jobforge.running_before(p_limit.scope)) ->> p_limit.name)::integer, 0);
+    end if;
+    return cardinality(v_runs);
 end
 $function$
 ;
 alter function jobforge.running_of owner to jobforge_owner;
 comment on function jobforge.running_of is 'How many jobs of a tenant, a queue or a task run.';
+
+-- function jobforge.runs_of
+CREATE OR REPLACE FUNCTION jobforge.runs_of(p_scope text, p_name text, p_from bigint, p_runs bigint[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+begin
+    case p_scope
+        when 'tenant' then return array(
+            select l.nth from jobforge.leases l where l.limited and l.tenant_id = p_name and l.nth > p_from
+            union all
+            select l.nth from unnest(p_runs) r (nth) cross join lateral (
+                   select l.nth from jobforge.leases l where l.limited and l.tenant_id = p_name and l.nth = r.nth limit 1) l);
+        when 'queue' then return array(
+            select l.nth from jobforge.leases l where l.limited and l.queue = p_name and l.nth > p_from
+            union all
+            select l.nth from unnest(p_runs) r (nth) cross join lateral (
+                   select l.nth from jobforge.leases l where l.limited and l.queue = p_name and l.nth = r.nth limit 1) l);
+        else return array(
+            select l.nth from jobforge.leases l where l.limited and l.type = p_name and l.nth > p_from
+            union all
+            select l.nth from unnest(p_runs) r (nth) cross join lateral (
+                   select l.nth from jobforge.leases l where l.limited and l.type = p_name and l.nth = r.nth limit 1) l);
+    end case;
+end
+$function$
+;
+alter function jobforge.runs_of owner to jobforge_owner;
+comment on function jobforge.runs_of is 'Which jobs of a tenant, a queue or a task run.';
 
 -- function jobforge.schema_version
 CREATE OR REPLACE FUNCTION jobforge.schema_version()
@@ -6137,8 +6344,8 @@ begin
         select job_id, v_now + wait, queue, tenant_id, priority, type, run, charged, carried
           from verdict where final_state is null and wait > interval '0' and queue is not null
     ), again as (
-        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes)
-        select queue, tenant_id, priority, job_id, type, run, charged, carried
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select queue, tenant_id, priority, job_id, type, run, charged, carried, case when carried < 2 then (select jobforge.lane_back()) end
           from verdict where final_state is null and wait <= interval '0' and queue is not null
         returning queue
     ), left_line as (
@@ -6193,7 +6400,7 @@ alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
 -- function jobforge.shares
-CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[], OUT limited text[])
+CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[], OUT limited text[], OUT places integer[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6216,6 +6423,7 @@ begin
     ), turned as (  -- who is last and has a part of its share only comes again, by chance, so often that it has all of it: it
         -- goes before the others, and the ring goes on behind the one that is last now
         select p.tenant_id, p.share, p.before,
+               p.place as was,
                case when p.before between 1 and p_left - 1 and random() > (p_left - p.before)::float8 / least(p.share, p_left)
                     then 0 else p.place end as place
           from placed p
@@ -6225,8 +6433,9 @@ begin
            case when bool_or(p.before >= p_left or p.place = 0) then
                (array_agg(p.tenant_id order by p.place desc) filter (where p.before < p_left))[1] end,
            (select array_agg(g.tenant_id) from given g where g.stopped),
-           (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited)
-      into tenants, shares, last, stopped, limited
+           (select coalesce(array_agg(g.tenant_id), '{}') from given g where g.limited),
+           array_agg(p.was::integer order by p.place) filter (where p.before < p_left)
+      into tenants, shares, last, stopped, limited, places
       from turned p;
 end
 $function$
@@ -6374,7 +6583,7 @@ alter function jobforge.take_idempotency_key owner to jobforge_owner;
 comment on function jobforge.take_idempotency_key is 'Give an idempotency key to a job, unless another has it.';
 
 -- function jobforge.take_turns
-CREATE OR REPLACE FUNCTION jobforge.take_turns(p_limit integer)
+CREATE OR REPLACE FUNCTION jobforge.take_turns(p_limit integer, p_first bigint)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6385,13 +6594,16 @@ CREATE OR REPLACE FUNCTION jobforge.take_turns(p_limit integer)
  SET jit TO 'off'
 AS $function$
 declare
-    v_from  tid := format('(%s,0)', floor(random() * pg_relation_size('jobforge.turns') / current_setting('block_size')::integer));
+    v_from  bigint := p_first + floor(random() * (1 + (select s.last_value from jobforge.turns_id_seq s) - p_first));
+    v_lane  text := jobforge.turn_lane();
     v_moved integer;
 begin
     with later as materialized (
-        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid >= v_from limit p_limit for update skip locked
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.id >= v_from
+         order by t.id limit p_limit for update skip locked
     ), sooner as materialized (
-        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.ctid < v_from
+        select t.ctid, t.tenant_id, t.ordering_key from jobforge.turns t where t.id >= p_first and t.id < v_from
+         order by t.id
          limit p_limit - (select count(*) from later) for update skip locked
     ), turn as materialized (
         select * from later union all select * from sooner
@@ -6415,7 +6627,7 @@ begin
     ), moved as (
         insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
         select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes,
-               case when g.crashes < 2 then '!turn' end  -- a lane that has no heads, or it might wait for a full look
+               case when g.crashes < 2 then v_lane end  -- which has no heads, or it might wait for a full look
           from gone g
         returning queue
     ), seen as (
@@ -6572,6 +6784,56 @@ $function$
 alter function jobforge.tokens_of owner to jobforge_owner;
 comment on function jobforge.tokens_of is 'How many runs a rate lets begin now.';
 
+-- function jobforge.turn_lane
+CREATE OR REPLACE FUNCTION jobforge.turn_lane()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select '!turn' || lpad(s.last_value::text, 9, '0') from jobforge.turn_lanes s $function$
+;
+alter function jobforge.turn_lane owner to jobforge_owner;
+comment on function jobforge.turn_lane is 'The lane into which jobs come back now.';
+
+-- function jobforge.turn_lanes
+CREATE OR REPLACE FUNCTION jobforge.turn_lanes(p_queue text, p_look boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_noted text := 'jobforge.turn_' || md5(p_queue);
+    v_last  text := jobforge.turn_lane();
+    v_from  text := coalesce(case when not p_look then nullif(current_setting(v_noted, true), '') end, '!turn');
+    v_lanes text[];
+begin
+    with recursive lane (name) as (
+        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane >= v_from and r.lane <= v_last
+                 order by r.lane limit 1)
+        union all
+        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane > l.name and r.lane <= v_last
+                 order by r.lane limit 1) from lane l where l.name is not null
+    )
+    select array_agg(l.name order by l.name) into v_lanes from lane l where l.name is not null;
+    if v_last > '!turn000000001' then
+        perform set_config(v_noted, coalesce(v_lanes[1], v_last), false);
+    end if;
+    if p_look and cardinality(v_lanes) > 3 then
+        with old as materialized (
+            select r.ctid from jobforge.ready r where r.queue = p_queue and r.lane = v_lanes[1] limit 1000 for update skip locked
+        ), gone as (
+            delete from jobforge.ready r where r.ctid = any (array(select o.ctid from old o)) returning r.*
+        )
+        insert into jobforge.ready (queue, tenant_id, priority, job_id, type, run, attempt, crashes, aside)
+        select g.queue, g.tenant_id, g.priority, g.job_id, g.type, g.run, g.attempt, g.crashes, v_last from gone g;
+    end if;
+    return v_lanes;
+end
+$function$
+;
+alter function jobforge.turn_lanes owner to jobforge_owner;
+comment on function jobforge.turn_lanes is 'The lanes of a queue in which there are jobs whose turn has come.';
+
 -- function jobforge.upkeep
 CREATE OR REPLACE FUNCTION jobforge.upkeep(p_worker_id uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 1000, p_prune boolean DEFAULT true)
  RETURNS TABLE(step text, moved integer, jobs json)
@@ -6599,8 +6861,9 @@ begin
     return query select 'resumed', jobforge.bring_back(null, p_limit), null::json;
     return query select 'canceled', jobforge.settle_cancels(p_limit), null::json;
 
-    delete from jobforge.heads d where d.ctid = any (array(  -- by now a vacuum has been there, or claims will mark it again
-        select h.ctid from jobforge.heads h where h.marked_at < v_now - interval '1 hour'
+    delete from jobforge.heads d where d.ctid = any (array(  -- behind a held snapshot an idle tenant needs its own all the same
+        select h.ctid from jobforge.heads h
+         where h.marked_at < v_now - interval '1 hour' and pg_stat_get_dead_tuples('jobforge.ready'::regclass) < 20000
          limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));

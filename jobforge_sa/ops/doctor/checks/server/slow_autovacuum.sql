@@ -6,8 +6,8 @@ select 'warning' as level, format('table jobforge.%I', c.relname) as object,
        format('alter table jobforge.%I set (%s);', c.relname,
               string_agg(format('%s = %s', wanted.name, wanted.value), ', ' order by wanted.name)) as remedy
   from (values ('ready', 5000, true), ('scheduled', 5000, true), ('leases', 5000, true), ('lines', 5000, true),
-               ('turns', 5000, true), ('waits', 1000, true), ('workers', 500, false), ('pruning', 500, false),
-               ('limits', 500, false), ('heads', 500, false)) hot (relname, rows, hurried)
+               ('turns', 5000, true), ('heads', 5000, true), ('waits', 1000, true), ('workers', 500, false),
+               ('pruning', 500, false), ('limits', 500, false)) hot (relname, rows, hurried)
   join pg_class c on c.relname = hot.relname and c.relnamespace = to_regnamespace('jobforge') and c.relkind = 'r'
  cross join lateral (values ('autovacuum_vacuum_threshold', hot.rows), ('autovacuum_vacuum_scale_factor', 0),
                             ('autovacuum_vacuum_cost_delay', case when hot.hurried then 0 end)) wanted (name, value)
