@@ -35,8 +35,8 @@ COARSE = (
     Mutant(
         "a rescue takes the runs of living workers",
         "take_back",
-        "where w.alive_until is null or w.alive_until <= v_now or l.deadline <= v_now",
-        "where true",
+        "where w.alive_until > v_now",
+        "where false",
     ),
     Mutant(
         "a cancel of a running job is forgotten",

@@ -40,7 +40,8 @@ set plan_cache_mode = force_generic_plan  -- a claim of 10 spent a third of its 
 as $$
 #variable_conflict use_column
 declare
-    v_said    boolean := exists (select from jobforge.limits);
+    v_said    boolean;
+    v_heads   boolean;
     v_limited text[] := '{}';         -- of its types those that are limited or paused
     v_types   text[] := p_types;      -- and the others
     v_lanes   text[];
@@ -53,11 +54,13 @@ declare
     v_share   integer;
     v_task    record;
     v_began   timestamptz;
-    v_look    boolean := false;       -- it looks in spite of the heads
+    v_look    boolean;                -- it looks in spite of the heads; NULL: there are none
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
     perform jobforge.make_ready();
+    select exists (select from jobforge.limits), exists (select from jobforge.heads) or s.last_value > 1
+      into v_said, v_heads from jobforge.turn_lanes s;
     if v_said then
         v_limited := array(
             select distinct t.type from unnest(p_types) t (type) cross join lateral (
@@ -68,7 +71,7 @@ begin
             v_types := array(select unnest(p_types) except select unnest(v_limited));
         end if;
     end if;
-    if exists (select from jobforge.heads) or (select s.last_value > 1 from jobforge.turn_lanes s) then
+    if v_heads then
         v_began := clock_timestamp();
         v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;

@@ -23,10 +23,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_alone   boolean := p_lanes = '{!suspect}';
-    v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
-    v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
+    v_heads   boolean := false;
+    v_all     boolean := false;    -- a full look, in spite of them
     v_chance  bytea := uuid_send(gen_random_uuid());  -- secret: what makes this claim's tokens
     v_names   text[];              -- by the heads: whom to visit
     v_lanes   text[];              -- in which lane,
@@ -41,11 +40,11 @@ declare
     v_luck    integer := random() * 1000;
     v_same    boolean := false;    -- the tenants of this page are all, or the next ones: another round goes to them again
     v_mine    text;                -- the session's own place on the ring
+    v_said    text;
     v_noted   jsonb;               -- what the claim has met, of each tenant, lane and priority
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
-    v_again   boolean := p_said and random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
-                  select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
+    v_again   boolean := false;
     v_page    integer;             -- so many tenants are looked at in one statement
     v_tenants text[];              -- the next ones on the ring
     v_shares  integer[];           -- how many jobs each may give; NULL: as many as any other
@@ -62,15 +61,27 @@ declare
     v_aside   integer := 0;        -- and by all
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
 begin
-    v_heads := v_heads and not v_all;
+    -- each query costs a claim of one job a hundredth of its time, be it as small as these: none is asked in vain
+    if p_look is not null then
+        v_heads := exists (select from jobforge.heads h where h.queue = p_queue);
+        v_all := p_look and v_heads;
+        v_heads := v_heads and not v_all;
+    end if;
+    if p_said then
+        v_again := random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
+            select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
+    end if;
     if v_heads and p_after is null then  -- it goes on where it ended: to begin by chance would pass deleted ones, or idle tenants
         v_mine := 'jobforge.after_' || md5(p_lanes[1] || p_queue);
         v_after := nullif(current_setting(v_mine, true), '');
     end if;
-    v_after := coalesce(p_after, v_after, (  -- a random place in a lane that has any: with '' the first tenants would come first, always
-        select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
-                               from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
-         where s.start <> '' limit 1), '');
+    v_after := coalesce(p_after, v_after);
+    if v_after is null then
+        v_after := coalesce((  -- a random place in a lane that has any: with '' the first tenants would come first, always
+            select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
+                                   from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
+             where s.start <> '' limit 1), '');
+    end if;
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
         v_page := case when p_said and v_last is not null then greatest(v_left, 100) else v_left end;
@@ -132,6 +143,7 @@ begin
             end if;
         end if;
 
+        v_said := set_config('jobforge.noted', '', true);
         return query
         with clock as materialized (  -- behind the snapshot: a run begins after what it sees has ended
             select jobforge.now() as now
@@ -203,15 +215,16 @@ begin
                               coalesce(bool_or(not p.given and p.rank <= p.share), false) as short
                          from (select p.*, p.job_id in (select g.job_id from given g) as given from picked p) p
                         group by p.tenant_id, p.lane, p.priority) n), true)
-             where v_mark or p_said or (select count(*) from given) < v_left
+             where v_mark or p_said or (select count(*) from given) < (select count(*) from picked p where p.rank <= p.share)
         )
         select g.job_id, g.tenant_id, g.queue, g.type, g.priority, g.payload::text, g.run + 1, g.attempt + 1,
                g.max_attempts, g.crashes, g.token, g.now, g.deadline, g.timeout, g.run_at, g.created_at,
                g.idempotency_key, g.parent_id, g.trace::text,
-               case when v_keys then jobforge.new_token(g.tenant_id, g.deadline) end
+               case when exists (select from jobforge.tenant_keys k where k.retired_at is null)
+                    then jobforge.new_token(g.tenant_id, g.deadline) end
           from given g where (select count(*) from noted) >= 0 order by g.place, g.priority, g.job_id;
         get diagnostics v_taken = row_count;
-        v_noted := case when v_taken > 0 and (v_mark or p_said or v_taken < v_left) then current_setting('jobforge.noted') end;
+        v_noted := nullif(current_setting('jobforge.noted'), '');
         if v_mark then
             if v_passed > 100 + v_met and jobforge.turn_lane() = any (p_lanes) then
                 perform setval('jobforge.turn_lanes', (select s.last_value + 1 from jobforge.turn_lanes s));
@@ -223,7 +236,7 @@ begin
                from jsonb_to_recordset(v_noted) n (tenant_id text, taken integer)
               where n.tenant_id = any (v_limited) group by n.tenant_id;
         end if;
-        if v_taken < v_left and not v_alone then
+        if v_taken < v_left and not v_alone and (v_taken = 0 or v_noted is not null) then
             v_short := array(select distinct n.tenant_id from jsonb_to_recordset(v_noted) n (tenant_id text, short boolean) where n.short);
             if v_taken = 0 or v_short <> '{}' then  -- others may hold the first jobs of whoever gave none
                 v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, case when v_taken = 0 then v_tenants else v_short end,
@@ -236,6 +249,9 @@ begin
         v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
         -- a full circle without a job: these were all there are, or the ring's end came by often enough
         exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut) or v_dry >= 3);
+        -- most often these were all: a probe, and not the whole ring once more
+        exit when v_left > 0 and v_taken > 0 and v_met < v_page and not v_heads and not exists (
+                  select from jobforge.ready r where r.queue = p_queue and r.lane = any (p_lanes));
         v_same := v_heads and not p_said and v_taken > 0 and v_met < v_page;
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;

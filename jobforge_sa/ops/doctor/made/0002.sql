@@ -2079,7 +2079,8 @@ CREATE OR REPLACE FUNCTION jobforge.claim_jobs(p_worker_id uuid, p_queues text[]
 AS $function$
 #variable_conflict use_column
 declare
-    v_said    boolean := exists (select from jobforge.limits);
+    v_said    boolean;
+    v_heads   boolean;
     v_limited text[] := '{}';         -- of its types those that are limited or paused
     v_types   text[] := p_types;      -- and the others
     v_lanes   text[];
@@ -2092,11 +2093,13 @@ declare
     v_share   integer;
     v_task    record;
     v_began   timestamptz;
-    v_look    boolean := false;       -- it looks in spite of the heads
+    v_look    boolean;                -- it looks in spite of the heads; NULL: there are none
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
     perform jobforge.keep_alive(p_worker_id, p_alive);
     perform jobforge.make_ready();
+    select exists (select from jobforge.limits), exists (select from jobforge.heads) or s.last_value > 1
+      into v_said, v_heads from jobforge.turn_lanes s;
     if v_said then
         v_limited := array(
             select distinct t.type from unnest(p_types) t (type) cross join lateral (
@@ -2107,7 +2110,7 @@ begin
             v_types := array(select unnest(p_types) except select unnest(v_limited));
         end if;
     end if;
-    if exists (select from jobforge.heads) or (select s.last_value > 1 from jobforge.turn_lanes s) then
+    if v_heads then
         v_began := clock_timestamp();
         v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
     end if;
@@ -2182,10 +2185,9 @@ CREATE OR REPLACE FUNCTION jobforge.claim_ring(p_worker_id uuid, p_queue text, p
 AS $function$
 #variable_conflict use_column
 declare
-    v_keys    boolean := exists (select from jobforge.tenant_keys k where k.retired_at is null);
     v_alone   boolean := p_lanes = '{!suspect}';
-    v_heads   boolean := exists (select from jobforge.heads h where h.queue = p_queue);
-    v_all     boolean := p_look and v_heads;  -- a full look, in spite of them
+    v_heads   boolean := false;
+    v_all     boolean := false;    -- a full look, in spite of them
     v_chance  bytea := uuid_send(gen_random_uuid());  -- secret: what makes this claim's tokens
     v_names   text[];              -- by the heads: whom to visit
     v_lanes   text[];              -- in which lane,
@@ -2200,11 +2202,11 @@ declare
     v_luck    integer := random() * 1000;
     v_same    boolean := false;    -- the tenants of this page are all, or the next ones: another round goes to them again
     v_mine    text;                -- the session's own place on the ring
+    v_said    text;
     v_noted   jsonb;               -- what the claim has met, of each tenant, lane and priority
     v_left    integer := p_limit;
     v_after   text collate "C";    -- the ring goes on behind this tenant
-    v_again   boolean := p_said and random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
-                  select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
+    v_again   boolean := false;
     v_page    integer;             -- so many tenants are looked at in one statement
     v_tenants text[];              -- the next ones on the ring
     v_shares  integer[];           -- how many jobs each may give; NULL: as many as any other
@@ -2221,15 +2223,27 @@ declare
     v_aside   integer := 0;        -- and by all
     c_none    constant uuid := '00000000-0000-0000-0000-000000000000';
 begin
-    v_heads := v_heads and not v_all;
+    -- each query costs a claim of one job a hundredth of its time, be it as small as these: none is asked in vain
+    if p_look is not null then
+        v_heads := exists (select from jobforge.heads h where h.queue = p_queue);
+        v_all := p_look and v_heads;
+        v_heads := v_heads and not v_all;
+    end if;
+    if p_said then
+        v_again := random() > p_limit / (  -- smaller claims than a tenant's weight: it has its share in several
+            select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
+    end if;
     if v_heads and p_after is null then  -- it goes on where it ended: to begin by chance would pass deleted ones, or idle tenants
         v_mine := 'jobforge.after_' || md5(p_lanes[1] || p_queue);
         v_after := nullif(current_setting(v_mine, true), '');
     end if;
-    v_after := coalesce(p_after, v_after, (  -- a random place in a lane that has any: with '' the first tenants would come first, always
-        select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
-                               from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
-         where s.start <> '' limit 1), '');
+    v_after := coalesce(p_after, v_after);
+    if v_after is null then
+        v_after := coalesce((  -- a random place in a lane that has any: with '' the first tenants would come first, always
+            select s.start from (select jobforge.ring_start(p_queue, l.lane, v_heads) as start
+                                   from (select u.lane from unnest(p_lanes) u (lane) order by random()) l) s
+             where s.start <> '' limit 1), '');
+    end if;
     while v_left > 0 loop
         -- where the first page did not give enough many may be stopped or at their limits
         v_page := case when p_said and v_last is not null then greatest(v_left, 100) else v_left end;
@@ -2291,6 +2305,7 @@ begin
             end if;
         end if;
 
+        v_said := set_config('jobforge.noted', '', true);
         return query
         with clock as materialized (  -- behind the snapshot: a run begins after what it sees has ended
             select jobforge.now() as now
@@ -2362,15 +2377,16 @@ begin
                               coalesce(bool_or(not p.given and p.rank <= p.share), false) as short
                          from (select p.*, p.job_id in (select g.job_id from given g) as given from picked p) p
                         group by p.tenant_id, p.lane, p.priority) n), true)
-             where v_mark or p_said or (select count(*) from given) < v_left
+             where v_mark or p_said or (select count(*) from given) < (select count(*) from picked p where p.rank <= p.share)
         )
         select g.job_id, g.tenant_id, g.queue, g.type, g.priority, g.payload::text, g.run + 1, g.attempt + 1,
                g.max_attempts, g.crashes, g.token, g.now, g.deadline, g.timeout, g.run_at, g.created_at,
                g.idempotency_key, g.parent_id, g.trace::text,
-               case when v_keys then jobforge.new_token(g.tenant_id, g.deadline) end
+               case when exists (select from jobforge.tenant_keys k where k.retired_at is null)
+                    then jobforge.new_token(g.tenant_id, g.deadline) end
           from given g where (select count(*) from noted) >= 0 order by g.place, g.priority, g.job_id;
         get diagnostics v_taken = row_count;
-        v_noted := case when v_taken > 0 and (v_mark or p_said or v_taken < v_left) then current_setting('jobforge.noted') end;
+        v_noted := nullif(current_setting('jobforge.noted'), '');
         if v_mark then
             if v_passed > 100 + v_met and jobforge.turn_lane() = any (p_lanes) then
                 perform setval('jobforge.turn_lanes', (select s.last_value + 1 from jobforge.turn_lanes s));
@@ -2382,7 +2398,7 @@ begin
                from jsonb_to_recordset(v_noted) n (tenant_id text, taken integer)
               where n.tenant_id = any (v_limited) group by n.tenant_id;
         end if;
-        if v_taken < v_left and not v_alone then
+        if v_taken < v_left and not v_alone and (v_taken = 0 or v_noted is not null) then
             v_short := array(select distinct n.tenant_id from jsonb_to_recordset(v_noted) n (tenant_id text, short boolean) where n.short);
             if v_taken = 0 or v_short <> '{}' then  -- others may hold the first jobs of whoever gave none
                 v_moved := v_moved + jobforge.put_aside(p_queue, p_lanes, case when v_taken = 0 then v_tenants else v_short end,
@@ -2395,6 +2411,9 @@ begin
         v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
         -- a full circle without a job: these were all there are, or the ring's end came by often enough
         exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut) or v_dry >= 3);
+        -- most often these were all: a probe, and not the whole ring once more
+        exit when v_left > 0 and v_taken > 0 and v_met < v_page and not v_heads and not exists (
+                  select from jobforge.ready r where r.queue = p_queue and r.lane = any (p_lanes));
         v_same := v_heads and not p_said and v_taken > 0 and v_met < v_page;
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
@@ -3845,12 +3864,16 @@ CREATE OR REPLACE FUNCTION jobforge.lanes_of(p_queue text, p_types text[], p_loo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_turn   bigint := (select s.last_value from jobforge.turn_lanes s);
-    v_heads  boolean := not p_look and exists (select from jobforge.heads h where h.queue = p_queue);
+    v_turn   bigint := 1;
+    v_heads  boolean := false;
     v_passed bigint := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
                        - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass);
     v_lanes  text[] := '{!main}';
 begin
+    if p_look is not null then
+        select s.last_value, not p_look and exists (select from jobforge.heads h where h.queue = p_queue)
+          into v_turn, v_heads from jobforge.turn_lanes s;
+    end if;
     -- one probe where nothing stands aside, and then one for each type
     if v_heads or v_turn > 1 or exists (select from jobforge.ready r where r.queue = p_queue and r.lane > '!suspect') then
         v_lanes := v_lanes || jobforge.turn_lanes(p_queue, p_look) || array(
@@ -3860,7 +3883,7 @@ begin
     end if;
     v_passed := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
                 - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass) - v_passed;
-    if v_passed > 100 and not p_look then
+    if v_passed > 100 and p_look is not true then
         perform setval('jobforge.turn_lanes', v_turn + 1);
     end if;
     return v_lanes;
