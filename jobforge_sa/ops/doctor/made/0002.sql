@@ -6639,12 +6639,14 @@ begin
                               order by l.job_id limit 1) h
     ), waiting as materialized (
         select h.tenant_id, h.ordering_key, h.job_id
-          from head h join jobforge.ready r on r.tenant_id = h.tenant_id and r.job_id = h.job_id
-         where r.lane = '!ordered'
-           and not jobforge.waits_in_line(h.tenant_id, h.ordering_key, h.job_id)
+          from head h cross join lateral (  -- by its key: a join began with all that was deleted
+               select from jobforge.ready r
+                where r.tenant_id = h.tenant_id and r.job_id = h.job_id and r.lane = '!ordered' limit 1) r
+         where not jobforge.waits_in_line(h.tenant_id, h.ordering_key, h.job_id)
     ), free as materialized (
-        select r.ctid, r.job_id from waiting w join jobforge.ready r on r.tenant_id = w.tenant_id and r.job_id = w.job_id
-           for update of r skip locked
+        select r.ctid, r.job_id from waiting w cross join lateral (
+               select r.ctid, r.job_id from jobforge.ready r where r.tenant_id = w.tenant_id and r.job_id = w.job_id
+                  for update skip locked) r
     ), gone as (
         delete from jobforge.ready r where r.ctid = any (array(select f.ctid from free f)) returning r.*
     ), moved as (
