@@ -55,6 +55,7 @@ FUNCTIONS = (
     "wake_kept",
     "settle",
     "next_look",
+    "look_due",
     "promote_due",
     "keep_alive",
     "check_limit",

@@ -597,3 +597,41 @@ def test_what_is_lifted_wakes_the_workers_of_all_queues(sql: Sql) -> None:
         say(sql, "pause", scope)
         say(sql, "resume", scope)
     assert [note.payload for note in listener.notifies(timeout=5, stop_after=6)] == ["mail"] * 6
+
+
+def test_a_claim_goes_on_behind_those_that_others_hold(sql: Sql) -> None:
+    """With a limit on anybody it looked at the first tenants only, and ended empty while twenty jobs waited."""
+    sql("limit_tenant", user="jf_admin", tenant_id="zz", change={"max_running": 5})
+    for tenant in ("b1", "b2"):
+        sql.enqueue(tenant)
+    holder = sql.connect("jf_worker")
+    assert len(call(holder, "claim_jobs", worker_id=uuid.uuid4(), queues=["default"], types=["t"], limit=2)) == 2
+    for n in range(20):
+        sql.enqueue(f"c{n:02}")
+    assert [len(sql.claim(1, cursors=["b0"])) for _ in range(20)] == [1] * 20
+
+
+def test_a_cap_that_is_taken_away_and_set_again_is_counted_anew(sql: Sql) -> None:
+    """Between the two claims do not wait for each other, so what a session had noted of its runs misses some."""
+    clock = sql.clock()
+
+    def limit(**change: object) -> None:
+        sql("limit_tenant", user="jf_admin", tenant_id="a", change=change)
+
+    limit(max_running=100, weight=2)
+    for _ in range(4):
+        sql.fill("a", 2)
+        for run in sql.claim(10):
+            sql.complete(run)
+        clock.advance(seconds=90)
+    assert sql.look("select counted from jobforge.limits") == [{"counted": True}]
+    limit(max_running=None)
+    sql.fill("a", 30)
+    other = sql.connect("jf_worker")
+    assert len(call(other, "claim_jobs", worker_id=uuid.uuid4(), queues=["default"], types=["t"], limit=5)) == 5
+    limit(max_running=3)
+    assert sql.look("select counted, since, settled_xid from jobforge.limits") == [
+        {"counted": False, "since": None, "settled_xid": None}
+    ]
+    other.commit()
+    assert sql.claim(10) == []

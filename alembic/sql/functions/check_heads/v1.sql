@@ -1,5 +1,5 @@
--- Heads of a queue's lanes go back to jobs that stand before them, in the course of a full look. One session at a time: the
--- others claim on, and nobody waits.
+-- Heads of a queue's lanes go back to jobs that stand before them, in the course of a full look. Of two sessions that
+-- do so at a time both note the same, and nobody waits.
 create or replace function jobforge.check_heads(p_queue text, p_lanes text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -7,9 +7,6 @@ as $$
 declare
     v_now timestamptz := clock_timestamp();
 begin
-    if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
-        return;
-    end if;
     with recursive head as (
         select h.* from unnest(p_lanes) l (lane) cross join lateral (
                select h.lane, h.tenant_id, h.priority, h.job_id, h.ctid as place from jobforge.heads h

@@ -53,7 +53,6 @@ declare
     v_taken   integer;
     v_share   integer;
     v_task    record;
-    v_began   timestamptz;
     v_look    boolean;                -- it looks in spite of the heads; NULL: there are none
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
@@ -71,10 +70,6 @@ begin
             v_types := array(select unnest(p_types) except select unnest(v_limited));
         end if;
     end if;
-    if v_heads then
-        v_began := clock_timestamp();
-        v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
-    end if;
     v_left := p_limit;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
@@ -87,6 +82,7 @@ begin
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
+        v_look := case when v_heads then jobforge.look_due('!main', p_queues[i]) end;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
         if v_limited <> '{}' then
             v_lanes := array(select unnest(v_lanes) except all select unnest(v_limited));
@@ -106,7 +102,8 @@ begin
                     continue when v_share = 0;
                     return query
                         select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
-                                                          v_share, null, v_said, true, v_look);
+                                                          v_share, null, v_said, true,
+                                                          case when v_heads then jobforge.look_due(v_task.name, p_queues[i]) end);
                     get diagnostics v_taken = row_count;
                     perform jobforge.spend('task', v_task.name, v_taken);
                     v_queue := v_queue - v_taken;
@@ -125,9 +122,6 @@ begin
             perform jobforge.spend('queue', p_queues[i], v_before - v_queue);
         end if;
     end loop;
-    if v_look then
-        perform set_config('jobforge.look_at', extract(epoch from jobforge.next_look(v_began))::text, false);  -- in any DateStyle
-    end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;

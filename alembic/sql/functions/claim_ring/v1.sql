@@ -36,6 +36,8 @@ declare
     v_read    bigint;
     v_passed  bigint;              -- entries of the index that were read in vain
     v_mark    boolean;             -- many deleted jobs were passed: it notes where those begin whom it visits
+    v_began   timestamptz := clock_timestamp();
+    v_behind  boolean := false;    -- of the page some had no share
     v_cut     boolean := false;    -- the page ends before many tenants that have nothing
     v_luck    integer := random() * 1000;
     v_same    boolean := false;    -- the tenants of this page are all, or the next ones: another round goes to them again
@@ -49,6 +51,7 @@ declare
     v_tenants text[];              -- the next ones on the ring
     v_shares  integer[];           -- how many jobs each may give; NULL: as many as any other
     v_met     integer;             -- how many they are
+    v_many    integer;             -- and so many share what is left
     v_last    text collate "C";    -- and the last of these
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer := 0;        -- passages of the ring's end since a job was found
@@ -72,7 +75,7 @@ begin
             select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
     end if;
     if v_heads and p_after is null then  -- it goes on where it ended: to begin by chance would pass deleted ones, or idle tenants
-        v_mine := 'jobforge.after_' || md5(p_lanes[1] || p_queue);
+        v_mine := 'jobforge.after_' || md5(p_lanes[1] || ' ' || p_queue);
         v_after := nullif(current_setting(v_mine, true), '');
     end if;
     v_after := coalesce(p_after, v_after);
@@ -131,11 +134,13 @@ begin
             end if;
         end if;
         exit when v_met = 0;  -- nobody has work here
+        v_many := v_met + case when v_cut then 4 else 0 end;  -- others stand behind, and shall have a share too
         v_moved := 0;
         if p_said then
-            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited, s.places
-              into v_tenants, v_shares, v_last, v_stopped, v_limited, v_kept
-              from jobforge.shares(v_tenants, v_left) s;
+            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited, s.places, s.last is not null
+              into v_tenants, v_shares, v_last, v_stopped, v_limited, v_kept, v_behind
+              from jobforge.shares(v_tenants, v_left, v_many - v_met) s;
+            v_wrapped := v_wrapped and (not v_behind or v_last <= v_after);
             v_steps := v_steps + coalesce(cardinality(v_stopped), 0);
             if v_steps > 20 and v_stopped is not null then  -- a few may stay: each is a probe
                 v_moved := jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, v_names, v_lanes, v_firsts, v_jobs,
@@ -153,7 +158,7 @@ begin
               from unnest(v_tenants, v_shares) with ordinality t (tenant_id, share, place)
              cross join unnest(p_lanes) l (lane) where not v_heads
             union all  -- what it does not divide by is given to some of them, by chance: another round passes all of them again
-            select w.tenant_id, p.place, coalesce(v_shares[p.place], greatest(v_left / v_met, 1) + (
+            select w.tenant_id, p.place, coalesce(v_shares[p.place], greatest(v_left / v_many, 1) + (
                    v_left > v_met and (p.place + v_luck) % v_met < v_left % v_met)::integer), w.lane, w.priority, w.job_id, w.priority
               from unnest(v_names, v_lanes, v_firsts, v_jobs, v_places)
                    w (tenant_id, lane, priority, job_id, place)
@@ -227,7 +232,7 @@ begin
         v_noted := nullif(current_setting('jobforge.noted'), '');
         if v_mark then
             if v_passed > 100 + v_met and jobforge.turn_lane() = any (p_lanes) then
-                perform setval('jobforge.turn_lanes', (select s.last_value + 1 from jobforge.turn_lanes s));
+                perform nextval('jobforge.turn_lanes');
             end if;
             perform jobforge.mark_heads(p_queue, v_noted, case when v_heads then v_passed / (12.0 * v_met) else 1 end);
         end if;
@@ -245,18 +250,21 @@ begin
         end if;
         v_left := v_left - v_taken;
         v_aside := v_aside + v_moved;
-        v_after := case when v_cut and v_taken > 0 then v_after else v_last end;  -- whom it has met may have more
+        v_after := v_last;
         v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
         -- a full circle without a job: these were all there are, or the ring's end came by often enough
-        exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut) or v_dry >= 3);
+        exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut and not v_behind) or v_dry >= 3);
         -- most often these were all: a probe, and not the whole ring once more
         exit when v_left > 0 and v_taken > 0 and v_met < v_page and not v_heads and not exists (
                   select from jobforge.ready r where r.queue = p_queue and r.lane = any (p_lanes));
-        v_same := v_heads and not p_said and v_taken > 0 and v_met < v_page;
+        v_same := v_heads and not v_cut and not p_said and v_taken > 0 and v_met < v_page;
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
     if v_all then
         perform jobforge.check_heads(p_queue, p_lanes);
+    end if;
+    if p_look then  -- in any DateStyle
+        perform set_config('jobforge.look_' || md5(p_lanes[1] || ' ' || p_queue), extract(epoch from jobforge.next_look(v_began))::text, false);
     elsif v_mine is not null then
         perform set_config(v_mine, v_last, false);
     end if;

@@ -26,7 +26,7 @@ begin
     v_passed := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
                 - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass) - v_passed;
     if v_passed > 100 and p_look is not true then
-        perform setval('jobforge.turn_lanes', v_turn + 1);
+        perform nextval('jobforge.turn_lanes');
     end if;
     return v_lanes;
 end

@@ -21,6 +21,7 @@ declare
     c_names   constant integer := 100;
     c_runs    constant integer := 500;
 begin
+    v_from := case when v_from <= v_last then v_from end;  -- where numbers begin anew after a restore a note is worth nothing
     if v_from is not null then
         v_runs := array(select jsonb_array_elements_text(v_all -> v_name -> 'runs')::bigint);
     end if;

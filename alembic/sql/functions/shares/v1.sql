@@ -1,8 +1,8 @@
 -- Of these tenants, in this order, those that may give a claim jobs, and how many each: by their weights, up to their budgets,
 -- p_left in all. last: the last one that had its share, if not all had. stopped: those that give none until somebody says
--- otherwise; limited: those of whom anything was said. places: where they were among p_tenants.
+-- otherwise; limited: those of whom anything was said. p_others: so many more may stand behind them. places: where they were among p_tenants.
 create or replace function jobforge.shares(
-    p_tenants text[], p_left integer, out tenants text[], out shares integer[], out last text, out stopped text[],
+    p_tenants text[], p_left integer, p_others integer, out tenants text[], out shares integer[], out last text, out stopped text[],
     out limited text[], out places integer[]
 )
 language plpgsql
@@ -19,7 +19,7 @@ begin
          group by t.tenant_id
     ), share as (
         select g.tenant_id, g.place,
-               least(g.weight * greatest(p_left / sum(g.weight) over (), 1), g.budget)::integer as share
+               least(g.weight * greatest(p_left / (sum(g.weight) over () + p_others), 1), g.budget)::integer as share
           from given g where g.budget is distinct from 0
     ), placed as (
         select s.*, sum(s.share) over (order by s.place) - s.share as before from share s

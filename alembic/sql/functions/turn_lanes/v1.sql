@@ -9,14 +9,14 @@ as $$
 declare
     v_noted text := 'jobforge.turn_' || md5(p_queue);
     v_last  text := jobforge.turn_lane();
-    v_from  text := coalesce(case when not p_look then nullif(current_setting(v_noted, true), '') end, '!turn');
+    v_from  text := least(coalesce(case when not p_look then nullif(current_setting(v_noted, true), '') end, '!turn'), v_last);
     v_lanes text[];
 begin
     with recursive lane (name) as (
-        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane >= v_from and r.lane <= v_last
+        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane >= v_from and r.lane < '!turo'
                  order by r.lane limit 1)
         union all
-        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane > l.name and r.lane <= v_last
+        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane > l.name and r.lane < '!turo'
                  order by r.lane limit 1) from lane l where l.name is not null
     )
     select array_agg(l.name order by l.name) into v_lanes from lane l where l.name is not null;

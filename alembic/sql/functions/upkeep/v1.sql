@@ -31,7 +31,7 @@ begin
 
     delete from jobforge.heads d where d.ctid = any (array(  -- behind a held snapshot an idle tenant needs its own all the same
         select h.ctid from jobforge.heads h
-         where h.marked_at < v_now - interval '1 hour' and pg_stat_get_dead_tuples('jobforge.ready'::regclass) < 20000
+         where h.marked_at < v_now - interval '1 minute' and pg_stat_get_dead_tuples('jobforge.ready'::regclass) < 20000
          limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));

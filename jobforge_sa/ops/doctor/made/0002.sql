@@ -1753,9 +1753,6 @@ AS $function$
 declare
     v_now timestamptz := clock_timestamp();
 begin
-    if not pg_try_advisory_xact_lock(hashtext('jobforge.heads'), hashtext(p_queue)) then
-        return;
-    end if;
     with recursive head as (
         select h.* from unnest(p_lanes) l (lane) cross join lateral (
                select h.lane, h.tenant_id, h.priority, h.job_id, h.ctid as place from jobforge.heads h
@@ -2092,7 +2089,6 @@ declare
     v_taken   integer;
     v_share   integer;
     v_task    record;
-    v_began   timestamptz;
     v_look    boolean;                -- it looks in spite of the heads; NULL: there are none
 begin
     perform jobforge.check_claim(p_worker_id, p_queues, p_types, p_limit, p_alive);
@@ -2110,10 +2106,6 @@ begin
             v_types := array(select unnest(p_types) except select unnest(v_limited));
         end if;
     end if;
-    if v_heads then
-        v_began := clock_timestamp();
-        v_look := coalesce(v_began > to_timestamp(nullif(current_setting('jobforge.look_at', true), '')::float8), true);
-    end if;
     v_left := p_limit;
 
     for i in 1 .. coalesce(cardinality(p_queues), 0) loop
@@ -2126,6 +2118,7 @@ begin
         end if;
         continue when v_queue <= 0;
         v_before := v_queue;
+        v_look := case when v_heads then jobforge.look_due('!main', p_queues[i]) end;
         v_lanes := jobforge.lanes_of(p_queues[i], p_types, v_look);
         if v_limited <> '{}' then
             v_lanes := array(select unnest(v_lanes) except all select unnest(v_limited));
@@ -2145,7 +2138,8 @@ begin
                     continue when v_share = 0;
                     return query
                         select * from jobforge.claim_ring(p_worker_id, p_queues[i], array[v_task.name], array[v_task.name],
-                                                          v_share, null, v_said, true, v_look);
+                                                          v_share, null, v_said, true,
+                                                          case when v_heads then jobforge.look_due(v_task.name, p_queues[i]) end);
                     get diagnostics v_taken = row_count;
                     perform jobforge.spend('task', v_task.name, v_taken);
                     v_queue := v_queue - v_taken;
@@ -2164,9 +2158,6 @@ begin
             perform jobforge.spend('queue', p_queues[i], v_before - v_queue);
         end if;
     end loop;
-    if v_look then
-        perform set_config('jobforge.look_at', extract(epoch from jobforge.next_look(v_began))::text, false);  -- in any DateStyle
-    end if;
     if p_alone and v_left = p_limit then
         return query select * from jobforge.claim_alone(p_worker_id, p_queues, p_types, v_said);
     end if;
@@ -2198,6 +2189,8 @@ declare
     v_read    bigint;
     v_passed  bigint;              -- entries of the index that were read in vain
     v_mark    boolean;             -- many deleted jobs were passed: it notes where those begin whom it visits
+    v_began   timestamptz := clock_timestamp();
+    v_behind  boolean := false;    -- of the page some had no share
     v_cut     boolean := false;    -- the page ends before many tenants that have nothing
     v_luck    integer := random() * 1000;
     v_same    boolean := false;    -- the tenants of this page are all, or the next ones: another round goes to them again
@@ -2211,6 +2204,7 @@ declare
     v_tenants text[];              -- the next ones on the ring
     v_shares  integer[];           -- how many jobs each may give; NULL: as many as any other
     v_met     integer;             -- how many they are
+    v_many    integer;             -- and so many share what is left
     v_last    text collate "C";    -- and the last of these
     v_wrapped boolean;             -- they pass the ring's end
     v_dry     integer := 0;        -- passages of the ring's end since a job was found
@@ -2234,7 +2228,7 @@ begin
             select l.weight from jobforge.limits l where l.scope = 'tenant' and l.name = p_after)::float8;
     end if;
     if v_heads and p_after is null then  -- it goes on where it ended: to begin by chance would pass deleted ones, or idle tenants
-        v_mine := 'jobforge.after_' || md5(p_lanes[1] || p_queue);
+        v_mine := 'jobforge.after_' || md5(p_lanes[1] || ' ' || p_queue);
         v_after := nullif(current_setting(v_mine, true), '');
     end if;
     v_after := coalesce(p_after, v_after);
@@ -2293,11 +2287,13 @@ begin
             end if;
         end if;
         exit when v_met = 0;  -- nobody has work here
+        v_many := v_met + case when v_cut then 4 else 0 end;  -- others stand behind, and shall have a share too
         v_moved := 0;
         if p_said then
-            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited, s.places
-              into v_tenants, v_shares, v_last, v_stopped, v_limited, v_kept
-              from jobforge.shares(v_tenants, v_left) s;
+            select s.tenants, s.shares, coalesce(s.last, v_last), s.stopped, s.limited, s.places, s.last is not null
+              into v_tenants, v_shares, v_last, v_stopped, v_limited, v_kept, v_behind
+              from jobforge.shares(v_tenants, v_left, v_many - v_met) s;
+            v_wrapped := v_wrapped and (not v_behind or v_last <= v_after);
             v_steps := v_steps + coalesce(cardinality(v_stopped), 0);
             if v_steps > 20 and v_stopped is not null then  -- a few may stay: each is a probe
                 v_moved := jobforge.put_aside(p_queue, p_lanes, v_stopped, p_types, 1000, v_names, v_lanes, v_firsts, v_jobs,
@@ -2315,7 +2311,7 @@ begin
               from unnest(v_tenants, v_shares) with ordinality t (tenant_id, share, place)
              cross join unnest(p_lanes) l (lane) where not v_heads
             union all  -- what it does not divide by is given to some of them, by chance: another round passes all of them again
-            select w.tenant_id, p.place, coalesce(v_shares[p.place], greatest(v_left / v_met, 1) + (
+            select w.tenant_id, p.place, coalesce(v_shares[p.place], greatest(v_left / v_many, 1) + (
                    v_left > v_met and (p.place + v_luck) % v_met < v_left % v_met)::integer), w.lane, w.priority, w.job_id, w.priority
               from unnest(v_names, v_lanes, v_firsts, v_jobs, v_places)
                    w (tenant_id, lane, priority, job_id, place)
@@ -2389,7 +2385,7 @@ begin
         v_noted := nullif(current_setting('jobforge.noted'), '');
         if v_mark then
             if v_passed > 100 + v_met and jobforge.turn_lane() = any (p_lanes) then
-                perform setval('jobforge.turn_lanes', (select s.last_value + 1 from jobforge.turn_lanes s));
+                perform nextval('jobforge.turn_lanes');
             end if;
             perform jobforge.mark_heads(p_queue, v_noted, case when v_heads then v_passed / (12.0 * v_met) else 1 end);
         end if;
@@ -2407,18 +2403,21 @@ begin
         end if;
         v_left := v_left - v_taken;
         v_aside := v_aside + v_moved;
-        v_after := case when v_cut and v_taken > 0 then v_after else v_last end;  -- whom it has met may have more
+        v_after := v_last;
         v_dry := case when v_taken > 0 then 0 else v_dry end + v_wrapped::integer;
         -- a full circle without a job: these were all there are, or the ring's end came by often enough
-        exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut) or v_dry >= 3);
+        exit when v_taken = 0 and v_moved = 0 and not v_same and ((v_met < v_page and not v_cut and not v_behind) or v_dry >= 3);
         -- most often these were all: a probe, and not the whole ring once more
         exit when v_left > 0 and v_taken > 0 and v_met < v_page and not v_heads and not exists (
                   select from jobforge.ready r where r.queue = p_queue and r.lane = any (p_lanes));
-        v_same := v_heads and not p_said and v_taken > 0 and v_met < v_page;
+        v_same := v_heads and not v_cut and not p_said and v_taken > 0 and v_met < v_page;
         exit when v_aside >= case when v_left < p_limit then 1000 else 5000 end;  -- the next claim goes on
     end loop;
     if v_all then
         perform jobforge.check_heads(p_queue, p_lanes);
+    end if;
+    if p_look then  -- in any DateStyle
+        perform set_config('jobforge.look_' || md5(p_lanes[1] || ' ' || p_queue), extract(epoch from jobforge.next_look(v_began))::text, false);
     elsif v_mine is not null then
         perform set_config(v_mine, v_last, false);
     end if;
@@ -3884,7 +3883,7 @@ begin
     v_passed := pg_stat_get_xact_tuples_returned('jobforge.ready_ring'::regclass)
                 - pg_stat_get_xact_tuples_fetched('jobforge.ready_ring'::regclass) - v_passed;
     if v_passed > 100 and p_look is not true then
-        perform setval('jobforge.turn_lanes', v_turn + 1);
+        perform nextval('jobforge.turn_lanes');
     end if;
     return v_lanes;
 end
@@ -4405,6 +4404,26 @@ alter function jobforge.log_delivery owner to jobforge_owner;
 grant execute on function jobforge.log_delivery to jobforge_app;
 grant execute on function jobforge.log_delivery to jobforge_worker;
 comment on function jobforge.log_delivery is 'Note an attempt to deliver a webhook, by the lease token of its run.';
+
+-- function jobforge.look_due
+CREATE OR REPLACE FUNCTION jobforge.look_due(p_lane text, p_queue text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_at  text := current_setting('jobforge.look_' || md5(p_lane || ' ' || p_queue), true);
+    v_now float8 := extract(epoch from clock_timestamp());
+begin
+    if v_at !~ '^[0-9]{1,12}([.][0-9]{1,9})?$' then
+        return true;
+    end if;
+    return coalesce(v_at::float8 not between v_now and v_now + 3600, true);
+end
+$function$
+;
+alter function jobforge.look_due owner to jobforge_owner;
+comment on function jobforge.look_due is 'Whether this session looks at a lane from the beginning again.';
 
 -- function jobforge.make_ready
 CREATE OR REPLACE FUNCTION jobforge.make_ready()
@@ -6063,6 +6082,7 @@ declare
     c_names   constant integer := 100;
     c_runs    constant integer := 500;
 begin
+    v_from := case when v_from <= v_last then v_from end;  -- where numbers begin anew after a restore a note is worth nothing
     if v_from is not null then
         v_runs := array(select jsonb_array_elements_text(v_all -> v_name -> 'runs')::bigint);
     end if;
@@ -6173,6 +6193,7 @@ declare
                         || case when p_scope = 'tenant' then '{weight, max_waiting}'::text[] end;
     v_limit   jobforge.limits;
     v_new     jobforge.limits;
+    v_fresh   boolean;
     v_fault   text;
 begin
     perform jobforge.check_scope(p_scope, p_name);
@@ -6215,10 +6236,14 @@ begin
     v_new.bucket := case when v_new.rate is null then 0
                          when v_limit.rate is null then coalesce(v_new.burst, greatest(ceil(v_new.rate), 1))
                          else jobforge.tokens_of(v_limit) end;
+    v_fresh := v_limit.max_running is null and v_new.max_running is not null;
     return query
         update jobforge.limits l
            set max_running = v_new.max_running, rate = v_new.rate, burst = v_new.burst, weight = v_new.weight,
-               max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now()
+               max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now(),
+               -- nobody has counted meanwhile, and claims have not waited for each other: anew, as with a new one
+               since = case when not v_fresh then l.since end, settled_xid = case when not v_fresh then l.settled_xid end,
+               counted = l.counted and not v_fresh
          where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
     perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
@@ -6423,7 +6448,7 @@ alter function jobforge.settle_cancels owner to jobforge_owner;
 comment on function jobforge.settle_cancels is 'Cancel requests that met no run.';
 
 -- function jobforge.shares
-CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[], OUT limited text[], OUT places integer[])
+CREATE OR REPLACE FUNCTION jobforge.shares(p_tenants text[], p_left integer, p_others integer, OUT tenants text[], OUT shares integer[], OUT last text, OUT stopped text[], OUT limited text[], OUT places integer[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6439,7 +6464,7 @@ begin
          group by t.tenant_id
     ), share as (
         select g.tenant_id, g.place,
-               least(g.weight * greatest(p_left / sum(g.weight) over (), 1), g.budget)::integer as share
+               least(g.weight * greatest(p_left / (sum(g.weight) over () + p_others), 1), g.budget)::integer as share
           from given g where g.budget is distinct from 0
     ), placed as (
         select s.*, sum(s.share) over (order by s.place) - s.share as before from share s
@@ -6829,14 +6854,14 @@ AS $function$
 declare
     v_noted text := 'jobforge.turn_' || md5(p_queue);
     v_last  text := jobforge.turn_lane();
-    v_from  text := coalesce(case when not p_look then nullif(current_setting(v_noted, true), '') end, '!turn');
+    v_from  text := least(coalesce(case when not p_look then nullif(current_setting(v_noted, true), '') end, '!turn'), v_last);
     v_lanes text[];
 begin
     with recursive lane (name) as (
-        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane >= v_from and r.lane <= v_last
+        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane >= v_from and r.lane < '!turo'
                  order by r.lane limit 1)
         union all
-        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane > l.name and r.lane <= v_last
+        select (select r.lane from jobforge.ready r where r.queue = p_queue and r.lane > l.name and r.lane < '!turo'
                  order by r.lane limit 1) from lane l where l.name is not null
     )
     select array_agg(l.name order by l.name) into v_lanes from lane l where l.name is not null;
@@ -6888,7 +6913,7 @@ begin
 
     delete from jobforge.heads d where d.ctid = any (array(  -- behind a held snapshot an idle tenant needs its own all the same
         select h.ctid from jobforge.heads h
-         where h.marked_at < v_now - interval '1 hour' and pg_stat_get_dead_tuples('jobforge.ready'::regclass) < 20000
+         where h.marked_at < v_now - interval '1 minute' and pg_stat_get_dead_tuples('jobforge.ready'::regclass) < 20000
          limit p_limit for update of h skip locked));
     delete from jobforge.waits d where d.ctid = any (array(
         select w.ctid from jobforge.waits w where w.until < v_now limit p_limit for update of w skip locked));
