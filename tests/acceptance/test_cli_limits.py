@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
+from jobforge_sa.db import limit_calls
 from tests.acceptance.cli import inside, refused
 from tests.acceptance.test_cli_tenants import claim, fill
 from tests.fix_postgres import Database
@@ -87,3 +90,17 @@ def test_what_is_no_limit_is_status_2_with_the_cure(database: Database, command:
 def test_who_is_no_administrator_is_told_the_grant(database: Database) -> None:
     for command in (["limits"], ["queues", "pause", "mail"], ["tasks", "limit", "send", "--rate", "1"]):
         refused(inside(database.url("jf_app"), *command, status=2), "connect as a login of jobforge_admin")
+
+
+@pytest.mark.parametrize(("scope", "name"), [("tenants", "acme"), ("queues", "mail"), ("tasks", "send")])
+def test_a_change_that_another_one_holds_up_gives_up_and_names_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, scope: str, name: str
+) -> None:
+    monkeypatch.setattr(limit_calls, "PATIENCE", sa.text("set local lock_timeout = '100ms'"))
+    url = database.url("jf_admin")
+    with psycopg.connect(database.dsn("jf_admin")) as holder:
+        holder.execute(f"select jobforge.pause_{scope[:-1]}('{name}')".encode())
+        for command in (["pause", name], ["limit", name, "--max-running", "1"]):
+            done = inside(url, scope, *command, status=2)
+            refused(done, f"still open (backend {holder.info.backend_pid}); nothing was changed", "commit it or roll")
+    inside(url, scope, "resume", name)

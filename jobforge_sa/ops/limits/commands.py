@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from jobforge_sa.limits import Limit, Limited, Limits, Tasks
 from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops.limits import page, words
+from jobforge_sa.ops.limits.deciding import deciding
 from jobforge_sa.ops.limits.words import Burst, MaxRunning, Rate
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues as list_queues
@@ -115,7 +116,7 @@ def limit_task(
 
 
 def _pause(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         found, now, known = of(session).pause(name), moment(session), _known(session, of, name)
     ago = times.ago(found.paused_at or now, now)
     say(found, f"paused ({ago}); what runs goes on, what is enqueued waits", as_json=as_json)
@@ -123,14 +124,14 @@ def _pause(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool)
 
 
 def _resume(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         before, found = Limits(session).list(), of(session).resume(name)
     paused = any((one.scope, one.name) == (found.scope, found.name) and one.paused_at for one in before)
     say(found, f"{'resumed' if paused else 'was not paused'}; its jobs are claimed", as_json=as_json)
 
 
 def _limit(of: type[Limited[Any]], name: str, wanted: dict[str, Any], url: str | None, *, as_json: bool) -> None:
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         found, known = of(session).limit(name, **wanted), _known(session, of, name)
     say(found, words.said(found), as_json=as_json)
     _doubt(found, known=known)

@@ -3647,6 +3647,30 @@ alter function jobforge.heartbeat_jobs owner to jobforge_owner;
 grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
 comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
 
+-- function jobforge.held_by
+CREATE OR REPLACE FUNCTION jobforge.held_by(p_scope text, p_name text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_xid xid := (select l.xmax from jobforge.limits l where l.scope = p_scope and l.name = p_name and l.xmax <> 0);
+    v_pid integer;
+begin
+    for v_look in 1 .. 2 loop
+        v_pid := (select coalesce(k.pid, 0) from pg_locks k
+                   where k.locktype = 'transactionid' and k.transactionid = v_xid and k.mode = 'ExclusiveLock' and k.granted);
+        exit when v_pid is null;
+        perform pg_sleep(0.1) where v_look = 1;
+    end loop;
+    return v_pid;
+end
+$function$
+;
+alter function jobforge.held_by owner to jobforge_owner;
+comment on function jobforge.held_by is 'Who has changed a limit, and not committed it.';
+
 -- function jobforge.impact_of_job
 CREATE OR REPLACE FUNCTION jobforge.impact_of_job(p_job_id uuid, p_limit integer DEFAULT 1000, p_depth integer DEFAULT 1000)
  RETURNS TABLE(job_id uuid, depth integer, parent_id uuid, cause text, tenant_id text, queue text, type text, subject text, trace json, state text, run integer, attempt integer, max_attempts integer, crashes integer, created_at timestamp with time zone, finished_at timestamp with time zone, outcome text, error_type text, cut boolean)
@@ -7184,6 +7208,7 @@ declare
     v_job   jobforge.jobs;
     v_limit jobforge.limits;
     v_told  boolean;  -- whoever asks may know the number
+    v_pid   integer;  -- of who has changed the limit, and not committed it
     v_other uuid;
 begin
     select * into v_job from jobforge.jobs j
@@ -7195,11 +7220,25 @@ begin
          order by l.scope desc
     loop
         v_told := v_admin or v_limit.scope = 'tenant';
+        v_pid := null;
         if v_limit.paused_at is not null then
             return query select v_limit.scope || '_paused',
                 format('its %s is paused since %s', v_limit.scope, jobforge.moment_text(v_limit.paused_at)),
                 json_build_object('paused_at', v_limit.paused_at);
-        elsif v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
+            continue;
+        end if;
+        if v_limit.max_running > 0 or v_limit.rate is not null then  -- those that claims lock
+            v_pid := jobforge.held_by(v_limit.scope, v_limit.name);
+        end if;
+        if v_pid is not null then
+            return query select v_limit.scope || '_held',
+                concat(format('the limits of its %s were changed in a transaction that is still open: claims give none of its jobs '
+                              'until that is committed or rolled back', v_limit.scope),
+                       case when v_admin then case v_pid when 0 then ', by commit prepared or rollback prepared'
+                                                         else format(', by backend %s', v_pid) end end),
+                json_build_object('pid', case when v_admin then v_pid end);
+        end if;
+        if v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
             return query select v_limit.scope || '_full',
                 concat(format('its %s runs as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.max_running end),
                 json_build_object('max_running', case when v_told then v_limit.max_running end);
