@@ -125,6 +125,8 @@ class TokenRejected(TenantError):
 class QuotaExceeded(JobForgeError):
     """The tenant has as many waiting jobs as its quota allows. Nothing was enqueued; worth showing to its users."""
 
+    cure = "wait until some have run; or an administrator raises it: Tenants(session).limit(TENANT, max_waiting=N)"
+
 
 class WrongIsolation(JobForgeError):
     """Claims and rescues run at READ COMMITTED only."""

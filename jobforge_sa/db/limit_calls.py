@@ -47,6 +47,7 @@ LIST_TENANTS = Call(
 )
 # for who sits at a terminal: a change in a transaction that is left open would have him wait for ever, without a word
 PATIENCE = text("set local lock_timeout = '5s'")
+END = "select pg_terminate_backend({pid});"
 # who has changed a limit and is open; a claim does too, and has a lease to write
 HOLDERS = text(
     "select l.pid from pg_locks l where l.relation = 'jobforge.limits'::regclass and l.mode = 'RowExclusiveLock' "

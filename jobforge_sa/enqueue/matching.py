@@ -82,7 +82,7 @@ class Matching:
             dry_run: Count only.
 
         Raises:
-            QuotaExceeded: so many may not wait. Over all tenants such a tenant's are skipped.
+            QuotaExceeded: so many may not wait. Over all tenants such a tenant's are skipped, and counted.
         """
         return self._batch(bulk_calls.RETRY_JOBS, cursor, error=word("error", error), limit=limit, dry_run=dry_run)
 
@@ -97,7 +97,7 @@ class Matching:
     def _batch(self, call: Call, cursor: uuid.UUID | None, **values: object) -> Batch:
         place = None if cursor is None else identifier("cursor", cursor)
         (row,) = self._rows(call, cursor=place, **values, **self._values)
-        return Batch(row.changed, row.skipped, row.next_cursor)
+        return Batch(row.changed, row.skipped, row.next_cursor, getattr(row, "over_quota", 0))
 
 
 def fitting(**filters: Unpack[Filters]) -> dict[str, object]:

@@ -242,8 +242,8 @@ def test_an_open_change_of_its_limit_is_named_and_who_holds_it(sql: Sql, scope: 
     assert sql.claim() == []
     assert [row["code"] for row in sql("why_job", tenant="a", job_id=job)] == [f"{scope}_held", "next"]
     assert why(sql, job)[f"{scope}_held"] == (
-        f"the limits of its {scope} were changed in a transaction that is still open: claims give none of its jobs until "
-        "that is committed or rolled back"
+        f"the limits of its {scope} were changed in a transaction that is still open: claims give none of its jobs "
+        "until that is committed or rolled back"
     )
     (held,) = sql("why_limited", user="jf_admin", job_id=job)
     assert held["says"].endswith(f"rolled back, by backend {holder.info.backend_pid}")

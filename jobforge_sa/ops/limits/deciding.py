@@ -1,4 +1,4 @@
-"""The transaction in which an administrator says something: it waits for another one's for some seconds, not for ever."""
+"""The transaction in which an administrator says something: it waits some seconds for another one, not for ever."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _busy(target: Engine) -> WrongState:
     with administering(target) as session:
         pids = session.scalars(limit_calls.HOLDERS).all()
     who = f" (backend {', '.join(map(str, pids))})" if pids else ""
-    ended = f"select pg_terminate_backend({pids[0]}); ends it" if pids else "jobforge doctor may name it"
+    ended = f"{limit_calls.END.format(pid=pids[0])} ends it" if pids else "jobforge doctor may name it"
     return WrongState(
         f"another transaction has changed this and is still open{who}; nothing was changed",
         cure=f"commit it or roll it back, then try again; {ended}",

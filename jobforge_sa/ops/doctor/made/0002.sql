@@ -1650,7 +1650,7 @@ AS $function$
 begin
     if p_limit is null or p_limit not between 1 and 10000 then
         raise exception 'jobforge: p_limit must be between 1 and 10000'
-            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and pass its next_cursor as p_cursor.';
+            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and go on from its cursor.';
     end if;
     perform jobforge.require_read_committed();
     if p_all_tenants is not true then
@@ -5846,7 +5846,7 @@ comment on function jobforge.retry_job is 'Bring a dead or canceled job of this 
 
 -- function jobforge.retry_jobs
 CREATE OR REPLACE FUNCTION jobforge.retry_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_error text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
- RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid, over_quota integer)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -5858,13 +5858,14 @@ declare
     v_cursor  uuid;
     v_back    integer;
     v_changed integer := 0;
+    v_over    integer := 0;
     v_part    record;
 begin
     perform jobforge.check_bulk(p_all_tenants, p_limit);
     select m.met, m.next_cursor into v_met, v_cursor
       from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, p_error, p_limit, p_cursor) m;
     if p_dry_run then
-        return query select cardinality(v_met), 0, v_cursor;
+        return query select cardinality(v_met), 0, v_cursor, 0;
         return;
     end if;
     for v_part in
@@ -5884,9 +5885,10 @@ begin
             if v_tenant is not null then
                 raise;
             end if;
+            v_over := v_over + cardinality(v_part.jobs);
         end;
     end loop;
-    return query select v_changed, cardinality(v_met) - v_changed, v_cursor;
+    return query select v_changed, cardinality(v_met) - v_changed, v_cursor, v_over;
 end
 $function$
 ;
