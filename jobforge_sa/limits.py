@@ -67,10 +67,13 @@ class Limited(AdminCalls, Generic[N]):
     def limit(self, name: N, *, max_running: Whole = ..., rate: Rate = ..., burst: Whole = ...) -> Limit:
         """Change its limits, for every claim that begins after the commit. What is left out stays, None takes away.
 
+        Commit at once: until then claims pass over what had a limit before.
+
         Args:
             name: Of whom this is said.
             max_running: So many of its jobs run at a time, 0 to 1,000,000.
-            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds.
+            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds. Any one second sees at
+                most rate + burst: up to twice the rate, where no burst is said.
             burst: So many runs may begin at once after a while without. Default: what comes in a second, one at least.
         """
         return self._limit(name, max_running=max_running, rate=rate, burst=burst)

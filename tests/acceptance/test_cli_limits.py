@@ -32,7 +32,7 @@ def test_queues_and_tasks_are_paused_limited_and_listed(database: Database) -> N
     ]
     assert said == [
         "mail: paused (now); what runs goes on, what is enqueued waits",
-        "send: at most 1 of its jobs run at a time; at most 1.5/s begin (up to 10 at once)",
+        "send: at most 1 of its jobs run at a time; at most 1.5/s begin (up to 10 at once, 11 in any second)",
         "acme: 3 times a tenant's share; at most 1,000 jobs may wait; an enqueue over that is refused",
         "other: paused (now); what runs goes on, what is enqueued waits",
         "other: resumed; its jobs are claimed",
@@ -104,3 +104,18 @@ def test_a_change_that_another_one_holds_up_gives_up_and_names_it(
             done = inside(url, scope, *command, status=2)
             refused(done, f"still open (backend {holder.info.backend_pid}); nothing was changed", "commit it or roll")
     inside(url, scope, "resume", name)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        ("1000000", "at most 1,000,000/s begin (2,000,000 in any second)"),
+        ("999999.9", "at most 1,000,000/s begin (1,999,999 in any second)"),
+        ("6/h", "at most 6/h begin (7 in any hour)"),
+        ("0.5", "at most 30/m begin (31 in any minute)"),
+        ("90/m", "at most 1.5/s begin (3 in any second)"),
+    ],
+)
+def test_a_rate_says_how_many_any_second_may_see(database: Database, rate: str, said: str) -> None:
+    """Who protects an API must know: a full bucket begins at once, and what comes in does in the same second."""
+    assert inside(database.url("jf_admin"), "tasks", "limit", "send", "--rate", rate).stdout == f"send: {said}\n"
