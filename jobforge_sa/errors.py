@@ -101,8 +101,9 @@ class TenantRequired(TenantError):
     """No tenant is set where one is needed."""
 
     cure = (
-        "name it: Jobs(session, tenant=...); or once for the session: bind_tenant(session, ...); "
-        "or, with a single tenant, once for all: JobForge(tenant=...), Connectors(tenant=...)"
+        "name it: Jobs(session, tenant=...); or once for the session: bind_tenant(session, ...); or, with a single "
+        "tenant, once for all: bind_tenant(sessionmaker, ...), and for enqueues alone: JobForge(tenant=...), "
+        "Connectors(tenant=...)"
     )
 
 

@@ -79,6 +79,9 @@ def test_what_cannot_be_is_refused_and_changes_nothing(database: Database) -> No
         (("retry-all", "--state", "queued", "--yes"), "States: dead, canceled"),
         (("reschedule-all", "--at", "yesterday", "--yes"), "write"),
         (("cancel-all", "--since", "2026-01-31T12:00", "--yes"), "zone"),
+        (("cancel-all", "--since", "5m", "--until", "10m", "--yes"), "--since 10m --until 5m"),
+        (("cancel-all", "--type", "bad name!", "--yes"), "A-Z a-z 0-9"),
+        (("retry-all", "--queue", "q" * 300, "--yes"), "A-Z a-z 0-9"),
     ):
         refused(inside(url, "jobs", *arguments, status=2), words)
     assert states(database, tenant="acme") == {"queued": 1}, job
@@ -177,3 +180,9 @@ def test_one_job_is_one(database: Database) -> None:
     assert inside(database.url("jf_admin"), "jobs", "cancel-all", "--dry-run").stdout == "1 job of all tenants fits\n"
     done = inside(database.url("jf_admin"), "jobs", "cancel-all", "--yes").stdout.splitlines()
     assert done[-1] == "1 job of all tenants is canceled"
+
+
+def test_a_subject_that_names_no_row_is_doubted(database: Database) -> None:
+    done = inside(database.url("jf_admin"), "jobs", "cancel-all", "--subject", "???", "--dry-run")
+    assert done.stdout == "0 jobs of all tenants fit\n"
+    assert done.stderr.startswith("note: a subject is a table and a key, such as orders:42")

@@ -119,3 +119,13 @@ def test_a_change_that_another_one_holds_up_gives_up_and_names_it(
 def test_a_rate_says_how_many_any_second_may_see(database: Database, rate: str, said: str) -> None:
     """Who protects an API must know: a full bucket begins at once, and what comes in does in the same second."""
     assert inside(database.url("jf_admin"), "tasks", "limit", "send", "--rate", rate).stdout == f"send: {said}\n"
+
+
+def test_a_name_that_nobody_knows_is_doubted_with_and_without_a_worker(database: Database) -> None:
+    url = database.url("jf_admin")
+    fill(database, "acme", 1)
+    for command, known, noun in (("queues", "mail", "queue"), ("tasks", "send", "task")):
+        for verb in (["limit", "--max-running", "1"], ["pause"]):
+            assert inside(url, command, verb[0], known, *verb[1:]).stderr == ""
+            done = inside(url, command, verb[0], "nosuch", *verb[1:])
+            assert done.stderr.startswith(f"note: neither a worker nor a job has the {noun} nosuch so far")

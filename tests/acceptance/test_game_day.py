@@ -261,7 +261,9 @@ def test_who_keeps_a_lock_is_named_and_ended_and_the_others_go_on(sql: Sql, monk
     assert findings(sql, "lock_wait") == []
 
 
-def test_who_has_changed_a_limit_and_not_committed_is_named_and_ended(sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_changed_a_limit_and_not_committed_is_named_and_ended(
+    sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soon(monkeypatch, "held_limit", ("interval '10 seconds'", "interval '0'"))
     holder = sql.connect("jf_admin")
     holder.execute("select jobforge.pause_task('t')")

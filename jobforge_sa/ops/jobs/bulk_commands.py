@@ -115,11 +115,7 @@ def _change(
     with console.status("counting …"):
         found = work.count()
     if asked.dry_run or not found:
-        typer.echo(
-            records.line(_record(work, found))
-            if asked.as_json
-            else f"{_jobs(found, whose)} {'fits' if found == 1 else 'fit'}"
-        )
+        _told(asked, work, found, whose)
         return
     if not asked.yes:
         _confirm(f"{_jobs(found, whose)} will be {asked.done}. Go on?")
@@ -134,6 +130,14 @@ def _change(
         raise
     said = f"{_jobs(work.changed, whose)} {'is' if work.changed == 1 else 'are'} {asked.done}{_skipped(work)}"
     typer.echo(records.line(_record(work, found)) if asked.as_json else said)
+
+
+def _told(asked: Asked, work: Bulk, found: int, whose: str) -> None:
+    """How many fit."""
+    said = f"{_jobs(found, whose)} {'fits' if found == 1 else 'fit'}"
+    typer.echo(records.line(_record(work, found)) if asked.as_json else said)
+    if not found and ":" not in (_text(asked.options["subject"]) or ":"):
+        screen.note("note: a subject is a table and a key, such as orders:42")
 
 
 def _stopped(how: str, asked: Asked, work: Bulk, found: int) -> None:
@@ -169,6 +173,10 @@ def _filters(engine: Engine, given: dict[str, str | int | None]) -> tuple[MoreFi
         everybody = reader.sees_all
     since, until = (None if (text := _text(given[name])) is None else dt.datetime.fromisoformat(text)
                     for name in ("since", "until"))  # fmt: skip
+    if since is not None and until is not None and since >= until:
+        raise ConfigurationError(
+            "no job was enqueued since a time and before it", cure="--since is the earlier one: --since 10m --until 5m"
+        )
     filters = MoreFilters(
         state=_text(given["state"]), type=_text(given["type"]), queue=_text(given["queue"]), since=since, until=until
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
+from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.limits import Limit, Limited, Limits, Tasks
 from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops.limits import page, words
@@ -28,6 +29,9 @@ tasks = typer.Typer(
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
 Type = Annotated[str, typer.Argument(metavar="TYPE", help="The task's name.")]
+
+
+NEWEST = 1000  # jobs among which a task is looked for: there may be millions, and no index by type
 
 
 class Scope(StrEnum):
@@ -138,17 +142,21 @@ def _limit(of: type[Limited[Any]], name: str, wanted: dict[str, Any], url: str |
 
 
 def _known(session: Session, of: type[Limited[Any]], name: str) -> bool:
-    """Whether a living worker has it; or none has said what it has."""
+    """Whether a worker has it, or may have; or a job waits or runs in the queue, or one of the newest is of it."""
     said = [worker.types if of is Tasks else worker.queues for worker in Queues(session).workers()]
-    return all(one is None for one in said) or any(name in one for one in said if one is not None)
+    if any(one is None or name in one for one in said):
+        return True
+    if of is Tasks:
+        return any(job.type == name for job in Jobs(session).list(limit=NEWEST).jobs)
+    mine = (one for one in Queues(session).list(count=1) if one.name == name)
+    return any(one.queued or one.suspects or one.scheduled or one.running for one in mine)
 
 
 def _doubt(found: Limit, *, known: bool) -> None:
     """Its name may be misspelt: what is said of nobody limits nobody."""
     if not known:
-        screen.note(
-            f"note: no worker has the {found.scope} {screen.named(found.name)}; compare its name: jobforge workers"
-        )
+        name = f"{found.scope} {screen.named(found.name)}"
+        screen.note(f"note: neither a worker nor a job has the {name} so far; compare its name, if you expected jobs")
 
 
 def say(found: Limit, said: str, *, as_json: bool) -> None:
