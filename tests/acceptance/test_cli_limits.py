@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import json
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
 from jobforge_sa.db import limit_calls
+from jobforge_sa.limits import LimitInfo
+from jobforge_sa.ops import screen
+from jobforge_sa.ops.limits import page as limit_page
+from jobforge_sa.ops.queue_commands import queue_table
+from jobforge_sa.ops.tenants import listing as tenant_list
+from jobforge_sa.queues import QueueInfo
+from jobforge_sa.tenants import TenantInfo
 from tests.acceptance.cli import inside, refused
 from tests.acceptance.test_cli_tenants import claim, fill
 from tests.fix_postgres import Database
@@ -129,3 +140,34 @@ def test_a_name_that_nobody_knows_is_doubted_with_and_without_a_worker(database:
             assert inside(url, command, verb[0], known, *verb[1:]).stderr == ""
             done = inside(url, command, verb[0], "nosuch", *verb[1:])
             assert done.stderr.startswith(f"note: neither a worker nor a job has the {noun} nosuch so far")
+
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+SAID: dict[str, Any] = {
+    "max_running": 1_000_000,
+    "rate": 1e6,
+    "weight": 100,
+    "max_waiting": 10_000_000,
+    "paused_at": NOW,
+}
+NAMES = ["acme", "0198c6a4-5b7e-7c3a-9d55-3f1e8f6f2b11", "x" * 93]
+
+
+@pytest.mark.parametrize("width", [80, 120, screen.UNBOUNDED])
+def test_a_row_is_one_line_and_a_name_that_is_cut_says_so(width: int) -> None:
+    """At 80 columns a long name stood in three, and its row was 31 lines high."""
+    tenants = [TenantInfo(name, 100_000, 100_000, 1_000_000, burst=1_000_000, **SAID) for name in NAMES]
+    limits = [LimitInfo("tenant", name, running=1_000_000, burst=1_000_000, **SAID) for name in NAMES]
+    queues = [QueueInfo(name, 100_000, NOW, 0, 100_000, NOW, 1_000_000, 100, NOW, 1_000_000) for name in NAMES]
+    for table in (
+        tenant_list.table(tenants, NOW, width), limit_page.table(limits, NOW, width), queue_table(queues, NOW, width),
+    ):  # fmt: skip
+        console = Console(width=width, file=io.StringIO())
+        with console.capture() as captured:
+            console.print(table)
+        heading, *rows = [line.rstrip() for line in captured.get().splitlines()]
+        assert len(rows) == 3 + (rows[-1].startswith("no room for"))
+        assert width > 100 or len(rows) == 4
+        assert all(word in heading for word in ("RUNNING", "PAUSED"))
+        assert NAMES[1] in rows[1]
+        assert ("…" in rows[2]) == (width < 200)

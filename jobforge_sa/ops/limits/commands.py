@@ -56,7 +56,8 @@ def limits(
     elif not found:
         typer.echo("nobody is paused or limited")
     else:
-        screen.show(screen.console(), page.table(found, now))
+        console = screen.console()
+        screen.show(console, page.table(found, now, console.width))
 
 
 @queues.callback()

@@ -45,7 +45,7 @@ def list_tenants(url: Url = None, as_json: Json = False) -> None:
         typer.echo("nobody waits, runs, is paused or limited")
     else:
         console = screen.console()
-        screen.show(console, *tenant_list.parts(found, now, whole=console.is_terminal))
+        screen.show(console, *tenant_list.parts(found, now, console.width, whole=console.is_terminal))
 
 
 @tenants.command()
