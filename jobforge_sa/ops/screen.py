@@ -83,7 +83,7 @@ def listing(
     name, *others = go
     while others and min(sizes[name], 36) > _room(width, sizes, name):
         sizes.pop(others.pop(0), None)
-    sizes[name] = max(min(sizes[name], _room(width, sizes, name)), 8)
+    sizes[name] = min(sizes[name], max(_room(width, sizes, name), 8))
     made = table()
     for heading, side in columns:
         if heading in sizes:
