@@ -6,7 +6,8 @@ select 'warning' as level, format('backend %s', a.pid) as object,
                  a.usename, nullif(format('(%s)', a.application_name), '()'), a.state) as detail,
        format('select pg_terminate_backend(%s);  -- or commit or roll back there', a.pid) as remedy
   from pg_locks l
+  join pg_class c on c.oid = l.relation and c.relname = 'limits' and c.relnamespace = to_regnamespace('jobforge')
   join pg_stat_activity a on a.pid = l.pid
- where l.relation = to_regclass('jobforge.limits') and l.mode = 'RowExclusiveLock' and l.granted
+ where l.mode = 'RowExclusiveLock' and l.granted
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
    and a.xact_start < now() - interval '10 seconds';  -- a claim has ended by then
