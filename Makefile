@@ -72,7 +72,7 @@ $(OLD)/.made: $(STAMP)
 	fi
 	@touch $@
 
-demo: $(STAMP) ## run the example application on a Postgres of its own
+demo: $(STAMP) ## run the example application on a Postgres of its own, or on JOBFORGE_DATABASE_URL's
 	@$(PY) -m examples.orders
 
 # A server that the caller chose is the only one. Else the newest Postgres of this machine and then, where there is

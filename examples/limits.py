@@ -28,7 +28,7 @@ def call_the_bank(_: Context, __: dict[str, int]) -> None:
     called.append(monotonic())
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     migrate.upgrade(engine := create_engine(url))
     with Session(engine) as session, session.begin():  # an administrator's: it holds from the next claim on
         Tenants(session).limit("globex", max_running=2)

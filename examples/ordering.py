@@ -33,7 +33,7 @@ def book(ctx: Context, booking: Booking) -> None:
     print(f"account {booking.account}: {booking.amount:+} makes {balance}")
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     migrate.upgrade(engine := create_engine(url))
     with Session(engine) as session, session.begin():
         session.execute(text(accounts))

@@ -37,7 +37,7 @@ def charge(ctx: Context, payment: Payment) -> None:
     print("order", payment.order_id, "is paid")
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     engine = create_engine(url)
     migrate.upgrade(engine)
     with Session(engine) as session, session.begin():

@@ -26,7 +26,7 @@ def send(_: Context, mail: dict[str, str]) -> None:
         raise Discard(f"{mail['to']} is no address")
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     engine = create_engine(url)
     migrate.upgrade(engine)
     begin = datetime.now(UTC)

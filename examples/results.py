@@ -30,7 +30,7 @@ def quote(_: Context, order: Order) -> Quote:
     return Quote(total=sum(order.prices))
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     engine = create_engine(url)
     migrate.upgrade(engine)
     with Session(engine) as session, session.begin():

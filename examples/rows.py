@@ -36,7 +36,7 @@ def ship(ctx: Context, payload: Ship) -> None:
     payload.order.load(ctx.session).status = "shipped"  # loaded again, under the job's tenant
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     migrate.upgrade(engine := create_engine(url))
     Base.metadata.create_all(engine)
     with Session(engine) as session:

@@ -30,7 +30,7 @@ def read(ctx: Context, _: Nothing) -> None:
     print(f"a job of {ctx.job.tenant_id} reads", ctx.session.scalars(text("select note from notes")).all())
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     migrate.upgrade(owner := create_engine(url))
     with owner.begin() as admin:  # once, by whoever migrates
         admin.exec_driver_sql(setup)

@@ -40,7 +40,7 @@ def index(_: Context, change: Change) -> None:
     print("indexes all that has changed:", change.fields)
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     engine = create_engine(url)
     migrate.upgrade(engine)
     for word in ("name", "street"):  # two requests

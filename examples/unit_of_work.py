@@ -33,7 +33,7 @@ def send_receipt(ctx: Context, payload: Receipt) -> None:
     print("a receipt for", ctx.session.get_one(Order, payload.order_id).email)
 
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     migrate.upgrade(engine := create_engine(url))
     Base.metadata.create_all(engine)
     calls: list[str] = []

@@ -43,7 +43,7 @@ keys = SecretKeys.parse(SecretKeys.new_key("example"))  # else JOBFORGE_SECRET_K
 egress = Egress(("http",), (server.server_port,), allow_hosts=("127.0.0.1",), allow_networks=("127.0.0.1/32",))
 connectors = Connectors(egress=egress, keys=keys)  # what is not public only the operator's program allows
 
-with provide() as url:
+with provide(("JOBFORGE_EXAMPLES_URL",)) as url:
     engine = create_engine(url)
     migrate.upgrade(engine)
     with Session(engine) as session, session.begin():

@@ -101,8 +101,9 @@ class TenantRequired(TenantError):
     """No tenant is set where one is needed."""
 
     cure = (
-        "name it: Jobs(session, tenant=...); or once for the session: bind_tenant(session, ...); "
-        "or, with a single tenant, once for all: JobForge(tenant=...), Connectors(tenant=...)"
+        "name it: Jobs(session, tenant=...); or once for the session: bind_tenant(session, ...); or, with a single "
+        "tenant, once for all: bind_tenant(sessionmaker, ...), and for enqueues alone: JobForge(tenant=...), "
+        "Connectors(tenant=...)"
     )
 
 
@@ -124,6 +125,8 @@ class TokenRejected(TenantError):
 
 class QuotaExceeded(JobForgeError):
     """The tenant has as many waiting jobs as its quota allows. Nothing was enqueued; worth showing to its users."""
+
+    cure = "wait until some have run; or an administrator raises it: Tenants(session).limit(TENANT, max_waiting=N)"
 
 
 class WrongIsolation(JobForgeError):

@@ -15,6 +15,7 @@ from jobforge_sa.db import limit_calls
 from jobforge_sa.db.calls import Call
 from jobforge_sa.errors import ConfigurationError
 from jobforge_sa.tasks import Task
+from jobforge_sa.tenant import is_text
 
 N = TypeVar("N", contravariant=True)  # how a tenant, a queue or a task is named
 
@@ -67,10 +68,13 @@ class Limited(AdminCalls, Generic[N]):
     def limit(self, name: N, *, max_running: Whole = ..., rate: Rate = ..., burst: Whole = ...) -> Limit:
         """Change its limits, for every claim that begins after the commit. What is left out stays, None takes away.
 
+        Commit at once: until then claims pass over what had a limit before.
+
         Args:
             name: Of whom this is said.
             max_running: So many of its jobs run at a time, 0 to 1,000,000.
-            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds.
+            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds. Any one second sees at
+                most rate + burst: up to twice the rate, where no burst is said.
             burst: So many runs may begin at once after a while without. Default: what comes in a second, one at least.
         """
         return self._limit(name, max_running=max_running, rate=rate, burst=burst)
@@ -78,11 +82,13 @@ class Limited(AdminCalls, Generic[N]):
     # -- how ---------------------------------------------------------------------------
 
     def _name(self, given: N) -> str:
-        name = given.name if isinstance(given, Task) else given
+        scope = self._calls.scope
+        name = given.name if isinstance(given, Task) and scope == "task" else given
         if not isinstance(name, str):
-            raise ConfigurationError(
-                f"a {self._calls.scope} is named by a text, not by a {type(name).__name__}", cure="pass its name"
-            )
+            cure = "pass its name; of a task: Tasks(session)" if isinstance(name, Task) else "pass its name"
+            raise ConfigurationError(f"a {scope} is named by a text, not by a {type(name).__name__}", cure=cure)
+        if "\x00" in name or not is_text(name):
+            raise ConfigurationError(f"{name[:50]!r} is no name for a {scope}", cure="pass its name as it was enqueued")
         return name
 
     def _limit(self, name: N, **given: float | EllipsisType | None) -> Limit:
@@ -125,8 +131,9 @@ def _checked(key: str, value: object) -> float | None:
     right = isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
     if isinstance(value, bool) or not right or not least <= value <= most:  # type: ignore[operator]  # a number by now
         kind = "a whole number of" if whole else "a number of runs a second,"
+        pass_ = "an int" if whole else "an int or a float of runs in a second: 90 a minute is rate=90/60"
         raise ConfigurationError(
             f"{key} is {kind} {format(least, ',' if whole else ',f')} to {most:,}, not {value!r}",
-            cure="None takes it away, ... leaves it as it is",
+            cure=f"pass {pass_}; None takes it away, ... leaves it as it is",
         )
     return value  # type: ignore[return-value]

@@ -25,10 +25,11 @@ log = logging.getLogger("jobforge_sa.settings")
 PREFIX = "JOBFORGE_"
 MOST_SLOTS = 10_000
 YEAR = 31_536_000  # seconds; `inf` is no timedelta
-# names that other parts read: signed tenancy, sealed secrets, the server of tests and demo, the tests themselves
+# names that other parts read: signed tenancy, sealed secrets, the server of tests, demo, examples, the tests themselves
 OTHERS = (
     "JOBFORGE_TENANT_KEY", "JOBFORGE_SECRET_KEYS", "JOBFORGE_POSTGRES", "JOBFORGE_PG_BINDIR",
-    "JOBFORGE_TEST_DATABASE_URL", "JOBFORGE_FAULTS", "JOBFORGE_PROPERTIES", "JOBFORGE_UPDATE_SNAPSHOT",
+    "JOBFORGE_TEST_DATABASE_URL", "JOBFORGE_EXAMPLES_URL", "JOBFORGE_FAULTS", "JOBFORGE_PROPERTIES",
+    "JOBFORGE_UPDATE_SNAPSHOT",
 )  # fmt: skip
 # what Kubernetes gives the containers beside a service that is called jobforge, and what the chaos tests give theirs
 _NOT_OURS = re.compile(

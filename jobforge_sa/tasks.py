@@ -17,7 +17,7 @@ import pydantic
 
 from jobforge_sa.context import AsyncContext, Context
 from jobforge_sa.errors import ConfigurationError, InvalidJob, InvalidPayload
-from jobforge_sa.tenant import Tenant
+from jobforge_sa.tenant import Tenant, is_key
 from jobforge_sa.types import OnDuplicate, Outcome, RetryPolicy
 
 P = TypeVar("P")
@@ -45,7 +45,8 @@ class TaskOptions(TypedDict, total=False):
     on_duplicate: OnDuplicate | None
     debounce: dt.timedelta | None  # run once in so long, with the last payload: a delay, and "replace"
     # such jobs of a tenant run one at a time, as they were enqueued: 1 to 200 characters, or a function of the payload
-    ordering_key: str | Callable[[Any], str] | None
+    # that gives None where one has no order
+    ordering_key: str | Callable[[Any], str | None] | None
 
 
 OPTIONS = frozenset(TaskOptions.__optional_keys__)
@@ -238,13 +239,14 @@ class JobForge:
             options: Of all its jobs.
 
         Raises:
-            ConfigurationError: the name is taken or malformed, an option is unknown, the handler's signature does not
-                fit, or it cannot run in a process.
+            ConfigurationError: the name is taken or malformed, an option is unknown, a key cannot be one, the handler's
+                signature does not fit, or it cannot run in a process.
         """
         if callable(name):
             raise ConfigurationError("@forge.task needs parentheses", cure="write @forge.task()")
         for unknown in options.keys() - OPTIONS:
             raise ConfigurationError(f"a task has no option {unknown!r}", cure=f"options: {', '.join(sorted(OPTIONS))}")
+        _check_keys(unique_key=options.get("unique_key"), ordering_key=options.get("ordering_key"))
 
         def decorate(handler: Callable[..., Any]) -> Task[Any, Any]:
             if process:
@@ -277,6 +279,15 @@ class JobForge:
             if task.name in self._tasks:
                 raise ConfigurationError(f"there is a task {task.name!r} already", cure="rename one of them")
         self._tasks |= other.tasks
+
+
+def _check_keys(**keys: object) -> None:
+    for name, key in keys.items():
+        if key is not None and not callable(key) and not is_key(key):
+            raise ConfigurationError(
+                f"the {name} of a task cannot be {str(key)[:40]!r}, {type(key).__name__}",
+                cure="pass a str of 1 to 200 characters without NUL, or a function of the payload that gives one",
+            )
 
 
 def checked(task: Task[P, R]) -> Task[P, R]:

@@ -130,6 +130,11 @@ class TenantKey:
         return f"{head}.{mac}.{tenant}"
 
 
+def is_key(value: object) -> bool:
+    """Whether a unique or an ordering key can be this."""
+    return isinstance(value, str) and 1 <= len(value) <= 200 and "\x00" not in value and is_text(value)
+
+
 def is_text(text: str) -> bool:
     """Whether a str can be sent: half of a surrogate pair cannot."""
     try:

@@ -87,10 +87,13 @@ class Tenants(Limited[Tenant]):
     ) -> Limit:
         """Change its limits, for every claim that begins after the commit. What is left out stays, None takes away.
 
+        Commit at once: until then claims pass over a tenant that had a limit before.
+
         Args:
             name: The tenant.
             max_running: So many of its jobs run at a time, 0 to 1,000,000.
-            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds.
+            rate: So many of its runs begin in a second, more than 0; 0.1 is one in ten seconds. Any one second sees at
+                most rate + burst: up to twice the rate, where no burst is said.
             burst: So many runs may begin at once after a while without. Default: what comes in a second, one at least.
             weight: So many times the share of a tenant without, 1 to 100.
             max_waiting: So many of its jobs may be scheduled or queued, 0 to 10,000,000. An enqueue over it raises

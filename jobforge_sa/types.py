@@ -181,8 +181,9 @@ class Batch:
     """What a bulk call did. Commit, and pass `cursor` to the next; None: there are no more."""
 
     changed: int
-    skipped: int  # moved meanwhile, or somebody holds them
+    skipped: int  # moved meanwhile, or somebody holds them, or over_quota
     cursor: uuid.UUID | None
+    over_quota: int = 0  # of a retry over all tenants: their tenants have as many waiting jobs as they may
 
 
 @dataclass(frozen=True, slots=True)

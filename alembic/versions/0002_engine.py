@@ -64,6 +64,7 @@ FUNCTIONS = (
     "runs_of",
     "running_of",
     "tokens_of",
+    "held_by",
     "budget",
     "spend",
     "is_held",

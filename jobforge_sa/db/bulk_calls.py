@@ -23,5 +23,5 @@ _FITTING: Final = {
     "notify": "bool",
 }
 CANCEL_JOBS: Final = Call("cancel_jobs", _FITTING, _ANSWER)
-RETRY_JOBS: Final = Call("retry_jobs", {**_FITTING, "error": "text"}, _ANSWER)
+RETRY_JOBS: Final = Call("retry_jobs", {**_FITTING, "error": "text"}, (*_ANSWER, column("over_quota", Integer())))
 RESCHEDULE_JOBS: Final = Call("reschedule_jobs", {**_FITTING, "run_at": "timestamptz", "delay": "interval"}, _ANSWER)

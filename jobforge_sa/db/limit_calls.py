@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnClause, DateTime, Double, Integer, Text, column
+from sqlalchemy import BigInteger, ColumnClause, DateTime, Double, Integer, Text, column, text
 
 from jobforge_sa.db.calls import Call
 
@@ -44,4 +44,14 @@ LIST_TENANTS = Call(
         *(column(name, BigInteger()) for name in ("queued", "scheduled", "running")),
         *(one for one in _LIMIT if one.name not in ("scope", "name")),
     ),
+)
+# for who sits at a terminal: a change in a transaction that is left open would have him wait for ever, without a word
+PATIENCE = text("set local lock_timeout = '5s'")
+END = "select pg_terminate_backend({pid});"
+# who has changed a limit and is open; a claim does too, and has a lease to write
+HOLDERS = text(
+    "select l.pid from pg_locks l where l.relation = 'jobforge.limits'::regclass and l.mode = 'RowExclusiveLock' "
+    "and l.granted and l.pid <> pg_backend_pid() and l.database = (select d.oid from pg_database d "
+    "where d.datname = current_database()) and not exists (select from pg_locks c where c.pid = l.pid "
+    "and c.relation = 'jobforge.leases'::regclass and c.mode = 'RowExclusiveLock') order by l.pid"
 )

@@ -18,7 +18,10 @@ def named(task: Task[Any, Any], values: dict[str, Any], payload: str) -> dict[st
         InvalidJob: a key cannot be one, or the task has no merge.
     """
     if callable(order := values.get("ordering_key")):
-        values = values | {"ordering_key": ordering_key(order(task.load(payload)))}
+        given = order(task.load(payload))
+        values = {**values, "ordering_key": None if given is None else ordering_key(given)}
+        if given is None:  # this one has no order
+            del values["ordering_key"]
     key = values.get("unique_key")
     if key is None:
         return values

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from jobforge_sa.db import bulk_calls
 from jobforge_sa.db.calls import Call
-from jobforge_sa.enqueue.options import identifier, moment, resolve, word
+from jobforge_sa.enqueue.options import called, identifier, moment, resolve, word
 from jobforge_sa.enqueue.subject import name_of
 from jobforge_sa.errors import InvalidJob
 from jobforge_sa.tasks import Task
@@ -82,7 +82,7 @@ class Matching:
             dry_run: Count only.
 
         Raises:
-            QuotaExceeded: so many may not wait. Over all tenants such a tenant's are skipped.
+            QuotaExceeded: so many may not wait. Over all tenants such a tenant's are skipped, and counted.
         """
         return self._batch(bulk_calls.RETRY_JOBS, cursor, error=word("error", error), limit=limit, dry_run=dry_run)
 
@@ -97,7 +97,7 @@ class Matching:
     def _batch(self, call: Call, cursor: uuid.UUID | None, **values: object) -> Batch:
         place = None if cursor is None else identifier("cursor", cursor)
         (row,) = self._rows(call, cursor=place, **values, **self._values)
-        return Batch(row.changed, row.skipped, row.next_cursor)
+        return Batch(row.changed, row.skipped, row.next_cursor, getattr(row, "over_quota", 0))
 
 
 def fitting(**filters: Unpack[Filters]) -> dict[str, object]:
@@ -112,8 +112,8 @@ def fitting(**filters: Unpack[Filters]) -> dict[str, object]:
     type_, since, until = filters.get("type"), filters.get("since"), filters.get("until")
     return {
         "state": word("state", filters.get("state")),
-        "type": type_.name if isinstance(type_, Task) else word("type", type_),
-        "queue": word("queue", filters.get("queue")),
+        "type": type_.name if isinstance(type_, Task) else called("task", type_),
+        "queue": called("queue", filters.get("queue")),
         "since": moment("since")(since) if since is not None else None,
         "until": moment("until")(until) if until is not None else None,
     }

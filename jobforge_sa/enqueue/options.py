@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from jobforge_sa.errors import InvalidJob
 from jobforge_sa.tasks import NAME, JobOptions, Task
-from jobforge_sa.tenant import is_text
+from jobforge_sa.tenant import is_key, is_text
 from jobforge_sa.types import Delays, Exponential
 
 EARLIEST, LATEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
@@ -98,6 +98,18 @@ def _queue(value: object) -> str:
     return value
 
 
+def called(name: str, value: object) -> str | None:
+    """A filter that is the name of a queue or a task.
+
+    Raises:
+        InvalidJob: nothing can have that name, so that it would fit nothing.
+    """
+    if value is None or (isinstance(value, str) and NAME.fullmatch(value)):
+        return value
+    cure = "use 1 to 100 of A-Z a-z 0-9 _ . : - as in the name that was enqueued"
+    raise InvalidJob(f"{str(value)[:100]!r} is no name for a {name}", cure=cure)
+
+
 def word(name: str, value: object) -> str | None:
     """A filter that is compared as it is.
 
@@ -157,8 +169,13 @@ def _duration(name: str, low: dt.timedelta, high: dt.timedelta) -> Any:
 
 def _key(name: str) -> Callable[[object], str]:
     def check(value: object) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value or not is_text(value):
-            _refuse(f"the {name} {str(value)[:40]!r} cannot be one", "pass a str of 1 to 200 characters without NUL")
+        if not isinstance(value, str):
+            _refuse(
+                f"the {name} is of the type {type(value).__name__}: {str(value)[:40]}",
+                "pass a str of 1 to 200 characters, or a function that gives one",
+            )
+        if not is_key(value):
+            _refuse(f"the {name} {value[:40]!r} cannot be one", "pass a str of 1 to 200 characters without NUL")
         return value
 
     return check

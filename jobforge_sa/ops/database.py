@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobforge_sa.db import calls, failures, migrate, pooler
 from jobforge_sa.db import role as roles
-from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError
+from jobforge_sa.errors import AccessDenied, ConfigurationError, JobForgeError, QuotaExceeded
 
 CONNECT_TIMEOUT = 10  # seconds for each address; libpq's own default is to wait for ever
 
@@ -76,6 +76,9 @@ def translated(target: Engine, role: str) -> Iterator[None]:
         if not error.role:
             raise
         raise _denied(target, role, error.__cause__) or error from error.__cause__
+    except QuotaExceeded as error:  # in a command's words
+        cure = "wait until some have run; or an administrator raises it: jobforge tenants limit TENANT --max-waiting N"
+        raise QuotaExceeded(error.message, cure=cure) from error
     except (DBAPIError, psycopg.Error, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(line for line in str(cause).splitlines() if not line.startswith("\t"))

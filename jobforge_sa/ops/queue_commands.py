@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import typer
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -32,7 +33,8 @@ def queues(url: str | None, *, as_json: bool) -> None:
     elif not found:
         typer.echo("nothing waits or runs, and no worker lives")
     else:
-        screen.show(screen.console(), queue_table(found, now))
+        console = screen.console()
+        screen.show(console, queue_table(found, now, console.width))
 
 
 def workers(url: Url = None, as_json: Json = False) -> None:
@@ -47,21 +49,22 @@ def workers(url: Url = None, as_json: Json = False) -> None:
         screen.show(screen.console(), worker_table(found, now))
 
 
-def queue_table(found: Sequence[QueueInfo], now: dt.datetime) -> Table:
+def queue_table(found: Sequence[QueueInfo], now: dt.datetime, width: int) -> Table:
     """One row each; what needs a hand is red."""
-    paused = any(one.paused_at for one in found)
-    made = _table(("QUEUE", False), ("QUEUED", True), ("OLDEST", True), ("SCHEDULED", True), ("NEXT", True),
-                  ("RUNNING", True), ("WORKERS", True), *([("PAUSED", False)] if paused else []))  # fmt: skip
-    for one in found:
-        left = one.queued + one.suspects
-        made.add_row(
-            Text(screen.one_line(one.name)), _number(left, screen.STATES["queued"]),
-            oldest(one, now),
-            _number(one.scheduled, screen.STATES["scheduled"]),
+    headings: list[tuple[str, JustifyMethod]] = [("QUEUE", "left"), ("QUEUED", "right"), ("OLDEST", "right"),
+                ("SCHEDULED", "right"), ("NEXT", "right"), ("RUNNING", "right"), ("WORKERS", "right")]  # fmt: skip
+    if paused := any(one.paused_at for one in found):
+        headings.append(("PAUSED", "left"))
+    rows = [
+        [
+            Text(screen.one_line(one.name)), _number(one.queued + one.suspects, screen.STATES["queued"]),
+            oldest(one, now), _number(one.scheduled, screen.STATES["scheduled"]),
             Text(times.ago(one.next_due, now) if one.next_due else ""), running(one.running, one.max_running),
-            hands(one), *([Text(times.ago(one.paused_at, now) if one.paused_at else "", "magenta")] if paused else []),
-        )  # fmt: skip
-    return made
+            hands(one),
+            *([Text(times.ago(one.paused_at, now) if one.paused_at else "", "magenta")] if paused else []),
+        ] for one in found
+    ]  # fmt: skip
+    return screen.listing(width, headings, rows, ("QUEUE", "NEXT", "SCHEDULED", "OLDEST", "WORKERS"))
 
 
 def oldest(one: QueueInfo, now: dt.datetime) -> Text:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from jobforge_sa.errors import JobForgeError
 
+GAP = 2  # blanks between two cells
 UNBOUNDED = 10_000  # columns, where no terminal cuts the line
 
 STATES = {
@@ -59,7 +61,45 @@ def show(target: Console, *parts: RenderableType) -> None:
 
 def table() -> Table:
     """A table without columns yet: no lines, two blanks between cells, bold headings."""
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    return Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+
+
+def listing(
+    width: int, columns: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[Text]], go: Sequence[str]
+) -> Table:
+    """A table of names and what is said of each, one line a row; a pipe has all of it.
+
+    Args:
+        width: The whole line.
+        columns: The headings, the names' among them.
+        rows: The cells.
+        go: The names' heading, then those that are left out where a name of 36 cells, a UUID, would not be seen, the
+            least important first. What is longer is cut.
+    """
+    sizes = {
+        heading: max([len(heading), *(row[place].cell_len for row in rows)])
+        for place, (heading, _) in enumerate(columns)
+    }
+    name, *others = go
+    while others and min(sizes[name], 36) > _room(width, sizes, name):
+        sizes.pop(others.pop(0), None)
+    sizes[name] = min(sizes[name], max(_room(width, sizes, name), 8))
+    made = table()
+    for heading, side in columns:
+        if heading in sizes:
+            made.add_column(heading, width=sizes[heading], justify=side, no_wrap=True, overflow="ellipsis")
+    if gone := [heading for heading, _ in columns if heading not in sizes]:
+        made.caption, made.caption_justify = (
+            Text(f"no room for {', '.join(gone)}: --json has all", "bright_black"),
+            "left",
+        )
+    for row in rows:
+        made.add_row(*(cell for cell, (heading, _) in zip(row, columns, strict=True) if heading in sizes))
+    return made
+
+
+def _room(width: int, sizes: Mapping[str, int], name: str) -> int:
+    return width - sum(size + GAP for heading, size in sizes.items() if heading != name)
 
 
 def safe(text: object) -> str:

@@ -282,7 +282,11 @@ def provide(
         yield os.environ[name]
         return
     with contextlib.ExitStack() as stack:
-        yield _start(stack, settings or {}, durable)
+        try:
+            url = _start(stack, settings or {}, durable)
+        except ServerError as error:  # the cure names a variable that is looked at
+            raise ServerError(str(error).replace("JOBFORGE_DATABASE_URL", url_env[0])) from error
+        yield url
 
 
 def describe(url_env: Sequence[str] = ("JOBFORGE_DATABASE_URL",)) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -14,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from jobforge_sa import Jobs
 from jobforge_sa.ops.jobs.bulk import Bulk
+from jobforge_sa.ops.reader import writing
 from tests.acceptance import cli_app
 from tests.acceptance.cli import enqueue, inside, refused
 from tests.fix_postgres import Database
@@ -51,7 +55,7 @@ def test_all_that_fit_are_canceled_brought_back_and_moved(
     assert states(database, tenant="acme") == {"canceled": 5}
     assert inside(url, "jobs", "cancel-all", *given).stdout == f"0 jobs of {whose} fit\n"
     record = json.loads(inside(url, "jobs", "retry-all", "--state", "canceled", "--json", *given).stdout)
-    assert record == {"found": 5, "changed": 5, "skipped": 0, "cursor": None}
+    assert record == {"found": 5, "changed": 5, "skipped": 0, "over_quota": 0, "cursor": None}
     done = inside(url, "jobs", "reschedule-all", "--at", "2h", "--until", "0s", *given).stdout.splitlines()
     assert done[-1] == f"5 jobs of {whose} are moved"
     assert states(database, tenant="acme") == {"scheduled": 5}
@@ -75,6 +79,9 @@ def test_what_cannot_be_is_refused_and_changes_nothing(database: Database) -> No
         (("retry-all", "--state", "queued", "--yes"), "States: dead, canceled"),
         (("reschedule-all", "--at", "yesterday", "--yes"), "write"),
         (("cancel-all", "--since", "2026-01-31T12:00", "--yes"), "zone"),
+        (("cancel-all", "--since", "5m", "--until", "10m", "--yes"), "--since 10m --until 5m"),
+        (("cancel-all", "--type", "bad name!", "--yes"), "A-Z a-z 0-9"),
+        (("retry-all", "--queue", "q" * 300, "--yes"), "A-Z a-z 0-9"),
     ):
         refused(inside(url, "jobs", *arguments, status=2), words)
     assert states(database, tenant="acme") == {"queued": 1}, job
@@ -127,3 +134,55 @@ def test_a_claim_that_is_under_way_is_met_in_a_moment(database: Database) -> Non
     claiming.close()
     assert done.stdout.splitlines()[-1] == "3 jobs of all tenants are canceled"
     assert states(database, tenant="acme") == {"running": 1, "canceled": 2}
+
+
+def test_a_quota_is_the_reason_that_is_told_with_what_was_done_and_how_to_go_on(database: Database) -> None:
+    admin, app = database.url("jf_admin"), database.url("jf_app")
+    for tenant in ("acme", "theirs"):
+        fill(database, 6, tenant)
+    inside(admin, "jobs", "cancel-all", "--yes")
+    inside(admin, "tenants", "limit", "acme", "--max-waiting", "4")
+
+    stopped = inside(app, "jobs", "retry-all", "--yes", "--batch", "2", *MINE, status=2)
+    said, command, error, cure = stopped.stderr.splitlines()
+    assert said == "stopped: 4 of 6 jobs are brought back"
+    assert error.startswith("error: the tenant's quota of 4 waiting jobs is used up")
+    assert cure.endswith("jobforge tenants limit TENANT --max-waiting N")
+    everybody = inside(admin, "jobs", "retry-all", "--yes").stdout.splitlines()[-1]
+    assert everybody == (
+        "6 jobs of all tenants are brought back; 2 were skipped: their tenants have as many waiting jobs as they may "
+        "(jobforge tenants list)"
+    )
+    inside(admin, "tenants", "limit", "acme", "--max-waiting", "6")
+    words = shlex.split(command.removeprefix("go on: jobforge "))
+    assert inside(app, *words, "--yes").stdout.splitlines()[-1] == "2 jobs of the tenant acme are brought back"
+
+
+def test_an_interrupt_right_behind_a_commit_counts_what_was_committed(database: Database) -> None:
+    fill(database, 6)
+    left = iter([False, False, True])  # the count and a batch, then this one
+
+    @contextmanager
+    def interrupted(*given: Any) -> Iterator[Any]:
+        with writing(*given) as reader:
+            yield reader
+        if next(left):
+            signal.raise_signal(signal.SIGINT)
+
+    with mock.patch("jobforge_sa.ops.jobs.bulk.writing", interrupted):
+        done = inside(database.url("jf_admin"), "jobs", "cancel-all", "--yes", "--batch", "2", status=130)
+    assert done.stderr.startswith("interrupted: 4 of 6 jobs are canceled")
+    assert states(database, tenant="acme") == {"queued": 2, "canceled": 4}
+
+
+def test_one_job_is_one(database: Database) -> None:
+    fill(database, 1)
+    assert inside(database.url("jf_admin"), "jobs", "cancel-all", "--dry-run").stdout == "1 job of all tenants fits\n"
+    done = inside(database.url("jf_admin"), "jobs", "cancel-all", "--yes").stdout.splitlines()
+    assert done[-1] == "1 job of all tenants is canceled"
+
+
+def test_a_subject_that_names_no_row_is_doubted(database: Database) -> None:
+    done = inside(database.url("jf_admin"), "jobs", "cancel-all", "--subject", "???", "--dry-run")
+    assert done.stdout == "0 jobs of all tenants fit\n"
+    assert done.stderr.startswith("note: a subject is a table and a key, such as orders:42")

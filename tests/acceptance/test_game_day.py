@@ -261,6 +261,19 @@ def test_who_keeps_a_lock_is_named_and_ended_and_the_others_go_on(sql: Sql, monk
     assert findings(sql, "lock_wait") == []
 
 
+def test_who_has_changed_a_limit_and_not_committed_is_named_and_ended(
+    sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon(monkeypatch, "held_limit", ("interval '10 seconds'", "interval '0'"))
+    holder = sql.connect("jf_admin")
+    holder.execute("select jobforge.pause_task('t')")
+    fault = found(sql, "held_limit", DBA)
+    assert (fault.level, fault.object) == (Level.WARNING, f"backend {holder.info.backend_pid}")
+    (command,) = cures(report(sql, DBA), "held_limit")
+    do(sql, command)
+    wait_for(lambda: findings(sql, "held_limit", DBA) == [], what="the session to end")
+
+
 def test_rows_that_wait_for_vacuum_and_the_space_that_they_leave(sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     soon(monkeypatch, "dead_rows", ("> 100000 + s.n_live_tup", "> 100"))
     sql.session(DBA).execute("alter table jobforge.ready set (autovacuum_enabled = off)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -58,6 +59,10 @@ WRONG: list[Callable[[sa.Connection], object]] = [
     lambda c: Tenants(c).limit("a", weight=101),
     lambda c: Tenants(c).limit("a", max_waiting=10_000_001),
     lambda c: Queues(c).pause(7),  # type: ignore[arg-type]
+    lambda c: Queues(c).pause("a\x00b"),
+    lambda c: Tenants(c).pause("a\ud800b"),
+    lambda c: Queues(c).limit(send, max_running=1),  # type: ignore[arg-type]
+    lambda c: Tenants(c).limit(send, max_running=1),  # type: ignore[arg-type]
 ]
 
 
@@ -68,6 +73,13 @@ def test_what_is_no_limit_is_said_before_the_database_is_asked(database: Databas
             WRONG[number](c)
         assert caught.value.cure
         assert not c.in_transaction()
+
+
+@pytest.mark.parametrize(("rate", "cure"), [("90/m", "rate=90/60"), (Decimal("1.5"), "float"), ("fast", "float")])
+def test_a_rate_of_another_kind_is_told_what_is_taken(database: Database, rate: Any, cure: str) -> None:
+    with database.engine("jf_admin").connect() as c, pytest.raises(ConfigurationError) as caught:
+        Tasks(c).limit(send, rate=rate)
+    assert cure in caught.value.cure
 
 
 def test_what_only_the_database_can_know_has_our_error_too(database: Database) -> None:

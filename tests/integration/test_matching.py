@@ -92,16 +92,24 @@ def test_what_cannot_be_is_refused(database: Database) -> None:
         with pytest.raises(InvalidJob, match="no job with the state"):
             jobs.matching(state="dead").cancel()
         session.rollback()
-        with pytest.raises(InvalidJob, match="p_limit"):
+        with pytest.raises(InvalidJob, match="limit must be between") as caught:
             jobs.matching().cancel(limit=0)
+        assert "next_cursor" not in str(caught.value)
         with pytest.raises(InvalidJob, match="since"):
             jobs.matching(since=dt.datetime(2026, 1, 1))
         session.rollback()
         with pytest.raises(AccessDenied, match="all tenants"):
             Jobs(session).matching(all_tenants=True).cancel()
         session.rollback()
-        with pytest.raises(TenantRequired):
+        with pytest.raises(TenantRequired) as needed:
             Jobs(session).matching().cancel()
+        assert "for enqueues alone: JobForge(tenant=...)" in needed.value.cure
+        session.rollback()
+        for name in ("bad name!", "x" * 101):
+            with pytest.raises(InvalidJob, match="no name for a"):
+                jobs.matching(type=name)
+            with pytest.raises(InvalidJob, match="no name for a"):
+                jobs.list(queue=name)
 
 
 def test_an_async_session_does_the_same(database: Database) -> None:

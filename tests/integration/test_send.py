@@ -111,11 +111,12 @@ def test_lines_are_as_the_caller_has_them_over_several_statements(
         Jobs(session).add(lined, {"n": 10})
         Jobs(session).enqueue(lined, {"n": 12}, ordering_key="mine")
         Jobs(session).enqueue(lined, {"n": 14}, ordering_key=None)
+        Jobs(session).enqueue(lined, {"n": 16}, ordering_key=lambda _: None)
         session.commit()
     lines: dict[str | None, list[int]] = {}
     for row in rows(sql):
         lines.setdefault(row["ordering_key"], []).append(row["payload"]["n"])
-    assert lines == {"account:0": [0, 2, 4, 6, 8, 10], "account:1": [1, 3, 5, 7, 9], "mine": [12], None: [14]}
+    assert lines == {"account:0": [0, 2, 4, 6, 8, 10], "account:1": [1, 3, 5, 7, 9], "mine": [12], None: [14, 16]}
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201, "\x00", 7])
@@ -124,3 +125,8 @@ def test_an_ordering_key_that_cannot_be_one_is_refused_at_its_line(engine: sa.En
         Jobs(connection).enqueue(plain, {}, ordering_key=key)
     with engine.connect() as connection, pytest.raises(InvalidJob, match="ordering key"):
         Jobs(connection).enqueue_many([plain.new({}, ordering_key=lambda _: key)])
+
+
+def test_a_function_that_gives_no_text_is_told_what_it_gave(engine: sa.Engine) -> None:
+    with engine.connect() as connection, pytest.raises(InvalidJob, match="ordering key is of the type int: 7"):
+        Jobs(connection).enqueue(plain, {}, ordering_key=lambda _: 7)  # type: ignore[arg-type,return-value]

@@ -369,7 +369,10 @@ def test_a_quota_refuses_a_tenants_batch_and_over_all_tenants_skips_its_part(sql
     sql("limit_tenant", user="jf_admin", tenant_id="a", change={"max_waiting": 3})
     with refused("JF007"):
         sql("retry_jobs", tenant="a")
-    assert bulk(sql, "retry_jobs", None, user="jf_admin", all_tenants=True) == (4, 4)
+    (row,) = sql("retry_jobs", user="jf_admin", all_tenants=True, dry_run=True)
+    assert (row["changed"], row["over_quota"]) == (8, 0)
+    (row,) = sql("retry_jobs", user="jf_admin", all_tenants=True)
+    assert (row["changed"], row["skipped"], row["over_quota"]) == (4, 4, 4)
     assert states(sql, jobs) == ["canceled"] * 4 + ["queued"] * 4
     with refused("JF007"):  # batch by batch, as far as it goes
         bulk(sql, "retry_jobs", limit=2)

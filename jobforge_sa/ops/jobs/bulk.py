@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import signal
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Engine
 
@@ -37,6 +39,7 @@ class Bulk:
     cursor: uuid.UUID | None = None
     changed: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
+    over_quota: int = field(default=0, init=False)  # of those
 
     def count(self) -> int:
         """How many fit: nothing is changed."""
@@ -56,6 +59,7 @@ class Bulk:
         while True:
             batch = self._changed(limit)
             self.skipped += batch.skipped
+            self.over_quota += batch.over_quota
             self.cursor = batch.cursor
             report(self.changed)
             if self.cursor is None:
@@ -64,24 +68,50 @@ class Bulk:
     def _changed(self, limit: int) -> Batch:
         """One batch; and what it skipped once more, for a claim that is under way is over in a moment."""
         batch = self._batch(self.cursor, limit=limit)
-        self.changed += batch.changed
         for tried in range(1, AGAIN if self.patient and batch.skipped else 1):
             time.sleep(0.02 * 2**tried)
             batch = self._batch(self.cursor, limit=limit)
-            self.changed += batch.changed
             if not batch.skipped:
                 break
         return batch
 
-    def _batch(self, cursor: uuid.UUID | None, **given: Any) -> Batch:
+    def _batch(self, cursor: uuid.UUID | None, *, dry_run: bool = False, limit: int) -> Batch:
         for tried in range(TRIES):
             try:
-                with writing(self.engine, self.tenant) as reader:
-                    filters = self.filters.copy()
-                    filters["all_tenants"] = reader.sees_all
-                    return self.change(reader.jobs.matching(**filters))(cursor=cursor, **given)
+                with _undisturbed():  # what is committed is counted
+                    with writing(self.engine, self.tenant) as reader:
+                        filters = self.filters.copy()
+                        filters["all_tenants"] = reader.sees_all
+                        these = reader.jobs.matching(**filters)
+                        batch = self.change(these)(cursor=cursor, limit=limit, dry_run=dry_run)
+                    self.changed += 0 if dry_run else batch.changed
+                    return batch
             except JobForgeError as error:
                 if failures.sqlstate(error.__cause__ or error) not in CROSSED:
                     raise
                 time.sleep(0.1 * 2**tried * random.uniform(0.5, 1))
         raise JobForgeError("somebody holds these jobs", cure="end that transaction (pg_locks), and go on")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a Ctrl-C wait for the end of the block; a second one does not."""
+    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not plain or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if came:
+            raise KeyboardInterrupt

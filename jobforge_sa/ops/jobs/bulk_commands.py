@@ -16,7 +16,7 @@ from rich.console import Console
 from sqlalchemy import Engine, make_url
 
 from jobforge_sa.enqueue.matching import Matching, MoreFilters
-from jobforge_sa.errors import ConfigurationError
+from jobforge_sa.errors import ConfigurationError, JobForgeError
 from jobforge_sa.ops import database, progress, records, screen, times
 from jobforge_sa.ops.jobs.bulk import Bulk, Change
 from jobforge_sa.ops.options import Json, TenantName, Url, Yes
@@ -47,12 +47,12 @@ class Asked:
     yes: bool
     as_json: bool
 
-    def on(self, cursor: uuid.UUID) -> str:
+    def on(self, cursor: uuid.UUID | None) -> str:
         """The command that goes on."""
         url = self.options["url"]
         # without the password: what is printed ends in logs and histories
         place = None if url is None else make_url(str(url)).set(password=None).render_as_string()
-        given = {**self.options, "url": place, "cursor": str(cursor)}
+        given = {**self.options, "url": place, "cursor": cursor and str(cursor)}
         words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
         return screen.safe(shlex.join(["jobforge", "jobs", self.command, *words]))
 
@@ -115,23 +115,51 @@ def _change(
     with console.status("counting …"):
         found = work.count()
     if asked.dry_run or not found:
-        typer.echo(records.line(_record(work, found)) if asked.as_json else f"{found:,} jobs of {whose} fit")
+        _told(asked, work, found, whose)
         return
     if not asked.yes:
-        _confirm(f"{found:,} jobs of {whose} will be {asked.done}. Go on?")
+        _confirm(f"{_jobs(found, whose)} will be {asked.done}. Go on?")
     try:
         with progress.shown(console, asked.done, found, lines=not asked.as_json) as report:
             work.run(int(given["batch"] or 1000), report)
     except KeyboardInterrupt:
-        if asked.as_json:
-            typer.echo(records.line(_record(work, found)))
-        screen.note(f"interrupted: {work.changed:,} of {found:,} jobs are {asked.done}")
-        if work.cursor is not None:
-            screen.note(f"go on: {asked.on(work.cursor)}")
+        _stopped("interrupted", asked, work, found)
         raise typer.Exit(130) from None
-    skipped = f"; {work.skipped:,} were skipped: they moved meanwhile" if work.skipped else ""
-    said = f"{work.changed:,} jobs of {whose} are {asked.done}{skipped}"
+    except JobForgeError:
+        _stopped("stopped", asked, work, found)
+        raise
+    said = f"{_jobs(work.changed, whose)} {'is' if work.changed == 1 else 'are'} {asked.done}{_skipped(work)}"
     typer.echo(records.line(_record(work, found)) if asked.as_json else said)
+
+
+def _told(asked: Asked, work: Bulk, found: int, whose: str) -> None:
+    """How many fit."""
+    said = f"{_jobs(found, whose)} {'fits' if found == 1 else 'fit'}"
+    typer.echo(records.line(_record(work, found)) if asked.as_json else said)
+    if not found and ":" not in (_text(asked.options["subject"]) or ":"):
+        screen.note("note: a subject is a table and a key, such as orders:42")
+
+
+def _stopped(how: str, asked: Asked, work: Bulk, found: int) -> None:
+    """What was done until then, and the command that goes on."""
+    if asked.as_json:
+        typer.echo(records.line(_record(work, found)))
+    screen.note(f"{how}: {work.changed:,} of {_jobs(found)} {'is' if found == 1 else 'are'} {asked.done}")
+    if work.changed < found:
+        screen.note(f"go on: {asked.on(work.cursor)}")
+
+
+def _skipped(work: Bulk) -> str:
+    moved = work.skipped - work.over_quota
+    said = [f"{moved:,} were skipped: they moved meanwhile"] if moved else []
+    if work.over_quota:
+        why = "their tenants have as many waiting jobs as they may (jobforge tenants list)"
+        said.append(f"{work.over_quota:,} were skipped: {why}")
+    return "".join(f"; {one}" for one in said)
+
+
+def _jobs(count: int, whose: str = "") -> str:
+    return f"{count:,} {'job' if count == 1 else 'jobs'}{whose and f' of {whose}'}"
 
 
 def _filters(engine: Engine, given: dict[str, str | int | None]) -> tuple[MoreFilters, str]:
@@ -145,6 +173,10 @@ def _filters(engine: Engine, given: dict[str, str | int | None]) -> tuple[MoreFi
         everybody = reader.sees_all
     since, until = (None if (text := _text(given[name])) is None else dt.datetime.fromisoformat(text)
                     for name in ("since", "until"))  # fmt: skip
+    if since is not None and until is not None and since >= until:
+        raise ConfigurationError(
+            "no job was enqueued since a time and before it", cure="--since is the earlier one: --since 10m --until 5m"
+        )
     filters = MoreFilters(
         state=_text(given["state"]), type=_text(given["type"]), queue=_text(given["queue"]), since=since, until=until
     )
@@ -167,7 +199,13 @@ def _confirm(question: str) -> None:
 
 
 def _record(work: Bulk, found: int) -> dict[str, object]:
-    return {"found": found, "changed": work.changed, "skipped": work.skipped, "cursor": work.cursor}
+    return {
+        "found": found,
+        "changed": work.changed,
+        "skipped": work.skipped,
+        "over_quota": work.over_quota,
+        "cursor": work.cursor,
+    }
 
 
 def _text(value: str | int | None) -> str | None:

@@ -14,6 +14,7 @@ from jobforge_sa.types import JobInfo, Reason
 
 # what an operator does next, by code; where there is nothing to do there is none
 _MENDED = ("jobforge jobs show {job}", "jobforge jobs retry {job}  # when its cause is mended")
+_HOLDER = ("jobforge doctor",)  # who that is, and how it is ended
 NEXT = {
     "tenant_paused": ("jobforge tenants resume {tenant}",),
     "queue_paused": ("jobforge queues resume {queue}",),
@@ -24,6 +25,9 @@ NEXT = {
     "tenant_rate": ("jobforge limits --scope tenant",),
     "queue_rate": ("jobforge limits --scope queue",),
     "task_rate": ("jobforge limits --scope task",),
+    "tenant_held": _HOLDER,
+    "queue_held": _HOLDER,
+    "task_held": _HOLDER,
     "no_worker": ("jobforge worker MODULE:FORGE --queue {queue}",),
     "unknown_type": ("jobforge worker MODULE:FORGE --queue {queue}  # of an application that has the task {type}",),
     "suspect": ("jobforge jobs show {job}",),

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
+from jobforge_sa.enqueue.jobs import Jobs
 from jobforge_sa.limits import Limit, Limited, Limits, Tasks
 from jobforge_sa.ops import database, records, screen, times
 from jobforge_sa.ops.limits import page, words
+from jobforge_sa.ops.limits.deciding import deciding
 from jobforge_sa.ops.limits.words import Burst, MaxRunning, Rate
 from jobforge_sa.ops.options import Json, Url
 from jobforge_sa.ops.queue_commands import queues as list_queues
@@ -27,6 +29,9 @@ tasks = typer.Typer(
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
 Type = Annotated[str, typer.Argument(metavar="TYPE", help="The task's name.")]
+
+
+NEWEST = 1000  # jobs among which a task is looked for: there may be millions, and no index by type
 
 
 class Scope(StrEnum):
@@ -51,7 +56,8 @@ def limits(
     elif not found:
         typer.echo("nobody is paused or limited")
     else:
-        screen.show(screen.console(), page.table(found, now))
+        console = screen.console()
+        screen.show(console, page.table(found, now, console.width))
 
 
 @queues.callback()
@@ -115,7 +121,7 @@ def limit_task(
 
 
 def _pause(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         found, now, known = of(session).pause(name), moment(session), _known(session, of, name)
     ago = times.ago(found.paused_at or now, now)
     say(found, f"paused ({ago}); what runs goes on, what is enqueued waits", as_json=as_json)
@@ -123,31 +129,35 @@ def _pause(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool)
 
 
 def _resume(of: type[Limited[Any]], name: str, url: str | None, *, as_json: bool) -> None:
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         before, found = Limits(session).list(), of(session).resume(name)
     paused = any((one.scope, one.name) == (found.scope, found.name) and one.paused_at for one in before)
     say(found, f"{'resumed' if paused else 'was not paused'}; its jobs are claimed", as_json=as_json)
 
 
 def _limit(of: type[Limited[Any]], name: str, wanted: dict[str, Any], url: str | None, *, as_json: bool) -> None:
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         found, known = of(session).limit(name, **wanted), _known(session, of, name)
     say(found, words.said(found), as_json=as_json)
     _doubt(found, known=known)
 
 
 def _known(session: Session, of: type[Limited[Any]], name: str) -> bool:
-    """Whether a living worker has it; or none has said what it has."""
+    """Whether a worker has it, or may have; or a job waits or runs in the queue, or one of the newest is of it."""
     said = [worker.types if of is Tasks else worker.queues for worker in Queues(session).workers()]
-    return all(one is None for one in said) or any(name in one for one in said if one is not None)
+    if any(one is None or name in one for one in said):
+        return True
+    if of is Tasks:
+        return any(job.type == name for job in Jobs(session).list(limit=NEWEST).jobs)
+    mine = (one for one in Queues(session).list(count=1) if one.name == name)
+    return any(one.queued or one.suspects or one.scheduled or one.running for one in mine)
 
 
 def _doubt(found: Limit, *, known: bool) -> None:
     """Its name may be misspelt: what is said of nobody limits nobody."""
     if not known:
-        screen.note(
-            f"note: no worker has the {found.scope} {screen.named(found.name)}; compare its name: jobforge workers"
-        )
+        name = f"{found.scope} {screen.named(found.name)}"
+        screen.note(f"note: neither a worker nor a job has the {name} so far; compare its name, if you expected jobs")
 
 
 def say(found: Limit, said: str, *, as_json: bool) -> None:

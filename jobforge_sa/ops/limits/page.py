@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +16,8 @@ from jobforge_sa.ops.limits import words
 GREY = "bright_black"
 
 
-def table(found: Sequence[LimitInfo], now: dt.datetime) -> Table:
-    """One row each. A column that says nothing of anybody is left out; a long name is broken, never cut."""
+def table(found: Sequence[LimitInfo], now: dt.datetime, width: int) -> Table:
+    """One row each. A column that says nothing of anybody is left out."""
     columns: list[tuple[str, Callable[[LimitInfo], Text | None]]] = [
         ("RUNNING", lambda one: running(one.running, one.max_running)),
         ("RATE", lambda one: rate(one.rate, one.burst, one.bucket)),
@@ -25,15 +26,26 @@ def table(found: Sequence[LimitInfo], now: dt.datetime) -> Table:
         ("PAUSED", lambda one: Text(times.ago(one.paused_at, now), "magenta") if one.paused_at else None),
     ]
     shown = [(name, cell) for name, cell in columns if name == "RUNNING" or any(cell(one) for one in found)]
-    made = screen.table()
-    made.add_column("OF", no_wrap=True)
-    made.add_column("NAME", overflow="fold")
-    for name, _ in shown:
-        made.add_column(name, justify="left" if name == "PAUSED" else "right", no_wrap=True)
-    for one in found:
-        cells = [cell(one) or Text("" if name == "PAUSED" else "-", GREY) for name, cell in shown]
-        made.add_row(Text(one.scope, GREY), Text(screen.named(one.name)), *cells)
-    return made
+    rows = [
+        [Text(one.scope, GREY), Text(screen.named(one.name)), *(cell(one) or nothing(name) for name, cell in shown)]
+        for one in found
+    ]
+    headings: list[tuple[str, JustifyMethod]] = [
+        ("OF", "left"),
+        ("NAME", "left"),
+        *(heading(name) for name, _ in shown),
+    ]
+    return screen.listing(width, headings, rows, ("NAME", "WEIGHT", "QUOTA", "RATE"))
+
+
+def heading(name: str) -> tuple[str, JustifyMethod]:
+    """A column of numbers, or of what is like one."""
+    return name, "left" if name == "PAUSED" else "right"
+
+
+def nothing(name: str) -> Text:
+    """What stands where nothing is said."""
+    return Text("" if name == "PAUSED" else "-", GREY)
 
 
 def running(count: int, most: int | None) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated
@@ -15,7 +16,12 @@ MaxRunning = Annotated[
     str | None, typer.Option("--max-running", metavar="N|none", help="So many of its jobs run at a time.")
 ]
 Rate = Annotated[
-    str | None, typer.Option("--rate", metavar="N/s|none", help="So many of its runs begin: 5/s, 90/m, 1000/h, 1/d.")
+    str | None,
+    typer.Option(
+        "--rate",
+        metavar="N/s|none",
+        help="So many of its runs begin: 5/s, 90/m, 1000/h, 1/d. A second sees at most rate + burst.",
+    ),
 ]
 Burst = Annotated[
     str | None,
@@ -29,6 +35,7 @@ MaxWaiting = Annotated[
 ]
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
+NAMES = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
 def change(**given: str | None) -> dict[str, float | None]:
@@ -73,8 +80,20 @@ def _rate(text: str) -> float:
 
 def rate(runs: float) -> str:
     """A rate in the first unit in which it is one at least."""
-    unit = next((unit for unit, seconds in UNITS.items() if round(runs * seconds, 6) >= 1), "d")
-    return f"{runs * UNITS[unit]:,.6g}/{unit}"
+    unit = _unit(runs)
+    count = runs * UNITS[unit]
+    return f"{count:,.0f}/{unit}" if count > 999_999 else f"{count:,.6g}/{unit}"
+
+
+def most(runs: float, burst: int | None) -> str:
+    """How many may begin in any one of the rate's unit: what a full bucket holds, and what comes in."""
+    unit = _unit(runs)
+    bucket = max(math.ceil(runs), 1) if burst is None else burst
+    return f"{math.floor(round(runs * UNITS[unit] + bucket, 6)):,} in any {NAMES[unit]}"
+
+
+def _unit(runs: float) -> str:
+    return next((unit for unit, seconds in UNITS.items() if round(runs * seconds, 6) >= 1), "d")
 
 
 def said(limit: Limit) -> str:
@@ -88,8 +107,8 @@ def _parts(limit: Limit) -> Iterator[str]:
     if limit.max_running is not None:
         yield f"at most {limit.max_running:,} of its jobs run at a time"
     if limit.rate is not None:
-        burst = f" (up to {limit.burst:,} at once)" if limit.burst is not None else ""
-        yield f"at most {rate(limit.rate)} begin{burst}"
+        burst = f"up to {limit.burst:,} at once, " if limit.burst is not None else ""
+        yield f"at most {rate(limit.rate)} begin ({burst}{most(limit.rate, limit.burst)})"
     if limit.weight is not None:
         yield f"{limit.weight} times a tenant's share"
     if limit.max_waiting is not None:

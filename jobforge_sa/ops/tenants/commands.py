@@ -16,6 +16,7 @@ from jobforge_sa.limits import Limit
 from jobforge_sa.ops import database, progress, records, screen, times
 from jobforge_sa.ops.limits import words
 from jobforge_sa.ops.limits.commands import say
+from jobforge_sa.ops.limits.deciding import deciding
 from jobforge_sa.ops.limits.words import Burst, MaxRunning, MaxWaiting, Rate, Weight
 from jobforge_sa.ops.options import Json, Url, Yes
 from jobforge_sa.ops.reader import administering, moment
@@ -44,13 +45,13 @@ def list_tenants(url: Url = None, as_json: Json = False) -> None:
         typer.echo("nobody waits, runs, is paused or limited")
     else:
         console = screen.console()
-        screen.show(console, *tenant_list.parts(found, now, whole=console.is_terminal))
+        screen.show(console, *tenant_list.parts(found, now, console.width, whole=console.is_terminal))
 
 
 @tenants.command()
 def pause(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     """Let claims pass a tenant over: what runs goes on, what is enqueued waits."""
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         status, now = Tenants(session).pause(tenant), moment(session)
     ago = times.ago(status.paused_at or now, now)
@@ -60,7 +61,7 @@ def pause(tenant: Name, url: Url = None, as_json: Json = False) -> None:
 @tenants.command()
 def resume(tenant: Name, url: Url = None, as_json: Json = False) -> None:
     """Let its jobs be claimed again."""
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         paused = any(one.tenant_id == tenant and one.paused_at for one in Tenants(session).list())
         status = Tenants(session).resume(tenant)
@@ -83,7 +84,7 @@ def limit(
     wanted: dict[str, Any] = words.change(
         max_running=max_running, rate=rate, burst=burst, weight=weight, max_waiting=max_waiting
     )
-    with administering(database.engine(url)) as session:
+    with deciding(database.engine(url)) as session:
         unknown = _unknown(session, tenant)
         found = Tenants(session).limit(tenant, **wanted)
     _say(found, words.said(found), unknown=unknown, as_json=as_json)

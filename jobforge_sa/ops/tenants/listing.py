@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import RenderableType
+from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -38,19 +38,15 @@ KEPT = {
 }
 
 
-def parts(tenants: Sequence[TenantInfo], now: dt.datetime, *, whole: bool) -> Iterator[RenderableType]:
+def parts(tenants: Sequence[TenantInfo], now: dt.datetime, width: int, *, whole: bool) -> Iterator[RenderableType]:
     """What to print, from top to bottom; in a pipe, which is not `whole`, the table alone."""
-    yield table(tenants, now)
+    yield table(tenants, now, width)
     if whole:
         yield Text.assemble("\n", _summary(tenants))
 
 
-def table(tenants: Sequence[TenantInfo], now: dt.datetime) -> Table:
-    """One row each. A column that says nothing of anybody is left out; a long name is broken, never cut."""
-    made = screen.table()
-    made.add_column("TENANT", overflow="fold")
-    for name in ("QUEUED", "SCHEDULED", "RUNNING"):
-        made.add_column(name, justify="right", no_wrap=True)
+def table(tenants: Sequence[TenantInfo], now: dt.datetime, width: int) -> Table:
+    """One row each. A column that says nothing of anybody is left out."""
     said: list[tuple[str, Callable[[TenantInfo], Text | None]]] = [
         ("RATE", lambda one: limit_page.rate(one.rate, None)),
         ("WEIGHT", lambda one: None if one.weight is None else Text(str(one.weight))),
@@ -58,12 +54,17 @@ def table(tenants: Sequence[TenantInfo], now: dt.datetime) -> Table:
         ("PAUSED", lambda one: Text(times.ago(one.paused_at, now), "magenta") if one.paused_at else None),
     ]
     shown = [(name, cell) for name, cell in said if any(cell(one) for one in tenants)]
-    for name, _ in shown:
-        made.add_column(name, justify="left" if name == "PAUSED" else "right", no_wrap=True)
-    for one in tenants:
-        cells = [cell(one) or Text("" if name == "PAUSED" else "-", "bright_black") for name, cell in shown]
-        made.add_row(Text(screen.named(one.tenant_id)), *_numbers(one), *cells)
-    return made
+    rows = [
+        [
+            Text(screen.named(one.tenant_id)),
+            *_numbers(one),
+            *(cell(one) or limit_page.nothing(name) for name, cell in shown),
+        ]
+        for one in tenants
+    ]
+    names = ("QUEUED", "SCHEDULED", "RUNNING", *(name for name, _ in shown))
+    headings: list[tuple[str, JustifyMethod]] = [("TENANT", "left"), *map(limit_page.heading, names)]
+    return screen.listing(width, headings, rows, ("TENANT", "WEIGHT", "SCHEDULED", "RATE", "QUOTA"))
 
 
 def counted(count: TenantCount) -> Table:

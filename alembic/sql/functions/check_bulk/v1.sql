@@ -7,7 +7,7 @@ as $$
 begin
     if p_limit is null or p_limit not between 1 and 10000 then
         raise exception 'jobforge: p_limit must be between 1 and 10000'
-            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and pass its next_cursor as p_cursor.';
+            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and go on from its cursor.';
     end if;
     perform jobforge.require_read_committed();
     if p_all_tenants is not true then

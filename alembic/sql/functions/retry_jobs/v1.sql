@@ -1,6 +1,6 @@
 -- Brings up to p_limit dead or canceled jobs that fit back to the queue, newest first, with all their attempts anew. In
 -- batches as cancel_jobs; skipped are those that moved meanwhile, or whose unique key another has. A quota that is used up
--- refuses the batch; over all tenants it skips that tenant's part of it.
+-- refuses the batch; over all tenants it skips that tenant's part of it, which is counted in over_quota, too.
 --   p_state  dead or canceled. NULL: both
 --   p_error  stands somewhere in "Type: message" of the last run's error
 create or replace function jobforge.retry_jobs(
@@ -16,7 +16,7 @@ create or replace function jobforge.retry_jobs(
     p_all_tenants boolean     default false,
     p_dry_run     boolean     default false,
     p_notify      boolean     default true
-) returns table (changed integer, skipped integer, next_cursor uuid)
+) returns table (changed integer, skipped integer, next_cursor uuid, over_quota integer)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -27,13 +27,14 @@ declare
     v_cursor  uuid;
     v_back    integer;
     v_changed integer := 0;
+    v_over    integer := 0;
     v_part    record;
 begin
     perform jobforge.check_bulk(p_all_tenants, p_limit);
     select m.met, m.next_cursor into v_met, v_cursor
       from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, p_error, p_limit, p_cursor) m;
     if p_dry_run then
-        return query select cardinality(v_met), 0, v_cursor;
+        return query select cardinality(v_met), 0, v_cursor, 0;
         return;
     end if;
     for v_part in
@@ -53,9 +54,10 @@ begin
             if v_tenant is not null then
                 raise;
             end if;
+            v_over := v_over + cardinality(v_part.jobs);
         end;
     end loop;
-    return query select v_changed, cardinality(v_met) - v_changed, v_cursor;
+    return query select v_changed, cardinality(v_met) - v_changed, v_cursor, v_over;
 end
 $$;
 

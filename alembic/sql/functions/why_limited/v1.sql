@@ -11,6 +11,7 @@ declare
     v_job   jobforge.jobs;
     v_limit jobforge.limits;
     v_told  boolean;  -- whoever asks may know the number
+    v_pid   integer;  -- of who has changed the limit, and not committed it
     v_other uuid;
 begin
     select * into v_job from jobforge.jobs j
@@ -22,11 +23,25 @@ begin
          order by l.scope desc
     loop
         v_told := v_admin or v_limit.scope = 'tenant';
+        v_pid := null;
         if v_limit.paused_at is not null then
             return query select v_limit.scope || '_paused',
                 format('its %s is paused since %s', v_limit.scope, jobforge.moment_text(v_limit.paused_at)),
                 json_build_object('paused_at', v_limit.paused_at);
-        elsif v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
+            continue;
+        end if;
+        if v_limit.max_running > 0 or v_limit.rate is not null then  -- those that claims lock
+            v_pid := jobforge.held_by(v_limit.scope, v_limit.name);
+        end if;
+        if v_pid is not null then
+            return query select v_limit.scope || '_held',
+                concat(format('the limits of its %s were changed in a transaction that is still open: claims give none of its jobs '
+                              'until that is committed or rolled back', v_limit.scope),
+                       case when v_admin then case v_pid when 0 then ', by commit prepared or rollback prepared'
+                                                         else format(', by backend %s', v_pid) end end),
+                json_build_object('pid', case when v_admin then v_pid end);
+        end if;
+        if v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
             return query select v_limit.scope || '_full',
                 concat(format('its %s runs as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.max_running end),
                 json_build_object('max_running', case when v_told then v_limit.max_running end);

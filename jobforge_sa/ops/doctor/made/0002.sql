@@ -1650,7 +1650,7 @@ AS $function$
 begin
     if p_limit is null or p_limit not between 1 and 10000 then
         raise exception 'jobforge: p_limit must be between 1 and 10000'
-            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and pass its next_cursor as p_cursor.';
+            using errcode = 'JF003', hint = 'Pass a number of these; of more, commit each batch, and go on from its cursor.';
     end if;
     perform jobforge.require_read_committed();
     if p_all_tenants is not true then
@@ -3645,6 +3645,30 @@ $function$
 alter function jobforge.heartbeat_jobs owner to jobforge_owner;
 grant execute on function jobforge.heartbeat_jobs to jobforge_worker;
 comment on function jobforge.heartbeat_jobs is 'A worker''s sign of life; tells it which runs are lost or shall stop.';
+
+-- function jobforge.held_by
+CREATE OR REPLACE FUNCTION jobforge.held_by(p_scope text, p_name text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_xid xid := (select l.xmax from jobforge.limits l where l.scope = p_scope and l.name = p_name and l.xmax <> 0);
+    v_pid integer;
+begin
+    for v_look in 1 .. 2 loop
+        v_pid := (select coalesce(k.pid, 0) from pg_locks k
+                   where k.locktype = 'transactionid' and k.transactionid = v_xid and k.mode = 'ExclusiveLock' and k.granted);
+        exit when v_pid is null;
+        perform pg_sleep(0.1) where v_look = 1;
+    end loop;
+    return v_pid;
+end
+$function$
+;
+alter function jobforge.held_by owner to jobforge_owner;
+comment on function jobforge.held_by is 'Who has changed a limit, and not committed it.';
 
 -- function jobforge.impact_of_job
 CREATE OR REPLACE FUNCTION jobforge.impact_of_job(p_job_id uuid, p_limit integer DEFAULT 1000, p_depth integer DEFAULT 1000)
@@ -5841,7 +5865,7 @@ comment on function jobforge.retry_job is 'Bring a dead or canceled job of this 
 
 -- function jobforge.retry_jobs
 CREATE OR REPLACE FUNCTION jobforge.retry_jobs(p_state text DEFAULT NULL::text, p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, p_subject text DEFAULT NULL::text, p_error text DEFAULT NULL::text, p_limit integer DEFAULT 1000, p_cursor uuid DEFAULT NULL::uuid, p_all_tenants boolean DEFAULT false, p_dry_run boolean DEFAULT false, p_notify boolean DEFAULT true)
- RETURNS TABLE(changed integer, skipped integer, next_cursor uuid)
+ RETURNS TABLE(changed integer, skipped integer, next_cursor uuid, over_quota integer)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -5853,13 +5877,14 @@ declare
     v_cursor  uuid;
     v_back    integer;
     v_changed integer := 0;
+    v_over    integer := 0;
     v_part    record;
 begin
     perform jobforge.check_bulk(p_all_tenants, p_limit);
     select m.met, m.next_cursor into v_met, v_cursor
       from jobforge.meet_jobs(v_tenant, v_states, p_type, p_queue, p_subject, p_since, p_until, p_error, p_limit, p_cursor) m;
     if p_dry_run then
-        return query select cardinality(v_met), 0, v_cursor;
+        return query select cardinality(v_met), 0, v_cursor, 0;
         return;
     end if;
     for v_part in
@@ -5879,9 +5904,10 @@ begin
             if v_tenant is not null then
                 raise;
             end if;
+            v_over := v_over + cardinality(v_part.jobs);
         end;
     end loop;
-    return query select v_changed, cardinality(v_met) - v_changed, v_cursor;
+    return query select v_changed, cardinality(v_met) - v_changed, v_cursor, v_over;
 end
 $function$
 ;
@@ -7209,6 +7235,7 @@ declare
     v_job   jobforge.jobs;
     v_limit jobforge.limits;
     v_told  boolean;  -- whoever asks may know the number
+    v_pid   integer;  -- of who has changed the limit, and not committed it
     v_other uuid;
 begin
     select * into v_job from jobforge.jobs j
@@ -7220,11 +7247,25 @@ begin
          order by l.scope desc
     loop
         v_told := v_admin or v_limit.scope = 'tenant';
+        v_pid := null;
         if v_limit.paused_at is not null then
             return query select v_limit.scope || '_paused',
                 format('its %s is paused since %s', v_limit.scope, jobforge.moment_text(v_limit.paused_at)),
                 json_build_object('paused_at', v_limit.paused_at);
-        elsif v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
+            continue;
+        end if;
+        if v_limit.max_running > 0 or v_limit.rate is not null then  -- those that claims lock
+            v_pid := jobforge.held_by(v_limit.scope, v_limit.name);
+        end if;
+        if v_pid is not null then
+            return query select v_limit.scope || '_held',
+                concat(format('the limits of its %s were changed in a transaction that is still open: claims give none of its jobs '
+                              'until that is committed or rolled back', v_limit.scope),
+                       case when v_admin then case v_pid when 0 then ', by commit prepared or rollback prepared'
+                                                         else format(', by backend %s', v_pid) end end),
+                json_build_object('pid', case when v_admin then v_pid end);
+        end if;
+        if v_limit.max_running is not null and jobforge.running_of(v_limit) >= v_limit.max_running then
             return query select v_limit.scope || '_full',
                 concat(format('its %s runs as many jobs as it may', v_limit.scope), case when v_told then ': ' || v_limit.max_running end),
                 json_build_object('max_running', case when v_told then v_limit.max_running end);
