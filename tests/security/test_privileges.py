@@ -286,7 +286,7 @@ def test_case_062_no_role_writes_a_table_itself(attacked: Attack, user: str) -> 
     for table in tables:
         columns = attacked.look(
             "select attname as name from pg_attribute "
-            "where attrelid = %s::regclass and attnum > 0 and attgenerated = ''",
+            "where attrelid = %s::regclass and attnum > 0 and attgenerated = '' and attidentity = ''",
             f"jobforge.{table}",
         )
         updates = [f"update {{}} set {column['name']} = {column['name']}" for column in columns]

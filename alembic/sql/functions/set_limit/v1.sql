@@ -14,7 +14,6 @@ declare
                         || case when p_scope = 'tenant' then '{weight, max_waiting}'::text[] end;
     v_limit   jobforge.limits;
     v_new     jobforge.limits;
-    v_fresh   boolean;
     v_fault   text;
 begin
     perform jobforge.check_scope(p_scope, p_name);
@@ -57,14 +56,14 @@ begin
     v_new.bucket := case when v_new.rate is null then 0
                          when v_limit.rate is null then coalesce(v_new.burst, greatest(ceil(v_new.rate), 1))
                          else jobforge.tokens_of(v_limit) end;
-    v_fresh := v_limit.max_running is null and v_new.max_running is not null;
     return query
         update jobforge.limits l
            set max_running = v_new.max_running, rate = v_new.rate, burst = v_new.burst, weight = v_new.weight,
                max_waiting = v_new.max_waiting, bucket = v_new.bucket, refilled_at = jobforge.now(),
                -- nobody has counted meanwhile, and claims have not waited for each other: anew, as with a new one
-               since = case when not v_fresh then l.since end, settled_xid = case when not v_fresh then l.settled_xid end,
-               counted = l.counted and not v_fresh
+               since = case when v_limit.max_running is not null then l.since end,
+               settled_xid = case when v_limit.max_running is not null then l.settled_xid end,
+               counted = l.counted and v_limit.max_running is not null
          where l.scope = p_scope and l.name = p_name returning l.*;
     perform jobforge.forget_limit(p_scope, p_name);
     perform jobforge.bring_back(p_name, 10000) where p_scope = 'tenant';  -- upkeep brings the others
