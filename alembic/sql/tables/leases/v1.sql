@@ -22,7 +22,7 @@ create index leases_of_tenant on jobforge.leases (tenant_id, nth) where limited;
 create index leases_of_queue on jobforge.leases (queue, nth) where limited;
 create index leases_of_task on jobforge.leases (type, nth) where limited;
 
-create sequence jobforge.leases_nth;
+create sequence jobforge.leases_nth owned by jobforge.leases.nth;
 
 -- as in jobs: no guess of the planner spells a name
 alter table jobforge.leases alter tenant_id set statistics 0, alter worker_id set statistics 0,

@@ -9,7 +9,7 @@ create table jobforge.turns (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 -- the lane into which jobs come back (lanes_of): one after the other, never back. No row, for a row would leave dead ones
-create sequence jobforge.turn_lanes;
+create sequence jobforge.turn_lanes owned by jobforge.turns.id;
 
 -- as in jobs: no guess of the planner spells a name
 alter table jobforge.turns alter tenant_id set statistics 0, alter ordering_key set statistics 0;

@@ -45,11 +45,11 @@ alter type jobforge.ended_run owner to jobforge_owner;
 comment on type jobforge.ended_run is 'A run that has just ended, and how.';
 
 -- sequence jobforge.leases_nth
-create sequence jobforge.leases_nth as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+create sequence jobforge.leases_nth as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1 owned by jobforge.leases.nth;
 alter sequence jobforge.leases_nth owner to jobforge_owner;
 
 -- sequence jobforge.turn_lanes
-create sequence jobforge.turn_lanes as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+create sequence jobforge.turn_lanes as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1 owned by jobforge.turns.id;
 alter sequence jobforge.turn_lanes owner to jobforge_owner;
 
 -- sequence jobforge.turns_id_seq
