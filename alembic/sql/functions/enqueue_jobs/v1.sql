@@ -8,6 +8,7 @@ returns table ("position" integer, id uuid, created boolean, payload_differs boo
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- keys are met by key, however small the planner takes a table for
+set jit = off  -- the price of what is switched off looks like a large query
 as $$
 #variable_conflict use_column
 declare

@@ -6,6 +6,7 @@ set enable_seqscan = off  -- met by key
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off  -- the price of what is switched off looks like a large query
 as $$
 begin
     case p_scope

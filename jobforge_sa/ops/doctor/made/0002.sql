@@ -3033,6 +3033,7 @@ CREATE OR REPLACE FUNCTION jobforge.enqueue_jobs(p_jobs json, p_tenant_id text D
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -6141,6 +6142,7 @@ CREATE OR REPLACE FUNCTION jobforge.runs_of(p_scope text, p_name text, p_from bi
  SET enable_bitmapscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
     case p_scope
