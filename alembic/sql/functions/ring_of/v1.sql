@@ -41,11 +41,18 @@ begin
                w.wrapped and (x.tenant_id > p_after collate "C" or (f.job_id is null and w.head_j is null)
                               or (p_again and f.tenant_id = p_after))
           from walk w
-          left join lateral (
-               select r.tenant_id, r.priority, r.job_id from jobforge.ready r
-                where r.queue = p_queue and r.lane = w.lane and (r.tenant_id, r.priority) < (w.head_t, w.head_p)
-                  and (r.tenant_id, r.priority, r.job_id) >= (w.low_t, w.low_p, w.low_j)
-                order by r.tenant_id, r.priority, r.job_id limit 1) f on true
+          left join lateral (  -- in two: before Postgres 18 a comparison of rows does not end a scan where the second column decides
+               select * from (
+                   (select r.tenant_id, r.priority, r.job_id from jobforge.ready r
+                     where r.queue = p_queue and r.lane = w.lane and r.tenant_id < w.head_t
+                       and (r.tenant_id, r.priority, r.job_id) >= (w.low_t, w.low_p, w.low_j)
+                     order by r.tenant_id, r.priority, r.job_id limit 1)
+                   union all
+                   (select r.tenant_id, r.priority, r.job_id from jobforge.ready r
+                     where r.queue = p_queue and r.lane = w.lane and r.tenant_id = w.head_t and r.priority < w.head_p
+                       and (r.priority, r.job_id) >= (case when w.low_t = w.head_t then w.low_p else c_least end,
+                                                      case when w.low_t = w.head_t then w.low_j else c_first end)
+                     order by r.priority, r.job_id limit 1)) u limit 1) f on true
          cross join lateral (select case when f.job_id is not null then f.tenant_id when w.head_j is not null then w.head_t else '' end collate "C",
                                     case when f.job_id is not null then f.priority when w.head_j is not null then w.head_p else c_least end,
                                     case when f.job_id is not null then c_last when w.head_j is not null then w.head_j else c_first end) x (tenant_id, priority, job_id)
