@@ -19,9 +19,9 @@ def named(task: Task[Any, Any], values: dict[str, Any], payload: str) -> dict[st
     """
     if callable(order := values.get("ordering_key")):
         given = order(task.load(payload))
-        values = {**values, "ordering_key": None if given is None else ordering_key(given)}
-        if given is None:  # this one has no order
-            del values["ordering_key"]
+        values = {name: value for name, value in values.items() if name != "ordering_key"}
+        if given is not None:  # else this one has no order
+            values["ordering_key"] = ordering_key(given)
     key = values.get("unique_key")
     if key is None:
         return values
